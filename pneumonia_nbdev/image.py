@@ -240,11 +240,11 @@ def squash(
 ) -> np.ndarray: # (spec.height, spec.width) gray levels 0 to 255
     "Resize to the network's size, and code as the training images were coded"
     if pixels.shape == (spec.height, spec.width): return pixels
-    small = Image.fromarray(pixels).resize((spec.width, spec.height), Image.Resampling.BILINEAR)
-    if spec.jpeg is None: return np.asarray(small)
-    buf = io.BytesIO()
-    to_pil(np.asarray(small)).save(buf, "JPEG", quality=spec.jpeg)
-    return np.asarray(Image.open(buf), np.float32)
+    small = to_pil(pixels).resize((spec.width, spec.height), Image.Resampling.BILINEAR)
+    if spec.jpeg:
+        small.save(buf := io.BytesIO(), "JPEG", quality=spec.jpeg)
+        small = Image.open(buf)
+    return np.asarray(small, np.float32)
 
 # %% ../nbs/01_image.ipynb #01061
 def preprocess(
