@@ -100,6 +100,7 @@ def litert_runner(
     litert_runtime = need("ai_edge_litert.interpreter", "serve")
     try:
         interpreter = litert_runtime.Interpreter(model_content=litert, num_threads=threads or min(os.cpu_count() or 1, 4))
+        interpreter.allocate_tensors()
         runner = interpreter.get_signature_runner()
         missing = set(OUTPUTS) - set(runner.get_output_details())
     except Exception as e: raise BadBundle(f"LiteRT cannot load the network: {e}") from None

@@ -79,7 +79,10 @@ def evaluate(
     value = weighted_figures(y, p, threshold, np.ones((1, len(y))))
     drawn = weighted_figures(y, p, threshold, bootstrap_weights(patients, draws))
     base = dict(auroc=len(y), accuracy=len(y), sensitivity=int(y.sum()), specificity=int((1 - y).sum()))  # images behind each figure
-    interval = lambda k,v: np.nanpercentile(drawn[k], (2.5, 97.5)) if 0 < v < 1 or k == "auroc" else wilson(round(v * base[k]), base[k])
+    def interval(k, v):
+        if 0 < v < 1: return np.nanpercentile(drawn[k], (2.5, 97.5))
+        m = min(base["sensitivity"], base["specificity"]) if k == "auroc" else base[k]
+        return wilson(round(v * m), m)
     rows = {k: (value[k][0], *interval(k, value[k][0]), base[k]) for k in FIGURES}
     return pd.DataFrame(rows, index=["value", "low", "high", "n"]).T.astype(dict(n=int))
 
