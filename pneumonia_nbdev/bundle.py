@@ -109,7 +109,7 @@ def litert_runner(
     def run(x, keep=(interpreter, litert)): return runner(**{name: x})  # the runner does not keep them alive, and reads freed memory
     return run
 
-# %% ../nbs/03_bundle.ipynb #03023
+# %% ../nbs/03_bundle.ipynb #03024
 from fastcore.basics import patch
 
 @patch
@@ -122,7 +122,7 @@ def run(self:Bundle,
     with self._lock: outs = [self._run(x[i:i+1].astype(np.float32, copy=False)) for i in range(len(x))]
     return {k: np.stack([o[k][0] for o in outs]) if outs else np.zeros(0, np.float32) for k in OUTPUTS}
 
-# %% ../nbs/03_bundle.ipynb #03028
+# %% ../nbs/03_bundle.ipynb #03029
 def heatmap(
     cam:np.ndarray, # (rows, columns), from `Bundle.run`
 ) -> np.ndarray: # (rows, columns), 0 to 1

@@ -49,12 +49,13 @@ def make_table(
 def _bar(r, width=12):
     "0.93 ━━━━━━━━━│━━ with a mark at the operating point"
     from rich.text import Text
+    from pneumonia_nbdev.deployment import show_p
     p = r["probabilities"]["PNEUMONIA"]
     cells = ["━" if (i + .5) / width <= p else " " for i in range(width)]
     cells[min(int(r["threshold"] * width), width - 1)] = "│"
-    return Text(f"{p:.3f} ") + Text("".join(cells), VERDICT[r["class"]])
+    return Text(f"{show_p(p):7} ") + Text("".join(cells), VERDICT[r["class"]])
 
-# %% ../nbs/16_cli.ipynb #16010
+# %% ../nbs/16_cli.ipynb #16011
 def _console(err=False):
     "A rich console that survives any terminal encoding, and does not cut when it is piped"
     from rich.console import Console
@@ -69,7 +70,7 @@ def _finish(results):
     failed = sum("error" in r for r in results)
     raise typer.Exit(0 if not failed else 2 if failed == len(results) else 1)
 
-# %% ../nbs/16_cli.ipynb #16012
+# %% ../nbs/16_cli.ipynb #16013
 @contextmanager
 def _no_greeting():
     "Silence native code on standard error"
@@ -83,7 +84,7 @@ def _system(model, lang):
     from pneumonia_nbdev.deployment import PneumoniaDetectionSystem
     with _no_greeting(): return PneumoniaDetectionSystem(model, lang.value)
 
-# %% ../nbs/16_cli.ipynb #16014
+# %% ../nbs/16_cli.ipynb #16015
 @app.command()
 def predict(
     files: Annotated[list[Path], typer.Argument(help="Images: JPEG, PNG, TIFF, BMP, WebP or DICOM.")],
@@ -105,7 +106,7 @@ def _complain_result(r):
     reason = f" ({r['error']['reason']})" if r["error"]["reason"] else ""
     print(f"{r['file']}: {r['error']['code']}: {r['error']['message']}{reason}", file=sys.stderr)
 
-# %% ../nbs/16_cli.ipynb #16021
+# %% ../nbs/16_cli.ipynb #16024
 IMAGES = {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom", ""}
 
 def find_files(
@@ -116,7 +117,7 @@ def find_files(
     if folder.is_file(): return [folder]
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in IMAGES and not p.name.startswith("."))
 
-# %% ../nbs/16_cli.ipynb #16023
+# %% ../nbs/16_cli.ipynb #16026
 @app.command()
 def screen(
     folder: Annotated[Optional[Path], typer.Argument(help="A folder with images, searched with all its subfolders.")] = None,
@@ -135,7 +136,7 @@ def screen(
     _show_report(Report(results, system.bundle.card, lang.value), out, as_json)
     _finish(results)
 
-# %% ../nbs/16_cli.ipynb #16025
+# %% ../nbs/16_cli.ipynb #16028
 def _what_to_screen(folder):
     "(root of the names, files)"
     if folder is None: return sample_dir(), [p for part in ("originals", "test") for p in find_files(sample_dir()/part)]
@@ -149,7 +150,7 @@ def _with_progress(items, total):
     from rich.progress import track
     yield from track(items, total=total, description="", console=_console(err=True), transient=True)
 
-# %% ../nbs/16_cli.ipynb #16026
+# %% ../nbs/16_cli.ipynb #16029
 def _show_report(report, out, as_json):
     "Save the report; table, summary and the way to it for people, complaints for all"
     page = report.save(out)
@@ -161,7 +162,7 @@ def _show_report(report, out, as_json):
     console.print("\n".join(report.lines()[:6]), markup=False, highlight=False)
     console.print(str(page.resolve()), markup=False, highlight=False, soft_wrap=True)
 
-# %% ../nbs/16_cli.ipynb #16030
+# %% ../nbs/16_cli.ipynb #16033
 @app.command()
 def train(
     data: Annotated[Path, typer.Option(help="The official data set: split/CLASS/file.")],
@@ -181,7 +182,7 @@ def train(
     for split,figures in bundle.card["metrics"].items():
         for name,f in figures.items(): print(f"{split} {name}: {f['value']:.3f} (95 % CI {f['low']:.3f}-{f['high']:.3f}, n = {f['n']})")
 
-# %% ../nbs/16_cli.ipynb #16032
+# %% ../nbs/16_cli.ipynb #16035
 @app.callback(invoke_without_command=True)
 def _options(version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False):
     if version: print(__version__); raise typer.Exit()

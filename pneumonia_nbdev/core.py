@@ -131,7 +131,7 @@ def _system_hint(message):
     missing = any(lib in message for lib in known)
     return f"; on Debian or Ubuntu: apt install {' '.join(sorted(set(known.values())))}" if missing else ""
 
-# %% ../nbs/00_core.ipynb #00029
+# %% ../nbs/00_core.ipynb #00030
 def sample_dir() -> Path: # holds `train`, `val`, `test` and `originals`
     "The folder of sample X-rays inside the package"
     return Path(__file__).parent/"sample"
@@ -142,7 +142,7 @@ def data_dir() -> Path: # holds `split/CLASS/file`
     if not Path(path).is_dir(): raise BadData(f"PNEUMONIA_DATA is {path!r}, which is not a folder")
     return Path(path)
 
-# %% ../nbs/00_core.ipynb #00034
+# %% ../nbs/00_core.ipynb #00035
 def shared_path(
     *parts:str, # path inside the shared folder, such as `"data", "dicom"`
 ) -> Path|None: # None when it is not there
@@ -152,7 +152,7 @@ def shared_path(
     if path.exists(): return path
     print(f"skipped: {'/'.join(parts)} is not in the shared folder (set PNEUMONIA_SHARED)")
 
-# %% ../nbs/00_core.ipynb #00037
+# %% ../nbs/00_core.ipynb #00038
 def write_atomic(
     path, # where the file shall be; its folder is made if needed
     content:bytes|str, # text is written as UTF-8

@@ -29,7 +29,7 @@ def gradient_cam(
     alpha = tf.reduce_mean(tape.gradient(score, A), axis=(1, 2), keepdims=True)
     return tf.reduce_sum(alpha * A, axis=-1).numpy()
 
-# %% ../nbs/10_gradcam.ipynb #10009
+# %% ../nbs/10_gradcam.ipynb #10010
 def served_model(
     model, # Keras model with layers `embedding` and `logits`, from `linear_model`
 ): # Keras model: images -> dict of probability (n,), cam (n, rows, columns), embedding (n, channels)
@@ -44,7 +44,7 @@ def served_model(
     outputs = dict(probability=model.output[:, 1], cam=cam[..., 0], embedding=embedding.output)
     return keras.Model(model.inputs, outputs, name=f"{model.name}_served")
 
-# %% ../nbs/10_gradcam.ipynb #10016
+# %% ../nbs/10_gradcam.ipynb #10018
 def to_litert(
     served, # Keras model from `served_model`
     float16:bool=True, # store weights as 16-bit floats

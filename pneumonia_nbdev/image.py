@@ -214,7 +214,7 @@ def load_image(
     "Any supported file as a 2-D gray image"
     return read_xray(source).pixels
 
-# %% ../nbs/01_image.ipynb #01054
+# %% ../nbs/01_image.ipynb #01056
 @dataclass(frozen=True)
 class InputSpec:
     "What a network wants to see"
@@ -233,7 +233,7 @@ class InputSpec:
         "Read back from a card"
         return cls(**{**d, "stretch": tuple(d["stretch"]) if d.get("stretch") else None})
 
-# %% ../nbs/01_image.ipynb #01057
+# %% ../nbs/01_image.ipynb #01059
 def squash(
     pixels:np.ndarray, # (height, width) gray levels 0 to 255
     spec:InputSpec, # its size and JPEG quality
@@ -246,7 +246,7 @@ def squash(
         small = Image.open(buf)
     return np.asarray(small, np.float32)
 
-# %% ../nbs/01_image.ipynb #01061
+# %% ../nbs/01_image.ipynb #01063
 def preprocess(
     image, # `XRay`, or (height, width) gray levels 0 to 255
     spec:InputSpec=InputSpec(), # what the network wants
@@ -259,7 +259,7 @@ def preprocess(
     x = np.clip((small - lo) / max(hi - lo, 1), 0, 1)
     return np.repeat(x[..., None], spec.channels, axis=-1).astype(np.float32)
 
-# %% ../nbs/01_image.ipynb #01066
+# %% ../nbs/01_image.ipynb #01068
 def overlay(
     image, # `XRay`, or (height, width) gray levels 0 to 255
     heatmap:np.ndarray, # (rows, columns), 0 to 1, any resolution; it is stretched over the image

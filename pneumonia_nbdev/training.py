@@ -22,7 +22,7 @@ def precompute_features(
     if not pairs: raise BadData("the data set is empty")
     return tuple(np.concatenate(column) for column in zip(*pairs))
 
-# %% ../nbs/08_training.ipynb #08009
+# %% ../nbs/08_training.ipynb #08010
 def fit_head(
     X:np.ndarray, # (n, channels) features
     y:np.ndarray, # (n,) labels, 0 or 1
@@ -36,7 +36,7 @@ def fit_head(
     w = fit.coef_[0] / std
     return w.astype(np.float32), float(fit.intercept_[0] - mean @ w)
 
-# %% ../nbs/08_training.ipynb #08014
+# %% ../nbs/08_training.ipynb #08016
 def choose_C(
     X:np.ndarray, # (n, channels) features
     y:np.ndarray, # (n,) labels
@@ -58,7 +58,7 @@ def log_loss(
     "Mean negative log likelihood, stable for large logits"
     return float(np.mean(np.logaddexp(0, -(2*np.asarray(y) - 1) * np.asarray(logit))))
 
-# %% ../nbs/08_training.ipynb #08017
+# %% ../nbs/08_training.ipynb #08019
 def fit_temperature(
     y:np.ndarray, # (n,) labels of validation
     logit:np.ndarray, # (n,) logits of validation
@@ -67,7 +67,7 @@ def fit_temperature(
     from scipy.optimize import minimize_scalar
     return float(np.exp(minimize_scalar(lambda t: log_loss(y, logit / np.exp(t)), bounds=(np.log(.05), np.log(20)), method="bounded").x))
 
-# %% ../nbs/08_training.ipynb #08021
+# %% ../nbs/08_training.ipynb #08023
 def linear_model(
     backbone, # Keras model: images -> feature maps
     w:np.ndarray, # (channels,) from `fit_head`

@@ -1,0 +1,54 @@
+# make run | test | lab | docs | train | export | clean
+PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.10,$(shell command -v $(p) >/dev/null 2>&1 && $(p) tools/system.py >/dev/null 2>&1 && echo $(p))) python3)
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+DATA ?= $(or $(PNEUMONIA_DATA),../shared/data/chest_xray_224)
+WEIGHTS ?= ../shared/weights/efficientnet_lite0_imagenet_notop_fp16.npz
+OUT ?= pneumonia-report
+
+export PIP_CONSTRAINT := $(abspath constraints.txt)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export PATH := $(BIN):$(PATH)
+
+.PHONY: run test lab docs readme train export clean
+
+run: $(VENV)/.installed  ## screen the X-rays that come with the package
+	@pneumonia screen --sample --out "$(OUT)"
+
+test: $(VENV)/.installed-dev  ## all notebooks and all checks
+	@python tools/check.py
+
+lab: $(VENV)/.installed-dev  ## JupyterLab on the notebooks
+	@jupyter lab nbs
+
+docs: $(VENV)/.installed-dev  ## the site, in _docs; no network is needed
+	@python tools/docs.py
+
+readme: $(VENV)/.installed-dev  ## README.md from nbs/index.ipynb
+	@python tools/readme.py
+
+export: $(VENV)/.installed-dev  ## the package from the notebooks
+	@nbdev_export && nbdev_clean
+
+train: $(VENV)/.installed-dev  ## the default model again, from the full set
+	@pneumonia train --data "$(DATA)" --weights "$(WEIGHTS)" --out pneumonia_nbdev/models/default.bundle --ledger nbs/results/test_ledger.csv --why "make train"
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "missing: $(PYTHON); on Debian or Ubuntu: apt install python3 python3-venv"; exit 1; }
+	@$(PYTHON) tools/system.py
+	@$(PYTHON) -m venv "$(VENV)"
+
+$(VENV)/.installed: $(VENV)/bin/python settings.ini setup.py constraints.txt
+	@echo "installing the package into $(VENV)"
+	@python -m pip install --quiet --editable .
+	@python tools/system.py --libraries
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing the development tools into $(VENV); this takes a few minutes the first time"
+	@python -m pip install --quiet --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf "$(VENV)" _proc _docs build dist *.egg-info pneumonia-report
