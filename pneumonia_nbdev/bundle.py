@@ -19,6 +19,7 @@ FORMAT = 1  # of the bundle; a reader refuses a higher one
 CARD = dict(name=str, classes=list, input=dict, threshold=float, threshold_rule=str, temperature=float,
             backbone=str, weights=str, metrics=dict, data=dict)
 
+# %% ../nbs/03_bundle.ipynb #03007
 def check_card(
     card:dict, # as read from `card.json`
 ) -> dict: # the same
@@ -30,7 +31,7 @@ def check_card(
     if not 0 < card["threshold"] < 1: raise BadBundle(f"threshold {card['threshold']} is not between 0 and 1")
     return card
 
-# %% ../nbs/03_bundle.ipynb #03009
+# %% ../nbs/03_bundle.ipynb #03010
 def write_bundle(
     path, # where to write, such as `my.bundle`
     litert:bytes, # the LiteRT model
@@ -47,7 +48,7 @@ def write_bundle(
             z.writestr(zipfile.ZipInfo(name), content)  # ZipInfo without a date is 1980-01-01
     return write_atomic(path, buf.getvalue())
 
-# %% ../nbs/03_bundle.ipynb #03012
+# %% ../nbs/03_bundle.ipynb #03013
 def read_bundle(
     path, # a bundle
 ) -> tuple: # (card, {name: bytes})
@@ -63,6 +64,7 @@ def read_bundle(
     except BadBundle as e: e.file = path; raise
     except Exception as e: raise BadBundle(f"{str(e) or type(e).__name__}", file=path) from None
 
+# %% ../nbs/03_bundle.ipynb #03014
 def _checked(z, name, facts):
     "A part of the bundle whose size and hash are as the card says"
     if z.getinfo(name).file_size != facts["bytes"]: raise BadBundle(f"{name} has another size than the card says")
@@ -70,11 +72,12 @@ def _checked(z, name, facts):
     if hashlib.sha256(content).hexdigest() != facts["sha256"]: raise BadBundle(f"{name} was changed after the bundle was written")
     return content
 
-# %% ../nbs/03_bundle.ipynb #03017
+# %% ../nbs/03_bundle.ipynb #03019
 def default_bundle() -> Path: # a bundle inside the package
     "The model that comes with the package"
     return Path(__file__).parent/"models"/"default.bundle"
 
+# %% ../nbs/03_bundle.ipynb #03020
 class Bundle:
     "A model bundle, opened, checked and ready to run"
     def __init__(self,
@@ -89,9 +92,10 @@ class Bundle:
 
     def __repr__(self): return f"Bundle({self.card['name']!r}, {self.card['backbone']}, id {self.id}, {self.path.stat().st_size/1e6:.1f} MB)"
 
-# %% ../nbs/03_bundle.ipynb #03019
+# %% ../nbs/03_bundle.ipynb #03022
 OUTPUTS = ("probability", "cam", "embedding")
 
+# %% ../nbs/03_bundle.ipynb #03023
 def litert_runner(
     litert:bytes, # a LiteRT model with one signature
     threads:int=None, # CPU threads; by default all, at most 4
@@ -109,9 +113,10 @@ def litert_runner(
     def run(x, keep=(interpreter, litert)): return runner(**{name: x})  # the runner does not keep them alive, and reads freed memory
     return run
 
-# %% ../nbs/03_bundle.ipynb #03024
+# %% ../nbs/03_bundle.ipynb #03028
 from fastcore.basics import patch
 
+# %% ../nbs/03_bundle.ipynb #03029
 @patch
 def run(self:Bundle,
     x:np.ndarray, # (n, height, width, channels) float32, from `preprocess`
@@ -122,7 +127,7 @@ def run(self:Bundle,
     with self._lock: outs = [self._run(x[i:i+1].astype(np.float32, copy=False)) for i in range(len(x))]
     return {k: np.stack([o[k][0] for o in outs]) if outs else np.zeros(0, np.float32) for k in OUTPUTS}
 
-# %% ../nbs/03_bundle.ipynb #03029
+# %% ../nbs/03_bundle.ipynb #03034
 def heatmap(
     cam:np.ndarray, # (rows, columns), from `Bundle.run`
 ) -> np.ndarray: # (rows, columns), 0 to 1

@@ -31,6 +31,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line inste
 # %% ../nbs/16_cli.ipynb #16007
 VERDICT = dict(NORMAL="green", PNEUMONIA="red")
 
+# %% ../nbs/16_cli.ipynb #16008
 def make_table(
     results:list, # from `PneumoniaDetectionSystem.stream`
     lang:str="en", # `en` or `zh`
@@ -46,6 +47,7 @@ def make_table(
         else: table.add_row(Text(r["file"]), Text(r["label"], VERDICT[r["class"]]), _bar(r), Text("; ".join(r["quality"]["messages"]) or t["good"]))
     return table
 
+# %% ../nbs/16_cli.ipynb #16009
 def _bar(r, width=12):
     "0.93 ━━━━━━━━━│━━ with a mark at the operating point"
     from rich.text import Text
@@ -55,7 +57,7 @@ def _bar(r, width=12):
     cells[min(int(r["threshold"] * width), width - 1)] = "│"
     return Text(f"{show_p(p):7} ") + Text("".join(cells), VERDICT[r["class"]])
 
-# %% ../nbs/16_cli.ipynb #16011
+# %% ../nbs/16_cli.ipynb #16014
 def _console(err=False):
     "A rich console that survives any terminal encoding, and does not cut when it is piped"
     from rich.console import Console
@@ -63,14 +65,16 @@ def _console(err=False):
     if hasattr(stream, "reconfigure"): stream.reconfigure(errors="replace")
     return Console(file=stream, width=None if stream.isatty() else 120)
 
+# %% ../nbs/16_cli.ipynb #16015
 def _complain(e:PneumoniaError, lang="en"): print(e.message(lang), file=sys.stderr)
 
+# %% ../nbs/16_cli.ipynb #16016
 def _finish(results):
     "Leave with the exit code of a batch"
     failed = sum("error" in r for r in results)
     raise typer.Exit(0 if not failed else 2 if failed == len(results) else 1)
 
-# %% ../nbs/16_cli.ipynb #16013
+# %% ../nbs/16_cli.ipynb #16019
 @contextmanager
 def _no_greeting():
     "Silence native code on standard error"
@@ -79,12 +83,13 @@ def _no_greeting():
     try: yield
     finally: os.dup2(saved, 2); os.close(saved); os.close(nowhere)
 
+# %% ../nbs/16_cli.ipynb #16020
 def _system(model, lang):
     "The detector, opened quietly"
     from pneumonia_nbdev.deployment import PneumoniaDetectionSystem
     with _no_greeting(): return PneumoniaDetectionSystem(model, lang.value)
 
-# %% ../nbs/16_cli.ipynb #16015
+# %% ../nbs/16_cli.ipynb #16023
 @app.command()
 def predict(
     files: Annotated[list[Path], typer.Argument(help="Images: JPEG, PNG, TIFF, BMP, WebP or DICOM.")],
@@ -101,12 +106,13 @@ def predict(
     if judged and not as_json: _console().print(make_table(judged, lang.value))
     _finish(results)
 
+# %% ../nbs/16_cli.ipynb #16024
 def _complain_result(r):
     "file: code: sentence (reason), on standard error"
     reason = f" ({r['error']['reason']})" if r["error"]["reason"] else ""
     print(f"{r['file']}: {r['error']['code']}: {r['error']['message']}{reason}", file=sys.stderr)
 
-# %% ../nbs/16_cli.ipynb #16024
+# %% ../nbs/16_cli.ipynb #16033
 IMAGES = {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom", ""}
 
 def find_files(
@@ -117,7 +123,7 @@ def find_files(
     if folder.is_file(): return [folder]
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in IMAGES and not p.name.startswith("."))
 
-# %% ../nbs/16_cli.ipynb #16026
+# %% ../nbs/16_cli.ipynb #16035
 @app.command()
 def screen(
     folder: Annotated[Optional[Path], typer.Argument(help="A folder with images, searched with all its subfolders.")] = None,
@@ -136,7 +142,7 @@ def screen(
     _show_report(Report(results, system.bundle.card, lang.value), out, as_json)
     _finish(results)
 
-# %% ../nbs/16_cli.ipynb #16028
+# %% ../nbs/16_cli.ipynb #16037
 def _what_to_screen(folder):
     "(root of the names, files)"
     if folder is None: return sample_dir(), [p for part in ("originals", "test") for p in find_files(sample_dir()/part)]
@@ -144,13 +150,14 @@ def _what_to_screen(folder):
     if not files: raise BadData("no image in this folder", file=folder)
     return (folder if folder.is_dir() else folder.parent), files
 
+# %% ../nbs/16_cli.ipynb #16038
 def _with_progress(items, total):
     "Items with a bar on standard error, where somebody looks at it"
     if not sys.stderr.isatty(): yield from items; return
     from rich.progress import track
     yield from track(items, total=total, description="", console=_console(err=True), transient=True)
 
-# %% ../nbs/16_cli.ipynb #16029
+# %% ../nbs/16_cli.ipynb #16040
 def _show_report(report, out, as_json):
     "Save the report; table, summary and the way to it for people, complaints for all"
     page = report.save(out)
@@ -162,7 +169,7 @@ def _show_report(report, out, as_json):
     console.print("\n".join(report.lines()[:6]), markup=False, highlight=False)
     console.print(str(page.resolve()), markup=False, highlight=False, soft_wrap=True)
 
-# %% ../nbs/16_cli.ipynb #16033
+# %% ../nbs/16_cli.ipynb #16044
 @app.command()
 def train(
     data: Annotated[Path, typer.Option(help="The official data set: split/CLASS/file.")],
@@ -182,7 +189,7 @@ def train(
     for split,figures in bundle.card["metrics"].items():
         for name,f in figures.items(): print(f"{split} {name}: {f['value']:.3f} (95 % CI {f['low']:.3f}-{f['high']:.3f}, n = {f['n']})")
 
-# %% ../nbs/16_cli.ipynb #16035
+# %% ../nbs/16_cli.ipynb #16046
 @app.callback(invoke_without_command=True)
 def _options(version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False):
     if version: print(__version__); raise typer.Exit()

@@ -52,7 +52,7 @@ class TooLarge(InputError):
     "Beyond the limits on bytes, pixels or sides, refused before it is decoded"
     code,en,zh = "too_large","this image is larger than the limits allow","图像超出大小限制"
 
-# %% ../nbs/00_core.ipynb #00013
+# %% ../nbs/00_core.ipynb #00014
 class NoPixels(InputError):
     "A DICOM file that carries a report, a structure or a waveform, but no image"
     code,en,zh = "no_pixels","this DICOM file carries no image","该 DICOM 文件不含图像"
@@ -65,7 +65,7 @@ class NotAnXray(InputError):
     "Readable, but without any content that a chest X-ray has"
     code,en,zh = "not_an_xray","this is not a chest X-ray","这不是胸部 X 光片"
 
-# %% ../nbs/00_core.ipynb #00015
+# %% ../nbs/00_core.ipynb #00017
 class BadBundle(PneumoniaError):
     "A model bundle that is damaged, incomplete, or was changed after it was written"
     code,en,zh = "bad_bundle","this model bundle cannot be trusted","模型包不可信"
@@ -86,7 +86,7 @@ class MissingPackage(PneumoniaError, ImportError):
     "A part of the package needs something that is not installed"
     code,en,zh = "missing_package","a package is not installed","缺少软件包"
 
-# %% ../nbs/00_core.ipynb #00017
+# %% ../nbs/00_core.ipynb #00020
 def error_codes(
     root:type=PneumoniaError, # where in the family to start
 ) -> dict: # code -> class
@@ -95,7 +95,7 @@ def error_codes(
     for child in root.__subclasses__(): found |= error_codes(child)
     return found
 
-# %% ../nbs/00_core.ipynb #00020
+# %% ../nbs/00_core.ipynb #00023
 def check_lang(
     lang:str, # `en` or `zh`
 ) -> str: # the same, when it is known
@@ -103,6 +103,7 @@ def check_lang(
     if lang not in LANGS: raise BadOption(f"language {lang!r}; there are {', '.join(LANGS)}")
     return lang
 
+# %% ../nbs/00_core.ipynb #00024
 def label(
     cls:str, # `NORMAL` or `PNEUMONIA`
     lang:str="en", # `en` or `zh`
@@ -111,7 +112,7 @@ def label(
     if cls not in LABELS: raise BadOption(f"class {cls!r}; there are {', '.join(CLASSES)}")
     return LABELS[cls][check_lang(lang)]
 
-# %% ../nbs/00_core.ipynb #00023
+# %% ../nbs/00_core.ipynb #00027
 def need(
     module:str, # name to import, such as `tensorflow`
     extra:str="train", # the extra that brings it
@@ -124,14 +125,14 @@ def need(
             raise MissingPackage(f"{module}: pip install 'pneumonia-nbdev[{extra}]'") from None
         raise MissingPackage(f"{module} is installed but does not start: {e}{_system_hint(str(e))}") from e
 
-# %% ../nbs/00_core.ipynb #00025
+# %% ../nbs/00_core.ipynb #00029
 def _system_hint(message):
     "The `apt` line for a shared library that OpenCV misses"
     known = {"libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0", "libglib-2.0.so.0": "libglib2.0-0"}
     missing = any(lib in message for lib in known)
     return f"; on Debian or Ubuntu: apt install {' '.join(sorted(set(known.values())))}" if missing else ""
 
-# %% ../nbs/00_core.ipynb #00030
+# %% ../nbs/00_core.ipynb #00034
 def sample_dir() -> Path: # holds `train`, `val`, `test` and `originals`
     "The folder of sample X-rays inside the package"
     return Path(__file__).parent/"sample"
@@ -142,7 +143,7 @@ def data_dir() -> Path: # holds `split/CLASS/file`
     if not Path(path).is_dir(): raise BadData(f"PNEUMONIA_DATA is {path!r}, which is not a folder")
     return Path(path)
 
-# %% ../nbs/00_core.ipynb #00035
+# %% ../nbs/00_core.ipynb #00039
 def shared_path(
     *parts:str, # path inside the shared folder, such as `"data", "dicom"`
 ) -> Path|None: # None when it is not there
@@ -152,7 +153,7 @@ def shared_path(
     if path.exists(): return path
     print(f"skipped: {'/'.join(parts)} is not in the shared folder (set PNEUMONIA_SHARED)")
 
-# %% ../nbs/00_core.ipynb #00038
+# %% ../nbs/00_core.ipynb #00042
 def write_atomic(
     path, # where the file shall be; its folder is made if needed
     content:bytes|str, # text is written as UTF-8

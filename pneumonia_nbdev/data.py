@@ -24,6 +24,7 @@ def patient_id(
 # %% ../nbs/04_data.ipynb #04009
 SUFFIXES = {".jpeg", ".jpg", ".png", ".dcm", ".tif", ".tiff", ".bmp", ".webp"}
 
+# %% ../nbs/04_data.ipynb #04010
 def list_images(
     data_dir, # a folder with `split/CLASS/file`
 ) -> pd.DataFrame: # columns path, split, label, patient
@@ -36,7 +37,7 @@ def list_images(
     if not rows: raise BadData("no image in train, val or test", file=root)
     return pd.DataFrame(rows, columns=["path", "split", "label", "patient"])
 
-# %% ../nbs/04_data.ipynb #04012
+# %% ../nbs/04_data.ipynb #04013
 def in_validation(
     patient:str, # from `patient_id`
     fraction:float=.12, # share of patients, 0 to 1
@@ -45,6 +46,7 @@ def in_validation(
     "Does this patient belong to validation?"
     return int(hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest()[:8], 16) / 2**32 < fraction
 
+# %% ../nbs/04_data.ipynb #04014
 def split_patients(
     files:pd.DataFrame, # from `list_images`
     fraction:float=.12, # share of patients, 0 to 1
@@ -56,7 +58,7 @@ def split_patients(
     if len(set(cut) - {"test"}) < 2: raise BadData("every patient falls on one side; there are too few to cut a validation set")
     return files.assign(split=cut)
 
-# %% ../nbs/04_data.ipynb #04017
+# %% ../nbs/04_data.ipynb #04019
 def fingerprint(
     files:pd.DataFrame, # rows of `list_images`
 ) -> str: # 16 hex digits
@@ -64,7 +66,7 @@ def fingerprint(
     each = [f"{Path(p).name} {c} {hashlib.sha256(Path(p).read_bytes()).hexdigest()}" for p,c in zip(files.path, files.label)]
     return hashlib.sha256("\n".join(sorted(each)).encode()).hexdigest()[:16]
 
-# %% ../nbs/04_data.ipynb #04020
+# %% ../nbs/04_data.ipynb #04022
 class MedicalDataLoader:
     "The data set: a table of files, and images out of it"
     def __init__(self,
@@ -79,7 +81,7 @@ class MedicalDataLoader:
 
     def __repr__(self): return f"MedicalDataLoader({self.data_dir.name!r}, {self.files.split.value_counts().to_dict()})"
 
-# %% ../nbs/04_data.ipynb #04023
+# %% ../nbs/04_data.ipynb #04025
 @patch
 def analyze_dataset(self:MedicalDataLoader) -> pd.DataFrame: # rows: splits; columns: classes and patients
     "Count images and patients in each part"
@@ -87,7 +89,7 @@ def analyze_dataset(self:MedicalDataLoader) -> pd.DataFrame: # rows: splits; col
     self.class_counts = by.label.value_counts().unstack(fill_value=0).reindex(columns=list(CLASSES), fill_value=0)
     return self.class_counts.assign(patients=by.patient.nunique()).loc[[s for s in ("train", "val", "test") if s in by.groups]]
 
-# %% ../nbs/04_data.ipynb #04028
+# %% ../nbs/04_data.ipynb #04030
 @patch
 def load_and_preprocess_image(self:MedicalDataLoader,
     path, # a file of any kind that `load_image` reads
@@ -95,7 +97,7 @@ def load_and_preprocess_image(self:MedicalDataLoader,
     "One image, ready for a network"
     return preprocess(load_image(path), self.spec)
 
-# %% ../nbs/04_data.ipynb #04031
+# %% ../nbs/04_data.ipynb #04033
 @patch
 def create_dataset(self:MedicalDataLoader,
     split:str, # `train`, `val` or `test`

@@ -124,20 +124,21 @@ WORDS = dict(
     none      = ("No file was found.", "未找到文件。"),
 )
 
+# %% ../nbs/12_deployment.ipynb #12032
 def words(
     lang:str, # `en` or `zh`
 ) -> dict: # key -> phrase
     "The phrases of the report in one language"
     return {k: v[LANGS.index(check_lang(lang))] for k,v in WORDS.items()}
 
-# %% ../nbs/12_deployment.ipynb #12034
+# %% ../nbs/12_deployment.ipynb #12035
 def show_p(
     p:float, # probability, 0 to 1
 ) -> str: # three digits, or a bound
     "A probability for people"
     return "> 0.999" if p > .999 else "< 0.001" if p < .001 else f"{p:.3f}"
 
-# %% ../nbs/12_deployment.ipynb #12036
+# %% ../nbs/12_deployment.ipynb #12037
 @dataclass
 class Report:
     "The results of a screening, to print, save and read"
@@ -154,7 +155,7 @@ class Report:
 
     def __str__(self): return "\n".join(self.lines())
 
-# %% ../nbs/12_deployment.ipynb #12038
+# %% ../nbs/12_deployment.ipynb #12039
 @patch
 def lines(self:Report) -> list: # of text
     "The summary, and one line a file"
@@ -163,6 +164,7 @@ def lines(self:Report) -> list: # of text
             f"  {t['flagged']}: {c['flagged']}", f"  {t['failed']}: {c['failed']}", t["warning"]]
     return head + [self.line(r) for r in self.results]
 
+# %% ../nbs/12_deployment.ipynb #12040
 @patch
 def line(self:Report,
     r:dict, # one result
@@ -171,7 +173,7 @@ def line(self:Report,
     if "error" in r: return f"{r['file']}: {r['error']['code']}: {r['error']['message']}" + (f" ({r['error']['reason']})" if r["error"]["reason"] else "")
     return f"{r['file']}: {r['label']} {show_p(r['probabilities']['PNEUMONIA'])}; " + ("; ".join(r["quality"]["messages"]) or words(self.lang)["good"])
 
-# %% ../nbs/12_deployment.ipynb #12041
+# %% ../nbs/12_deployment.ipynb #12043
 @patch
 def csv(self:Report) -> str: # columns file, class, probability, threshold, quality, error
     "The results as a table"
@@ -184,7 +186,7 @@ def csv(self:Report) -> str: # columns file, class, probability, threshold, qual
         else: writer.writerow([safe(r["file"]), r["class"], r["label"], f"{r['probabilities']['PNEUMONIA']:.4f}", f"{r['threshold']:.4f}", " ".join(r["quality"]["reasons"]), ""])
     return "\ufeff" + out.getvalue()
 
-# %% ../nbs/12_deployment.ipynb #12045
+# %% ../nbs/12_deployment.ipynb #12047
 @patch
 def html(self:Report) -> str: # a whole page
     "The report as a self-contained page"
@@ -195,7 +197,7 @@ def html(self:Report) -> str: # a whole page
     return env.get_template("report.html").render(t=words(self.lang), lang=self.lang, results=order, counts=self.counts, card=self.card,
                                                   classes=[(c, label(c, self.lang)) for c in CLASSES], figures=self.card["metrics"].get("test", {}))
 
-# %% ../nbs/12_deployment.ipynb #12049
+# %% ../nbs/12_deployment.ipynb #12051
 @patch
 def save(self:Report,
     folder, # made if needed
@@ -204,6 +206,7 @@ def save(self:Report,
     write_atomic(Path(folder)/"results.csv", self.csv())
     return write_atomic(Path(folder)/"report.html", self.html())
 
+# %% ../nbs/12_deployment.ipynb #12052
 @patch
 def generate_report(self:PneumoniaDetectionSystem,
     paths, # files

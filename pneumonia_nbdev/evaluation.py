@@ -30,6 +30,7 @@ def check_scores(
 # %% ../nbs/09_evaluation.ipynb #09009
 FIGURES = ("auroc", "accuracy", "sensitivity", "specificity")
 
+# %% ../nbs/09_evaluation.ipynb #09010
 def weighted_figures(
     y:np.ndarray, # (n,) labels
     p:np.ndarray, # (n,) probabilities
@@ -44,7 +45,7 @@ def weighted_figures(
     return dict(auroc=auroc, accuracy=total(right) / weights.sum(1),
                 sensitivity=total(pos & right) / total(pos), specificity=total(neg & right) / total(neg))
 
-# %% ../nbs/09_evaluation.ipynb #09014
+# %% ../nbs/09_evaluation.ipynb #09015
 def bootstrap_weights(
     patients, # (n,) who each image belongs to
     draws:int=2000, # resamples
@@ -55,7 +56,7 @@ def bootstrap_weights(
     k = who.max() + 1
     return np.random.default_rng(seed).multinomial(k, np.full(k, 1/k), size=draws)[:, who].astype(np.float32)
 
-# %% ../nbs/09_evaluation.ipynb #09017
+# %% ../nbs/09_evaluation.ipynb #09018
 def wilson(
     k:int, # how many of them
     n:int, # out of how many, at least 1
@@ -65,7 +66,7 @@ def wilson(
     centre,half = (k + z*z/2) / (n + z*z), z * np.sqrt(k * (n - k) / n + z*z/4) / (n + z*z)
     return float(max(centre - half, 0)), float(min(centre + half, 1))
 
-# %% ../nbs/09_evaluation.ipynb #09019
+# %% ../nbs/09_evaluation.ipynb #09020
 def evaluate(
     y, # (n,) labels, 0 or 1
     p, # (n,) probabilities of PNEUMONIA
@@ -86,7 +87,7 @@ def evaluate(
     rows = {k: (value[k][0], *interval(k, value[k][0]), base[k]) for k in FIGURES}
     return pd.DataFrame(rows, index=["value", "low", "high", "n"]).T.astype(dict(n=int))
 
-# %% ../nbs/09_evaluation.ipynb #09026
+# %% ../nbs/09_evaluation.ipynb #09027
 def youden_threshold(
     y, # (n,) labels of validation
     p, # (n,) probabilities of validation
@@ -98,7 +99,7 @@ def youden_threshold(
     best = at[np.argmax(tpr - fpr)]
     return float((best + max(p[p < best], default=best)) / 2)
 
-# %% ../nbs/09_evaluation.ipynb #09029
+# %% ../nbs/09_evaluation.ipynb #09030
 def log_test(
     table:pd.DataFrame, # from `evaluate`
     ledger, # CSV file; made if it is not there

@@ -19,6 +19,7 @@ MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 40_000_000
 MAX_SIDE = 12_000
 
+# %% ../nbs/01_image.ipynb #01007
 def check_size(
     width:int, # in pixels
     height:int, # in pixels
@@ -28,7 +29,7 @@ def check_size(
     if max(width, height) > MAX_SIDE: raise TooLarge(f"{width} x {height} pixels; at most {MAX_SIDE:,} a side")
     if width*height > MAX_PIXELS: raise TooLarge(f"{width*height/1e6:.0f} megapixels; at most {MAX_PIXELS/1e6:.0f}")
 
-# %% ../nbs/01_image.ipynb #01009
+# %% ../nbs/01_image.ipynb #01010
 def read_bytes(
     source, # path, bytes, or an open binary file
 ) -> bytes: # the whole content, at most `MAX_BYTES`
@@ -40,6 +41,7 @@ def read_bytes(
     if not raw: raise UnreadableImage("the file is empty")
     return raw
 
+# %% ../nbs/01_image.ipynb #01011
 def _read_path(path):
     "Read at most one byte more than the limit"
     if path.is_dir(): raise UnreadableImage("this is a folder")
@@ -48,7 +50,7 @@ def _read_path(path):
     except (FileNotFoundError, NotADirectoryError): raise MissingFile() from None
     except (OSError, ValueError) as e: raise UnreadableImage(getattr(e, "strerror", None) or str(e)) from None
 
-# %% ../nbs/01_image.ipynb #01012
+# %% ../nbs/01_image.ipynb #01014
 def to_pil(
     pixels:np.ndarray, # (height, width) gray levels 0 to 255, or (height, width, 3) RGB
     longest:int=None, # shrink to this longest side, in pixels
@@ -58,7 +60,7 @@ def to_pil(
     if longest: picture.thumbnail((longest, longest), Image.Resampling.BILINEAR)
     return picture
 
-# %% ../nbs/01_image.ipynb #01015
+# %% ../nbs/01_image.ipynb #01017
 @dataclass
 class XRay:
     "One gray image, and the facts about its source that a quality check needs"
@@ -72,7 +74,7 @@ class XRay:
         to_pil(self.pixels, 320).save(buf, "PNG")
         return buf.getvalue()
 
-# %% ../nbs/01_image.ipynb #01017
+# %% ../nbs/01_image.ipynb #01019
 def scale_range(
     x:np.ndarray, # any numbers, any shape
     valid:np.ndarray=None, # True where a value counts (False for padding, which becomes 0)
@@ -84,7 +86,7 @@ def scale_range(
     lo,hi = x[valid].min(), x[valid].max()
     return np.where(valid, np.clip((x - lo) * (255 / max(hi - lo, 1e-6)), 0, 255), 0).astype(np.float32)
 
-# %% ../nbs/01_image.ipynb #01020
+# %% ../nbs/01_image.ipynb #01022
 def _rgb(img):
     "Any 8-bit mode as RGB, over black where it is transparent"
     if "A" in img.getbands() or "transparency" in img.info:
@@ -92,12 +94,13 @@ def _rgb(img):
         img = Image.alpha_composite(Image.new("RGBA", img.size, (0, 0, 0, 255)), img)
     return img.convert("RGB")
 
+# %% ../nbs/01_image.ipynb #01023
 def _color_share(rgb):
     "Share of pixels whose channels differ by more than 32 levels; JPEG noise stays below"
     small = np.asarray(rgb.resize((128, 128), Image.Resampling.NEAREST), int)
     return float((np.ptp(small, axis=-1) > 32).mean())
 
-# %% ../nbs/01_image.ipynb #01022
+# %% ../nbs/01_image.ipynb #01026
 def _is_png16_color(raw): return raw[:4] == b"\x89PNG" and raw[24] == 16 and raw[25] != 0
 
 def _png16_gray(raw):
@@ -108,7 +111,7 @@ def _png16_gray(raw):
     if x.shape[-1] == 4: gray *= x[..., 3] / 65535
     return scale_range(gray)
 
-# %% ../nbs/01_image.ipynb #01024
+# %% ../nbs/01_image.ipynb #01029
 def _picture(img, raw):
     "An opened and checked Pillow image as an `XRay`"
     fmt = img.format
@@ -123,9 +126,10 @@ def _picture(img, raw):
     gray = _png16_gray(raw) if _is_png16_color(raw) else np.asarray(rgb.convert("L"), np.float32)
     return XRay(gray, fmt, _color_share(rgb))
 
-# %% ../nbs/01_image.ipynb #01026
+# %% ../nbs/01_image.ipynb #01032
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 
+# %% ../nbs/01_image.ipynb #01033
 def _read_picture(raw):
     "Bytes that are not DICOM"
     try:
@@ -140,7 +144,7 @@ def _read_picture(raw):
     except Image.UnidentifiedImageError: raise UnreadableImage(_guess(raw)) from None
     except Exception as e: raise UnreadableImage(str(e) or type(e).__name__) from None
 
-# %% ../nbs/01_image.ipynb #01028
+# %% ../nbs/01_image.ipynb #01035
 def _guess(raw):
     "What kind of file this seems to be"
     kinds = {b"%PDF": "a PDF document", b"PK": "a ZIP archive or Office document", b"GIF8": "a GIF, which we do not read",
@@ -150,13 +154,14 @@ def _guess(raw):
     if min(raw[:512]) > 8: return "it looks like text"
     return f"it is none of {', '.join(FORMATS)}, DICOM"
 
-# %% ../nbs/01_image.ipynb #01030
+# %% ../nbs/01_image.ipynb #01038
 def is_dicom(
     raw:bytes, # the file
 ) -> bool: # True for DICOM, with or without the 128-byte preamble
     "Does this look like DICOM?"
     return raw[128:132] == b"DICM" or raw[:4] in (b"\x08\x00\x05\x00", b"\x08\x00\x00\x00", b"\x08\x00\x08\x00", b"\x02\x00\x00\x00")
 
+# %% ../nbs/01_image.ipynb #01039
 def _dicom_header(raw):
     "The data set without its pixels, checked"
     pydicom = need("pydicom", "serve")
@@ -168,7 +173,7 @@ def _dicom_header(raw):
     check_size(int(ds.Columns), int(ds.Rows))
     return ds
 
-# %% ../nbs/01_image.ipynb #01032
+# %% ../nbs/01_image.ipynb #01042
 def _dicom_gray(ds):
     "Gray levels 0 to 255, bones white"
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
@@ -181,7 +186,7 @@ def _dicom_gray(ds):
     if np.ptp(shown) == 0: shown = values
     return scale_range(-shown.astype(np.float32) if ds.get("PhotometricInterpretation") == "MONOCHROME1" else shown, valid)
 
-# %% ../nbs/01_image.ipynb #01034
+# %% ../nbs/01_image.ipynb #01044
 def _read_dicom(raw):
     "Bytes of a DICOM file as an `XRay`"
     try:
@@ -194,7 +199,7 @@ def _read_dicom(raw):
     except PneumoniaError: raise
     except Exception as e: raise UnreadableImage(f"DICOM: {str(e) or type(e).__name__}"[:300]) from None
 
-# %% ../nbs/01_image.ipynb #01036
+# %% ../nbs/01_image.ipynb #01046
 def read_xray(
     source, # path, bytes, or an open binary file
     name:str=None, # name to show in errors; by default that of the path
@@ -208,13 +213,14 @@ def read_xray(
         e.file = name
         raise
 
+# %% ../nbs/01_image.ipynb #01047
 def load_image(
     source, # path, bytes, or an open binary file
 ) -> np.ndarray: # (height, width) float32, gray levels 0 to 255
     "Any supported file as a 2-D gray image"
     return read_xray(source).pixels
 
-# %% ../nbs/01_image.ipynb #01056
+# %% ../nbs/01_image.ipynb #01067
 @dataclass(frozen=True)
 class InputSpec:
     "What a network wants to see"
@@ -233,7 +239,7 @@ class InputSpec:
         "Read back from a card"
         return cls(**{**d, "stretch": tuple(d["stretch"]) if d.get("stretch") else None})
 
-# %% ../nbs/01_image.ipynb #01059
+# %% ../nbs/01_image.ipynb #01070
 def squash(
     pixels:np.ndarray, # (height, width) gray levels 0 to 255
     spec:InputSpec, # its size and JPEG quality
@@ -246,7 +252,7 @@ def squash(
         small = Image.open(buf)
     return np.asarray(small, np.float32)
 
-# %% ../nbs/01_image.ipynb #01063
+# %% ../nbs/01_image.ipynb #01074
 def preprocess(
     image, # `XRay`, or (height, width) gray levels 0 to 255
     spec:InputSpec=InputSpec(), # what the network wants
@@ -259,7 +265,7 @@ def preprocess(
     x = np.clip((small - lo) / max(hi - lo, 1), 0, 1)
     return np.repeat(x[..., None], spec.channels, axis=-1).astype(np.float32)
 
-# %% ../nbs/01_image.ipynb #01068
+# %% ../nbs/01_image.ipynb #01079
 def overlay(
     image, # `XRay`, or (height, width) gray levels 0 to 255
     heatmap:np.ndarray, # (rows, columns), 0 to 1, any resolution; it is stretched over the image

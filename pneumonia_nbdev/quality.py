@@ -23,12 +23,13 @@ def thumb(
     x = x - x.mean()
     return x / max(np.linalg.norm(x), 1e-6)
 
+# %% ../nbs/02_quality.ipynb #02007
 @cache
 def mean_chest() -> np.ndarray: # (1024,) unit vector
     "The mean training image, as `thumb` makes it"
     return thumb(np.asarray(Image.open(Path(__file__).parent/"models"/"mean_chest.png"), np.float32))
 
-# %% ../nbs/02_quality.ipynb #02012
+# %% ../nbs/02_quality.ipynb #02013
 def measure(
     image:XRay, # what `read_xray` gave
 ) -> dict: # name -> number
@@ -47,7 +48,7 @@ def measure(
         likeness=float(thumb(small) @ mean_chest()),   # correlation with the mean chest, -1 to 1
         color=image.color)                             # share of coloured pixels
 
-# %% ../nbs/02_quality.ipynb #02015
+# %% ../nbs/02_quality.ipynb #02016
 REASONS = dict( # code: (is it so?, sentence in English, sentence in Chinese)
     too_small      = (lambda m: m["side"] < 128, "fewer than 128 pixels on the shorter side", "短边少于 128 像素"),
     odd_shape      = (lambda m: m["aspect"] > 2.2, "much longer than wide, as if cropped or stitched", "长宽比异常，可能被裁剪或拼接"),
@@ -59,7 +60,7 @@ REASONS = dict( # code: (is it so?, sentence in English, sentence in Chinese)
     colored        = (lambda m: m["color"] > .05, "has colours, as a photo or a screenshot", "含有彩色，可能是照片或截图"),
 )
 
-# %% ../nbs/02_quality.ipynb #02017
+# %% ../nbs/02_quality.ipynb #02018
 @dataclass
 class Quality:
     "What the gate found"
@@ -73,7 +74,7 @@ class Quality:
         extra = dict(wrong_body_part=(None, "the DICOM header names another body part", "DICOM 标注的部位不是胸部"))
         return [({**REASONS, **extra})[r][1 + LANGS.index(check_lang(lang))] for r in self.reasons]
 
-# %% ../nbs/02_quality.ipynb #02019
+# %% ../nbs/02_quality.ipynb #02020
 def assess_quality(
     image, # `XRay`, or (height, width) gray levels 0 to 255
 ) -> Quality: # true when nothing was found

@@ -31,6 +31,7 @@ class Fit:
     threshold: float # by Youden's J on validation
     cv: dict # C -> log loss
 
+# %% ../nbs/11_recipe.ipynb #11007
 def fit_linear(
     loader:MedicalDataLoader, # the images; `test` is not touched
     backbone, # frozen Keras model: images -> feature maps
@@ -44,7 +45,7 @@ def fit_linear(
     threshold = youden_threshold(yv, 1 / (1 + np.exp(-(Xv @ w + b) / T)))
     return Fit(w, b, C, T, threshold, cv)
 
-# %% ../nbs/11_recipe.ipynb #11009
+# %% ../nbs/11_recipe.ipynb #11010
 def score_files(
     bundle:Bundle, # the model as it is served
     files:pd.DataFrame, # rows of `list_images`
@@ -53,6 +54,7 @@ def score_files(
     p = [bundle.run(preprocess(load_image(path), bundle.spec)[None])["probability"][0] for path in files.path]
     return files.label.map(CLASSES.index).to_numpy(), np.array(p)
 
+# %% ../nbs/11_recipe.ipynb #11011
 def measure_split(
     bundle:Bundle, # the model as it is served
     loader:MedicalDataLoader, # the images
@@ -62,7 +64,7 @@ def measure_split(
     rows = loader.files[loader.files.split == split]
     return evaluate(*score_files(bundle, rows), bundle.threshold, rows.patient.to_numpy())
 
-# %% ../nbs/11_recipe.ipynb #11012
+# %% ../nbs/11_recipe.ipynb #11014
 def train_default(
     data_dir, # the official set, `split/CLASS/file`
     weights, # `.npz` with the ImageNet weights of EfficientNet-Lite0
@@ -83,7 +85,7 @@ def train_default(
     metrics = {split: {k: dict(r) for k,r in t.round(4).astype(object).iterrows()} for split,t in tables.items()}
     return Bundle(write_bundle(out, litert, {**card, "metrics": metrics}, {"head.npz": head}))
 
-# %% ../nbs/11_recipe.ipynb #11014
+# %% ../nbs/11_recipe.ipynb #11016
 def make_card(loader, fit, weights) -> dict:
     "Everything a reader of the bundle must know, but the figures"
     parts = {split: rows for split,rows in loader.files.groupby("split")}
@@ -98,6 +100,7 @@ def make_card(loader, fit, weights) -> dict:
                     validation="12 % of the patients of train and val, by hash, seed 0", interval="95 %, patient-level bootstrap, 2,000 draws"),
         intended_use="Research and teaching. Not a medical device; not for diagnosis.")
 
+# %% ../nbs/11_recipe.ipynb #11017
 def head_npz(fit) -> bytes:
     "The head's weights as a small `.npz`"
     np.savez(buf := io.BytesIO(), w=fit.w, b=np.float32(fit.b), temperature=np.float32(fit.temperature))

@@ -51,6 +51,7 @@ def choose_C(
     losses = {C: float(loss(C)) for C in grid}
     return min(losses, key=losses.get), losses
 
+# %% ../nbs/08_training.ipynb #08017
 def log_loss(
     y, # (n,) labels, 0 or 1
     logit, # (n,) log odds of label 1
@@ -58,7 +59,7 @@ def log_loss(
     "Mean negative log likelihood, stable for large logits"
     return float(np.mean(np.logaddexp(0, -(2*np.asarray(y) - 1) * np.asarray(logit))))
 
-# %% ../nbs/08_training.ipynb #08019
+# %% ../nbs/08_training.ipynb #08020
 def fit_temperature(
     y:np.ndarray, # (n,) labels of validation
     logit:np.ndarray, # (n,) logits of validation
@@ -67,7 +68,7 @@ def fit_temperature(
     from scipy.optimize import minimize_scalar
     return float(np.exp(minimize_scalar(lambda t: log_loss(y, logit / np.exp(t)), bounds=(np.log(.05), np.log(20)), method="bounded").x))
 
-# %% ../nbs/08_training.ipynb #08023
+# %% ../nbs/08_training.ipynb #08024
 def linear_model(
     backbone, # Keras model: images -> feature maps
     w:np.ndarray, # (channels,) from `fit_head`

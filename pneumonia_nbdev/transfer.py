@@ -29,12 +29,13 @@ def conv_bn(
     x = layers.BatchNormalization(epsilon=1e-3, name=bn)(x)
     return layers.ReLU(6, name=f"{bn}_relu")(x) if relu else x
 
+# %% ../nbs/07_transfer.ipynb #07007
 def _padding(shape, kernel):
     "((top, bottom), (left, right)) for stride 2: an even side gets one less before than after"
     half = kernel // 2
     return tuple((half - 1 + n % 2, half) for n in shape)
 
-# %% ../nbs/07_transfer.ipynb #07009
+# %% ../nbs/07_transfer.ipynb #07010
 def inverted_residual(
     x, # (batch, rows, columns, channels) tensor
     name:str, # prefix of the layers' names, such as `block2a`
@@ -50,9 +51,10 @@ def inverted_residual(
     y = conv_bn(y, f"{name}_project_conv", f"{name}_project_bn", filters, relu=False)
     return layers.Add(name=f"{name}_add")([x, y]) if stride == 1 and channels == filters else y
 
-# %% ../nbs/07_transfer.ipynb #07012
+# %% ../nbs/07_transfer.ipynb #07013
 LITE0 = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4), (3, 1, 6, 320, 1))
 
+# %% ../nbs/07_transfer.ipynb #07014
 def efficientnet_lite0(
     input_shape:tuple=(224, 224, 3), # (height, width, 3); values 0 to 1
     weights=None, # path of a `.npz` with ImageNet weights; None leaves them random
@@ -67,7 +69,7 @@ def efficientnet_lite0(
     if weights is not None: load_npz(model, weights)
     return model
 
-# %% ../nbs/07_transfer.ipynb #07014
+# %% ../nbs/07_transfer.ipynb #07016
 def load_npz(
     model, # Keras model
     path, # `.npz` with keys `layer/variable`
