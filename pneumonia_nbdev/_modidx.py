@@ -202,4 +202,8 @@ d = { 'settings': { 'branch': 'main',
                                                                                            'pneumonia_nbdev/transfer.py'),
                                           'pneumonia_nbdev.transfer.inverted_residual': ( 'transfer.html#inverted_residual',
                                                                                           'pneumonia_nbdev/transfer.py'),
+                                          'pneumonia_nbdev.transfer.litert_constants': ( 'transfer.html#litert_constants',
+                                                                                         'pneumonia_nbdev/transfer.py'),
+                                          'pneumonia_nbdev.transfer.load_bundle': ( 'transfer.html#load_bundle',
+                                                                                    'pneumonia_nbdev/transfer.py'),
                                           'pneumonia_nbdev.transfer.load_npz': ('transfer.html#load_npz', 'pneumonia_nbdev/transfer.py')}}}

@@ -90,7 +90,7 @@ class Bundle:
         self.id = self.card["files"]["model.tflite"]["sha256"][:12]  # names exactly this network
         self._lock,self._run = threading.Lock(),litert_runner(self.parts["model.tflite"], threads)
 
-    def __repr__(self): return f"Bundle({self.card['name']!r}, {self.card['backbone']}, id {self.id}, {self.path.stat().st_size/1e6:.1f} MB)"
+    def __repr__(self): return f"Bundle({self.path.name}: {self.card['name']}, {self.id}, {self.path.stat().st_size/1e6:.1f} MB; {self.card['backbone']})"
 
 # %% ../nbs/03_bundle.ipynb #03022
 OUTPUTS = ("probability", "cam", "embedding")

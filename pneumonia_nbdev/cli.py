@@ -179,9 +179,7 @@ def train(
     why: Annotated[str, typer.Option(help="A word for the ledger.")] = "pneumonia train",
 ):
     "Make the default model again: about two minutes on two cores for the full set."
-    import logging
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("tensorflow").setLevel("ERROR")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's native code is talkative
     from pneumonia_nbdev.recipe import train_default
     if not weights.exists(): raise MissingFile(file=weights)
     bundle = train_default(data, weights, out, ledger, why)

@@ -51,6 +51,7 @@ def to_litert(
 ) -> bytes: # a LiteRT model with one signature: image -> probability, cam, embedding
     "Convert to LiteRT, outputs by name"
     tf = need("tensorflow")
+    tf.get_logger().setLevel("WARNING")  # else it announces its temporary files
     image = keras.Input(batch_shape=(1, *served.input_shape[1:]), name="image")
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, served(image)))
     if float16: converter.optimizations,converter.target_spec.supported_types = [tf.lite.Optimize.DEFAULT],[tf.float16]

@@ -13,7 +13,7 @@ import io
 import numpy as np, pandas as pd
 from .core import *
 from .image import load_image, preprocess
-from .bundle import Bundle, write_bundle
+from .bundle import Bundle, default_bundle, write_bundle
 from .data import MedicalDataLoader, fingerprint
 from .transfer import efficientnet_lite0
 from .training import precompute_features, choose_C, fit_head, fit_temperature, linear_model
@@ -67,7 +67,7 @@ def measure_split(
 # %% ../nbs/11_recipe.ipynb #11014
 def train_default(
     data_dir, # the official set, `split/CLASS/file`
-    weights, # `.npz` with the ImageNet weights of EfficientNet-Lite0
+    weights, # `.npz` with the ImageNet weights of EfficientNet-Lite0, or a bundle with them
     out, # where the bundle goes
     ledger=None, # CSV of looks at the test set; None: test is not looked at
     why:str="recipe rerun", # a word for the ledger
