@@ -190,12 +190,16 @@ def _dicom_gray(ds):
 def _read_dicom(raw):
     "Bytes of a DICOM file as an `XRay`"
     try:
-        header = _dicom_header(raw)
-        ds = need("pydicom", "serve").dcmread(io.BytesIO(raw), force=True)
-        if "PixelData" not in ds: raise NoPixels("the header has rows and columns, but there is no pixel data")
-        if not hasattr(ds.file_meta, "TransferSyntaxUID"): ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2"  # the standard's default
+        with warnings.catch_warnings(record=True) as said: # what pydicom has to say belongs into the reason, not on the screen
+            warnings.simplefilter("always")
+            header = _dicom_header(raw)
+            ds = need("pydicom", "serve").dcmread(io.BytesIO(raw), force=True)
+            cut = any("End of file" in str(w.message) for w in said)
+            if "PixelData" not in ds: raise UnreadableImage("DICOM: the file ends before its pixels do") if cut else NoPixels("rows and columns, but no pixel data")
+            if not hasattr(ds.file_meta, "TransferSyntaxUID"): ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2"  # the standard's default
+            gray = _dicom_gray(ds)
         names = dict(modality="Modality", body_part="BodyPartExamined", view="ViewPosition")
-        return XRay(_dicom_gray(ds), "DICOM", facts={k: str(header.get(v)) for k,v in names.items() if header.get(v)})
+        return XRay(gray, "DICOM", facts={k: str(header.get(v)) for k,v in names.items() if header.get(v)})
     except PneumoniaError: raise
     except Exception as e: raise UnreadableImage(f"DICOM: {str(e) or type(e).__name__}"[:300]) from None
 
