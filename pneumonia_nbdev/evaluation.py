@@ -19,10 +19,11 @@ def check_scores(
     p, # (n,) probabilities, 0 to 1
 ) -> tuple: # (y, p) as arrays
     "Labels and probabilities as arrays, or `BadData` saying what is wrong"
-    y,p = np.asarray(y).astype(int),np.asarray(p, float)
+    y,p = np.asarray(y),np.asarray(p, float)
     if y.shape != p.shape or y.ndim != 1: raise BadData(f"labels of shape {y.shape} and probabilities of shape {p.shape}")
     if len(y) == 0: raise BadData("no image to evaluate")
     if not np.isin(y, (0, 1)).all(): raise BadData("labels other than 0 and 1")
+    y = y.astype(int)
     if not ((p >= 0) & (p <= 1)).all(): raise BadData("probabilities outside of 0 to 1, or NaN")
     if len(set(y)) < 2: raise BadData("only one class is present: sensitivity or specificity is not defined")
     return y,p
@@ -62,9 +63,9 @@ def wilson(
     n:int, # out of how many, at least 1
 ) -> tuple: # (low, high)
     "The 95 % score interval of a proportion"
-    z = 1.959964
-    centre,half = (k + z*z/2) / (n + z*z), z * np.sqrt(k * (n - k) / n + z*z/4) / (n + z*z)
-    return float(max(centre - half, 0)), float(min(centre + half, 1))
+    from scipy.stats import binomtest
+    ci = binomtest(k, n).proportion_ci(method="wilson")
+    return float(ci.low), float(ci.high)
 
 # %% ../nbs/09_evaluation.ipynb #09020
 def evaluate(
@@ -97,6 +98,7 @@ def youden_threshold(
     y,p = check_scores(y, p)
     fpr,tpr,at = roc_curve(y, p, drop_intermediate=False)
     best = at[np.argmax(tpr - fpr)]
+    if not np.isfinite(best): raise BadData("no threshold does better than chance")
     return float((best + max(p[p < best], default=best)) / 2)
 
 # %% ../nbs/09_evaluation.ipynb #09030
@@ -112,5 +114,6 @@ def log_test(
     buf = io.StringIO()
     writer = csv.DictWriter(buf, row, lineterminator="\n")
     if not old: writer.writeheader()
+    elif old.splitlines()[0] != ",".join(row): raise BadData(f"its columns are not {', '.join(row)}", file=ledger)
     writer.writerow(row)
     return write_atomic(ledger, old + buf.getvalue())

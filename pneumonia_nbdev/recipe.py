@@ -6,14 +6,14 @@
 __all__ = ['Fit', 'fit_linear', 'score_files', 'measure_split', 'train_default', 'make_card', 'head_npz']
 
 # %% ../nbs/11_recipe.ipynb #11004
-from dataclasses import dataclass, asdict
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-import io
+import io, tempfile
 import numpy as np, pandas as pd
 from .core import *
 from .image import load_image, preprocess
-from .bundle import Bundle, default_bundle, write_bundle
+from .bundle import Bundle, write_bundle
 from .data import MedicalDataLoader, fingerprint
 from .transfer import efficientnet_lite0
 from .training import precompute_features, choose_C, fit_head, fit_temperature, linear_model
@@ -78,9 +78,9 @@ def train_default(
     fit = fit_linear(loader, backbone)
     litert = to_litert(served_model(linear_model(backbone, fit.w, fit.b, fit.temperature)))
     card,head = make_card(loader, fit, weights), head_npz(fit)
-    bundle = Bundle(write_bundle(out, litert, card, {"head.npz": head}))
-    splits = ["val"] + (["test"] if ledger else [])
-    tables = {split: measure_split(bundle, loader, split) for split in splits}
+    with tempfile.TemporaryDirectory() as d:
+        bundle = Bundle(write_bundle(Path(d)/"unmeasured.bundle", litert, card, {"head.npz": head}))
+    tables = {split: measure_split(bundle, loader, split) for split in ["val"] + ["test"] * bool(ledger)}
     if ledger: log_test(tables["test"], ledger, model=bundle.id, data=card["data"]["fingerprint"]["test"], threshold=f"{fit.threshold:.4f}", rule=card["threshold_rule"], why=why)
     metrics = {split: {k: dict(r) for k,r in t.round(4).astype(object).iterrows()} for split,t in tables.items()}
     return Bundle(write_bundle(out, litert, {**card, "metrics": metrics}, {"head.npz": head}))
@@ -92,7 +92,7 @@ def make_card(loader, fit, weights) -> dict:
     return dict(
         name="default", trained=date.today().isoformat(), classes=list(CLASSES), input=loader.spec.to_dict(),
         threshold=round(fit.threshold, 6), threshold_rule="Youden's J on validation (patient-grouped)", temperature=round(fit.temperature, 6),
-        backbone="EfficientNet-Lite0, frozen", weights=f"ImageNet ({Path(weights).name if weights else 'random'})", metrics={},
+        backbone="EfficientNet-Lite0, frozen", weights=f"ImageNet, from {Path(weights).name}", metrics={},
         data=dict(name="Chest X-Ray Images (Pneumonia), Kermany et al. 2018, CC BY 4.0",
                   images={s: len(r) for s,r in parts.items()}, patients={s: int(r.patient.nunique()) for s,r in parts.items()},
                   fingerprint={s: fingerprint(r) for s,r in parts.items()}),

@@ -11,7 +11,7 @@ from pathlib import Path
 import re
 import numpy as np
 from .core import *
-from .bundle import default_bundle, read_bundle
+from .bundle import read_bundle
 keras = need("keras")
 layers = keras.layers
 
@@ -92,7 +92,7 @@ def litert_constants(
     litert:bytes, # a LiteRT model with 16-bit weights
 ) -> dict: # (convolution's name, dimensions) -> array; 4 dimensions: kernel, 1: bias
     "The weights of the convolutions in a LiteRT model"
-    runtime = need("ai_edge_litert.interpreter", "serve")
+    runtime = need("ai_edge_litert.interpreter", "")
     plain = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # a delegate would keep the constants to itself
     interpreter = runtime.Interpreter(model_content=litert, experimental_op_resolver_type=plain)
     interpreter.allocate_tensors()

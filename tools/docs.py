@@ -38,6 +38,7 @@ def build():
     proc_nbs()
     for f in ("nbdev.yml", "sidebar.yml", "styles.css"): shutil.copy(ROOT/"nbs"/f, PROC/f)
     if shutil.which("quarto"): command = ["quarto", "render", "--no-cache"]
+    elif not shutil.which("smalldocs"): sys.exit("missing: quarto, or smalldocs, which needs Python 3.11")
     else:
         drop_numbers()
         command = ["smalldocs", "render", "--quiet", "."]
