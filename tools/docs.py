@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 from nbdev.serve import proc_nbs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +25,16 @@ def drop_numbers():
         p.write_text(text, encoding="utf-8")
 
 
+def plain_signatures():
+    "nbdev links names in prose, and in the comments of signatures too, where a link is only noise"
+    def unlink(fence): return re.sub(r"\[(`[^`]+`)\]\([^)\s]+\)", r"\1", fence[0])
+    for p in PROC.glob("*.ipynb"):
+        nb = nbformat.read(p, 4)
+        for data in (o.data for c in nb.cells for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})):
+            data["text/markdown"] = re.sub(r"```python\n.*?\n```", unlink, data["text/markdown"], flags=re.S)
+        nbformat.write(nb, p)
+
+
 def broken_links():
     "Links of the site that lead nowhere in it"
     for page in DOCS.rglob("*.html"):
@@ -36,6 +47,7 @@ def build():
     shutil.rmtree(PROC, ignore_errors=True)
     shutil.rmtree(DOCS, ignore_errors=True)
     proc_nbs()
+    plain_signatures()
     for f in ("nbdev.yml", "sidebar.yml", "styles.css"): shutil.copy(ROOT/"nbs"/f, PROC/f)
     if shutil.which("quarto"): command = ["quarto", "render", "--no-cache"]
     elif not shutil.which("smalldocs"): sys.exit("missing: quarto, or smalldocs, which needs Python 3.11")
