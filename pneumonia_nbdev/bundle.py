@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from . import __version__
 from .core import *
-from .image import InputSpec
+from .image import InputSpec, XRay, preprocess
+from .quality import assess_quality, load_familiar
 
 # %% ../nbs/03_bundle.ipynb #03006
 FORMAT = 1  # of the bundle; a reader refuses a higher one
@@ -103,6 +104,7 @@ class Bundle:
         self.card,self.parts = read_bundle(self.path)
         self.spec,self.threshold = InputSpec.from_dict(self.card["input"]),self.card["threshold"]
         self.id = self.card["files"]["model.tflite"]["sha256"][:12]  # names exactly this network
+        self.familiar = load_familiar(self.parts["familiar.npz"]) if "familiar.npz" in self.parts else None
         self._lock = threading.Lock()
         try: self._run = litert_runner(self.parts["model.tflite"], (self.spec.height, self.spec.width, self.spec.channels), threads)
         except BadBundle as e: e.file = self.path; raise
@@ -153,3 +155,13 @@ def heatmap(
     "The part of a map that speaks for pneumonia, scaled to 1"
     positive = np.maximum(cam, 0)
     return (positive / positive.max() if positive.max() > 0 else positive).astype(np.float32)
+
+# %% ../nbs/03_bundle.ipynb #03039
+@patch
+def look(self:Bundle,
+    image:XRay, # from `read_xray`
+) -> tuple: # (`Quality`, outputs of `run`)
+    "Run the network on one image, and judge the image's quality with what it saw"
+    out = self.run(preprocess(image, self.spec)[None])
+    strangeness = self.familiar.strangeness(out["embedding"])[0] if self.familiar else 0.
+    return assess_quality(image, strangeness), out

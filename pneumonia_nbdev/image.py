@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'MAX_SIDE', 'FORMATS', 'SUFFIXES', 'check_size', 'read_bytes', 'to_pil', 'XRay',
-           'scale_range', 'is_dicom', 'read_xray', 'load_image', 'is_image_file', 'InputSpec', 'squash', 'preprocess',
-           'overlay']
+           'scale_range', 'is_dicom', 'read_xray', 'load_image', 'is_image_file', 'InputSpec', 'squash', 'read_small',
+           'gray_range', 'stretch', 'preprocess', 'overlay']
 
 # %% ../nbs/01_image.ipynb #01004
 import io, os, stat, threading, warnings
@@ -60,7 +60,8 @@ def to_pil(
     longest:int=None, # shrink to this longest side, in pixels
 ) -> Image.Image: # 8 bits a channel
     "An array as a picture"
-    picture = Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+    if (pixels := np.asarray(pixels)).dtype != np.uint8: pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    picture = Image.fromarray(pixels)
     if longest: picture.thumbnail((longest, longest), Image.Resampling.BILINEAR)
     return picture
 
@@ -303,31 +304,74 @@ class InputSpec:
 
 # %% ../nbs/01_image.ipynb #01083
 def squash(
-    pixels:np.ndarray, # (height, width) gray levels 0 to 255
-    spec:InputSpec, # its size and JPEG quality
-) -> np.ndarray: # (spec.height, spec.width) gray levels 0 to 255
+    pixels, # (height, width) gray levels 0 to 255, or an 8-bit gray Pillow image
+    spec:InputSpec=InputSpec(), # its size and JPEG quality
+) -> np.ndarray: # (spec.height, spec.width) uint8 gray levels
     "Resize to the network's size, and code as the training images were coded"
-    if pixels.shape == (spec.height, spec.width): return pixels
-    small = to_pil(pixels).resize((spec.width, spec.height), Image.Resampling.BILINEAR)
-    if spec.jpeg:
-        small.save(buf := io.BytesIO(), "JPEG", quality=spec.jpeg)
-        small = Image.open(buf)
-    return np.asarray(small, np.float32)
+    picture = pixels if isinstance(pixels, Image.Image) else to_pil(pixels)
+    if picture.size != (spec.width, spec.height):
+        picture = picture.resize((spec.width, spec.height), Image.Resampling.BILINEAR)
+        if spec.jpeg:
+            picture.save(buf := io.BytesIO(), "JPEG", quality=spec.jpeg)
+            picture = Image.open(buf)
+    return np.asarray(picture)
 
 # %% ../nbs/01_image.ipynb #01087
+def read_small(
+    source, # path, bytes, or an open binary file
+    spec:InputSpec=InputSpec(), # size and coding
+    name:str=None, # name to show in errors; by default that of the path
+) -> np.ndarray: # (spec.height, spec.width) uint8 gray levels
+    "A file straight to the network's size: `squash(load_image(source))`, sooner"
+    if name is None and isinstance(source, (str, Path)): name = source
+    try:
+        raw = read_bytes(source)
+        with Image.open(io.BytesIO(raw), formats=("JPEG",)) as img:
+            check_size(*img.size)
+            if img.getexif().get(274, 1) == 1:
+                if img.mode == "L": return squash(need("cv2", "").imdecode(np.frombuffer(raw, np.uint8), 0), spec)  # the same decoder, a bit faster
+                if img.mode == "RGB": return squash(img.convert("L"), spec)
+    except InputError as e: e.file = name; raise
+    except Exception: pass  # not a JPEG, or a broken one: the front door finds out
+    return squash(read_xray(raw, name).pixels, spec)
+
+# %% ../nbs/01_image.ipynb #01090
+def gray_range(
+    small:np.ndarray, # (height, width) uint8 gray levels
+    spec:InputSpec=InputSpec(), # its percentiles
+) -> tuple: # (low, high) gray levels, as `np.percentile` gives them
+    "The gray levels that become 0 and 1"
+    if not spec.stretch: return 0., 255.
+    counts = need("cv2", "").calcHist([small], [0], None, [256], [0, 256])
+    below = counts.ravel().cumsum(dtype=int)  # pixels at this level or lower
+    at = np.array(spec.stretch) / 100 * (small.size - 1)
+    low,high = (np.searchsorted(below, f(at), side="right") for f in (np.floor, np.ceil))
+    return tuple(low + (high - low) * (at % 1))
+
+# %% ../nbs/01_image.ipynb #01091
+def stretch(
+    small:np.ndarray, # (height, width) uint8 gray levels
+    spec:InputSpec=InputSpec(), # its percentiles
+    known:tuple=None, # what `gray_range` gave, where it is known already
+    out:np.ndarray=None, # (height, width) float32 memory to write to
+) -> np.ndarray: # (height, width) float32, 0 to 1
+    "Gray levels as the network wants them: the spec's percentiles become 0 and 1"
+    lo,hi = known or gray_range(small, spec)
+    k = 1 / max(hi - lo, 1)
+    x = np.multiply(small, np.float32(k), out=out, dtype=np.float32)
+    return np.clip(np.subtract(x, np.float32(lo * k), out=x), 0, 1, out=x)
+
+# %% ../nbs/01_image.ipynb #01094
 def preprocess(
     image, # `XRay`, or (height, width) gray levels 0 to 255
     spec:InputSpec=InputSpec(), # what the network wants
 ) -> np.ndarray: # (spec.height, spec.width, spec.channels) float32, 0 to 1
     "A gray image as the network's input"
-    pixels = np.asarray(getattr(image, "pixels", image), np.float32)
+    pixels = np.asarray(getattr(image, "pixels", image))
     if pixels.ndim != 2: raise UnreadableImage(f"expected (height, width) gray levels, got shape {pixels.shape}")
-    small = squash(pixels, spec)
-    lo,hi = np.percentile(small, spec.stretch) if spec.stretch else (0, 255)
-    x = np.clip((small - lo) / max(hi - lo, 1), 0, 1)
-    return np.repeat(x[..., None], spec.channels, axis=-1).astype(np.float32)
+    return np.repeat(stretch(squash(pixels, spec), spec)[..., None], spec.channels, axis=-1)
 
-# %% ../nbs/01_image.ipynb #01092
+# %% ../nbs/01_image.ipynb #01099
 def overlay(
     image, # `XRay`, or (height, width) gray levels 0 to 255
     heatmap:np.ndarray, # (rows, columns), 0 to 1, any resolution; it is stretched over the image
