@@ -225,36 +225,37 @@ def audit(
     folder: Annotated[Path, typer.Argument(help="A data set as downloaded: split/CLASS/file, or a CSV with path and label.")],
     out: Annotated[Path, typer.Option(help="Where audit.html and the tables go.")] = Path("pneumonia-audit"),
     val: Annotated[str, typer.Option(help="patients: cut validation by patient; official: keep the folder.")] = "patients",
+    lang: Language = Lang.en,
 ):
     "Look for leakage, copies, shortcuts and files that cannot be read."
     import warnings
     from pneumonia_nbdev.data import MedicalDataLoader
-    from pneumonia_nbdev.audit import overview
+    from pneumonia_nbdev.audit import NOTES, overview, said
     _can_write(out)
     console = _console()
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         found = MedicalDataLoader(folder, val=val).audit()
-    for w in said: print(w.message, file=sys.stderr)
-    for title,table in overview(found).items(): console.print(_rich_table(title, table))
-    console.print("Train and validation share no patient and no pixel-identical image." if found.clean else "Train and validation are NOT separate.", style="green" if found.clean else "red")
-    console.print(str(found.save(out).resolve()), markup=False, highlight=False, soft_wrap=True)
+    for w in heard: print(w.message, file=sys.stderr)
+    for title,table in overview(found).items(): console.print(_rich_table(said(title, lang.value), table, lambda t: said(t, lang.value)))
+    console.print(NOTES["clean" if found.clean else "dirty"][list(Lang).index(lang)], style="green" if found.clean else "red")
+    console.print(str(found.save(out, lang.value).resolve()), markup=False, highlight=False, soft_wrap=True)
 
 # %% ../nbs/20_cli.ipynb #20053
-def _rich_table(title, frame):
+def _rich_table(title, frame, say=str):
     "A pandas table for the terminal"
     from rich.table import Table
     from rich.text import Text
     frame = frame.reset_index()
-    table = Table(*("" if str(c) == "index" else str(c) for c in frame.columns), title=title, title_justify="left", header_style="bold")
-    for row in frame.itertuples(index=False): table.add_row(*(Text(str(v)) for v in row))
+    table = Table(*("" if str(c) == "index" else say(c) for c in frame.columns), title=title, title_justify="left", header_style="bold")
+    for row in frame.itertuples(index=False): table.add_row(*(Text(say(v)) for v in row))
     return table
 
-# %% ../nbs/20_cli.ipynb #20058
+# %% ../nbs/20_cli.ipynb #20059
 benchmark_app = typer.Typer(no_args_is_help=True, help="Measure speed, side by side and as ratios.")
 app.add_typer(benchmark_app, name="benchmark")
 
-# %% ../nbs/20_cli.ipynb #20059
+# %% ../nbs/20_cli.ipynb #20060
 @benchmark_app.command("data")
 def benchmark_data(
     folder: Annotated[Optional[Path], typer.Argument(help="JPEG files in the official layout; by default the originals of the sample.")] = None,
@@ -267,16 +268,16 @@ def benchmark_data(
     cost = benchmark_augmentation(MedicalDataLoader(sample_dir()), rounds)
     print(f"augmentation beside a training step: {cost:.2f} times the time without it")
 
-# %% ../nbs/20_cli.ipynb #20060
+# %% ../nbs/20_cli.ipynb #20061
 @benchmark_app.callback()
 def _more(): "Measure speed, side by side and as ratios."
 
-# %% ../nbs/20_cli.ipynb #20063
+# %% ../nbs/20_cli.ipynb #20064
 @app.callback(invoke_without_command=True)
 def _options(version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False):
     if version: print(__version__); raise typer.Exit()
 
-# %% ../nbs/20_cli.ipynb #20064
+# %% ../nbs/20_cli.ipynb #20065
 def main():
     "The entry point of `pneumonia`"
     try: app(prog_name="pneumonia")

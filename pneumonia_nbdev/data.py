@@ -95,9 +95,10 @@ def scan_csv(
     try: table = pd.read_csv(csv, dtype=str)
     except Exception as e: raise BadData(f"cannot be read as a table: {e}", file=csv) from None
     if missing := {"path", "label"} - set(table): raise BadData(f"no column {', '.join(sorted(missing))}", file=csv)
-    table = table.assign(path=[str(csv.parent/p) for p in table.path], label=table.label.str.strip().str.upper().replace({"0": "NORMAL", "1": "PNEUMONIA"}))
+    table = table.assign(path=[str(csv.parent/p) if isinstance(p, str) else "" for p in table.path], label=table.label.str.strip().str.upper().replace({"0": "NORMAL", "1": "PNEUMONIA"}))
     table["split"] = table.split.str.strip().str.lower() if "split" in table else "train"
-    if "patient" not in table: table["patient"] = [patient_id(Path(p).name) for p in table.path]
+    by_name = [patient_id(Path(p).name) for p in table.path]
+    table["patient"] = table.patient.fillna(pd.Series(by_name)) if "patient" in table else by_name
     why = ["label is none of " + ", ".join(CLASSES) if l not in CLASSES else "split is none of " + ", ".join(SPLITS) if s not in SPLITS else _why_not(Path(p))
            for p,l,s in zip(table.path, table.label, table.split)]
     table = table.assign(reason=why)
@@ -130,6 +131,7 @@ def split_patients(
 ) -> pd.DataFrame: # the same rows; `split` is cut anew among train and val
     "Cut validation out of train and val together, by patient and in both classes; test stays as it is"
     pool,chosen = files[files.split != "test"],set()
+    if pool.empty: return files  # only a test set: there is nothing to cut
     for cls,people in pool.groupby("label").patient.unique().items():
         if len(people) < 2: raise BadData(f"{cls} has a single patient, {people[0]}, who cannot be in training and in validation")
         chosen |= {p for p in people if in_validation(p, fraction, seed)} or {min(people, key=lambda p: _hash(p, seed))}
@@ -260,15 +262,16 @@ def pixels(self:MedicalDataLoader,
     split:str, # `train`, `val` or `test`
 ) -> np.ndarray: # (n, height, width) uint8, in the order of `part(split)`
     "The squashed images of one part, decoded on first use"
-    if split in self._pixels and len(self._pixels[split]) == len(self.part(split)): return self._pixels[split]
     rows = self.part(split)
+    known,found = self._pixels.get(split, (None, None))
+    if known == rows.path.tolist(): return found
     file = self.cache_dir and self.cache_dir/f"{split}-{_key(rows.path, self.spec)}.npy"
     if file and file.exists(): found = np.load(file, mmap_mode="r")
     else:
         with ThreadPoolExecutor(os.cpu_count()) as pool: found = list(pool.map(lambda p: _try_read(p, self.spec), rows.path))
         found = self._leave_out(rows, found)
         if file and len(found) == len(rows): _save_npy(file, found)
-    self._pixels[split] = found
+    self._pixels[split] = self.part(split).path.tolist(),found
     return found
 
 # %% ../nbs/05_data.ipynb #05061
@@ -297,11 +300,14 @@ def _key(paths, spec):
 # %% ../nbs/05_data.ipynb #05064
 def _save_npy(file, array):
     "Write an array, whole or not at all"
-    file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_suffix(f".{os.getpid()}.npy")
-    try: np.save(new, array); os.replace(new, file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(new, array)
+        os.replace(new, file)
     except OSError as e: raise CannotWrite(e.strerror or str(e), file=file) from None
-    finally: new.unlink(missing_ok=True)
+    finally:
+        if new.exists(): new.unlink()
 
 # %% ../nbs/05_data.ipynb #05068
 def epoch_order(
@@ -458,7 +464,7 @@ def benchmark_data(
     loader.pixels("train")  # leaves out what cannot be read
     paths,n = loader.files.path.tolist(),len(loader.files)
     def walk(ds): return [None for _ in ds]
-    def first(): loader._pixels = {}; walk(loader.create_dataset("train", augmentation=False)[0])
+    def first(): loader._pixels.clear(); walk(loader.create_dataset("train", augmentation=False)[0])
     later,augmented = (loader.create_dataset("train", augmentation=a)[0] for a in (False, True))
     def decode():
         with ThreadPoolExecutor(os.cpu_count()) as pool: list(pool.map(_decode_alone, paths))
