@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['pd', 'SPLITS', 'COLUMNS', 'TITLES', 'KAGGLE', 'patient_id', 'find_root', 'scan', 'scan_csv', 'list_images',
            'in_validation', 'split_patients', 'fingerprint', 'MedicalDataLoader', 'chinese_font', 'plot_language',
-           'title', 'epoch_order', 'download', 'benchmark_data', 'benchmark_augmentation']
+           'title', 'epoch_order', 'Epochs', 'download', 'benchmark_data', 'benchmark_augmentation']
 
 # %% ../nbs/05_data.ipynb #05004
 import hashlib, os, re, warnings
@@ -324,6 +324,19 @@ def epoch_order(
     return pairs.ravel()
 
 # %% ../nbs/05_data.ipynb #05070
+class Epochs:
+    "Counts how often a data set was gone through, and gives each time another seed"
+    def __init__(self,
+        seed:int|None, # of the run; None for evaluation, where every time is the same
+    ): self.seed,self.number = seed,0
+
+    def next_seed(self) -> np.int64: # below 0 for evaluation
+        "The seed of this epoch; the next one gets another"
+        if self.seed is None: return np.int64(-1)
+        self.number += 1
+        return np.int64(self.seed * 1_000_003 + self.number - 1)
+
+# %% ../nbs/05_data.ipynb #05072
 @patch
 def create_dataset(self:MedicalDataLoader,
     split:str, # `train`, `val` or `test`
@@ -344,11 +357,14 @@ def create_dataset(self:MedicalDataLoader,
         order = tf.numpy_function(lambda s: epoch_order(y, s, balance), [seed], tf.int64)
         batches = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, (None,))).batch(batch_size).enumerate()
         return batches.map(lambda k,i: load(seed, k, i), num_parallel_calls=tf.data.AUTOTUNE)
-    seeds = tf.data.Dataset.random(self.seed, rerandomize_each_iteration=True) if training else tf.data.Dataset.from_tensors(np.int64(-1))
+    epochs = Epochs(self.seed if training else None)
+    seeds = tf.data.Dataset.from_tensors(0).map(lambda _: tf.numpy_function(epochs.next_seed, [], tf.int64))
     steps = -(-len(epoch_order(y, 0 if training else -1, balance)) // batch_size)
-    return seeds.take(1).flat_map(epoch).apply(tf.data.experimental.assert_cardinality(steps)).prefetch(tf.data.AUTOTUNE), len(y)
+    ds = seeds.flat_map(epoch).apply(tf.data.experimental.assert_cardinality(steps)).prefetch(tf.data.AUTOTUNE)
+    ds.epochs = epochs  # so that a training that was cut off can go on with the batches of its epoch
+    return ds, len(y)
 
-# %% ../nbs/05_data.ipynb #05071
+# %% ../nbs/05_data.ipynb #05073
 @patch
 def _batch(self:MedicalDataLoader, x, ranges, seed, k, i):
     "Batch `k`, the images `i`, prepared; augmented unless the epoch's seed is below 0"
@@ -357,7 +373,7 @@ def _batch(self:MedicalDataLoader, x, ranges, seed, k, i):
     for img,place,j in zip(images, batch, i): need("cv2", "").merge([stretch(img, self.spec, ranges[j], gray)] * 3, place)
     return batch
 
-# %% ../nbs/05_data.ipynb #05072
+# %% ../nbs/05_data.ipynb #05074
 def _aligned(shape):
     "An empty float32 array at a multiple of 64 bytes: TensorFlow takes it as it is, and copies any other"
     n = int(np.prod(shape))
@@ -365,14 +381,14 @@ def _aligned(shape):
     start = -memory.ctypes.data % 64
     return memory[start:start + 4*n].view(np.float32).reshape(shape)
 
-# %% ../nbs/05_data.ipynb #05079
+# %% ../nbs/05_data.ipynb #05081
 @patch
 def class_weights(self:MedicalDataLoader) -> dict: # class index -> weight, 1 on average over the images
     "Weights for a loss in which both classes count the same"
     counts = self.part("train").label.value_counts()
     return {i: len(self.part("train")) / (len(CLASSES) * counts[c]) for i,c in enumerate(CLASSES) if c in counts}
 
-# %% ../nbs/05_data.ipynb #05082
+# %% ../nbs/05_data.ipynb #05084
 @patch
 def pick(self:MedicalDataLoader,
     split:str, # `train`, `val` or `test`
@@ -383,7 +399,7 @@ def pick(self:MedicalDataLoader,
     rows = self.part(split).sample(frac=1, random_state=seed)
     return rows.assign(turn=rows.groupby("label").cumcount()).sort_values(["turn", "label"], kind="stable").drop(columns="turn")[:n]
 
-# %% ../nbs/05_data.ipynb #05083
+# %% ../nbs/05_data.ipynb #05085
 @patch
 def images(self:MedicalDataLoader,
     rows:pd.DataFrame, # rows of `files`
@@ -391,7 +407,7 @@ def images(self:MedicalDataLoader,
     "Prepared images of these rows"
     return np.stack([self.load_and_preprocess_image(p) for p in rows.path])
 
-# %% ../nbs/05_data.ipynb #05086
+# %% ../nbs/05_data.ipynb #05088
 @patch
 def filter_quality(self:MedicalDataLoader,
     bundle:Bundle=None, # whose gate; None for the one that comes with the package
@@ -409,7 +425,7 @@ def filter_quality(self:MedicalDataLoader,
     self.left_out = pd.concat([self.left_out, out[[*COLUMNS[:3], "reason"]]], ignore_index=True)
     return out[[*COLUMNS[:3], "reason"]]
 
-# %% ../nbs/05_data.ipynb #05089
+# %% ../nbs/05_data.ipynb #05091
 KAGGLE = "paultimothymooney/chest-xray-pneumonia"
 
 def download() -> Path: # the folder, for `MedicalDataLoader`
@@ -421,19 +437,19 @@ def download() -> Path: # the folder, for `MedicalDataLoader`
         raise BadData(f"{KAGGLE} could not be downloaded ({type(e).__name__}: {str(e)[:200]}). Without a network or a Kaggle account, get "
                       "https://data.mendeley.com/datasets/rscbjbr9sj by another way, unpack it, and give its folder") from None
 
-# %% ../nbs/05_data.ipynb #05092
+# %% ../nbs/05_data.ipynb #05094
 def _straightforward(paths, size, batch_size=32):
     "Decode, resize, shuffle, in each epoch again"
     tf = need("tensorflow")
     read = lambda p: tf.image.resize(tf.io.decode_jpeg(tf.io.read_file(p), channels=3), size) / 255
     return tf.data.Dataset.from_tensor_slices(list(paths)).map(read, num_parallel_calls=tf.data.AUTOTUNE).shuffle(1000).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
-# %% ../nbs/05_data.ipynb #05093
+# %% ../nbs/05_data.ipynb #05095
 def _decode_alone(path):
     from PIL import Image
     with Image.open(path) as img: img.load()
 
-# %% ../nbs/05_data.ipynb #05094
+# %% ../nbs/05_data.ipynb #05096
 def _training_step(size):
     "A step of a small network, compiled and warmed up"
     keras = need("keras")
@@ -441,14 +457,14 @@ def _training_step(size):
     model.compile("sgd", "sparse_categorical_crossentropy")
     return lambda x,y: model.train_on_batch(x, y)
 
-# %% ../nbs/05_data.ipynb #05095
+# %% ../nbs/05_data.ipynb #05097
 def _seconds(f):
     "How long a call takes"
     from time import perf_counter
     start = perf_counter(); f()
     return perf_counter() - start
 
-# %% ../nbs/05_data.ipynb #05096
+# %% ../nbs/05_data.ipynb #05098
 def benchmark_data(
     data_dir, # JPEG files in the official layout
     rounds:int=30, # of everything, in turns
@@ -476,7 +492,7 @@ def benchmark_data(
     speed = pd.Series({k: n / np.median(t) for k,t in times.items()})
     return pd.DataFrame(dict(images_per_second=speed, ratio=speed / speed["straightforward"]))
 
-# %% ../nbs/05_data.ipynb #05097
+# %% ../nbs/05_data.ipynb #05099
 def benchmark_augmentation(
     loader:MedicalDataLoader, # the images
     rounds:int=30, # of both, in turns
