@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from PIL import Image
 from .core import *
 from .image import InputSpec, is_dicom, read_bytes, read_xray, squash
-from .data import MedicalDataLoader, SPLITS
+from .data import MedicalDataLoader, PATIENT, SPLITS
 from .figures import evaluate
 pd = need("pandas")
 
@@ -89,10 +89,10 @@ class Audit:
     shortcuts: pd.DataFrame = None # from `shortcut_report`, where it can be fitted
 
     @property
-    def clean(self) -> bool: # True when train and validation share nothing
-        "Are the parts that we cut free of leakage?"
-        ours = self.shared.loc["train and val"] if "train and val" in self.shared.index else None
-        return ours is None or (ours.patients == 0 and ours.images == 0)
+    def clean(self) -> bool|None: # None when there is no validation to compare with
+        "Do train and validation share no patient, and no two parts an image?"
+        if "train and val" not in self.shared.index: return None
+        return bool(self.shared.patients["train and val"] == 0 and (self.shared.images == 0).all())
 
 # %% ../nbs/07_audit.ipynb #07019
 def shared_between(
@@ -126,6 +126,7 @@ def unprovable(
 def audit(self:MedicalDataLoader) -> Audit: # tables; `save` writes a page
     "Look for leakage, copies, odd files and shortcuts"
     facts = all_facts(self.files)
+    if (facts.error != "").all(): raise BadData(f"none of {len(facts)} images can be read", file=self.data_dir)
     bad = facts[facts.error != ""].rename(columns=dict(error="reason"))
     pairs = find_duplicates(facts)
     for side in "ab": pairs = pairs.assign(**{f"{side}_{k}": facts.loc[pairs[side], k].to_numpy() for k in ("path", "split", "label", "patient")})
@@ -193,6 +194,7 @@ def overview(
     copies = d.assign(parts=d.a_split + " and " + d.b_split).groupby(["kind", "parts"]).size().rename("pairs").to_frame() if len(d) else pd.DataFrame(columns=["pairs"])
     doubt = audit.unprovable
     numbers = pd.DataFrame({"numbers": [len(doubt), int((doubt.types == doubt.types_test).sum())]}, index=["in test and in train or validation", "of these with the same type"])
+    numbers.loc["files whose names name no patient"] = sum(not PATIENT.match(Path(p).name) for p in good.path)
     tables = {"Images and patients": counts, "Shared between parts": audit.shared, "What cannot be proven": numbers, "Copies": copies, "Files (medians)": sizes}
     if audit.shortcuts is not None: tables["AUROC of file facts alone"] = audit.shortcuts.round(3)
     if len(audit.left_out): tables["Left out"] = audit.left_out.reason.value_counts().rename("files").to_frame()
@@ -205,12 +207,12 @@ PHRASES = { # what the tables say: Chinese
     "kind": "类型", "parts": "部分", "pairs": "对数", "width": "宽", "height": "高", "kilobytes": "千字节", "rgb": "彩色模式", "jpeg_step": "JPEG 量化步长", "how": "方法", "reason": "原因", "files": "文件数", "file": "文件",
     "train": "训练", "val": "验证", "test": "测试", "train and val": "训练与验证", "train and test": "训练与测试", "val and test": "验证与测试", "train and train": "训练内部", "val and val": "验证内部", "test and test": "测试内部",
     "NORMAL": LABELS["NORMAL"]["zh"], "PNEUMONIA": LABELS["PNEUMONIA"]["zh"], "exact": "像素相同", "near": "近似", "all facts": "全部属性", "aspect": "宽高比", "bytes": "字节数", "density": "每像素字节", "is_rgb": "彩色模式",
-    "in test and in train or validation": "同时出现在测试集与训练或验证集", "of these with the same type": "其中类型相同", "train to test": "训练集拟合，测试集评估", "cross-validated by patient": "按患者交叉验证"}
+    "in test and in train or validation": "同时出现在测试集与训练或验证集", "of these with the same type": "其中类型相同", "files whose names name no patient": "文件名未标明患者的文件", "train to test": "训练集拟合，测试集评估", "cross-validated by patient": "按患者交叉验证"}
 
 NOTES = dict( # title of the page, the verdicts, and a sentence for some tables
     title=("Audit of an X-ray data set", "X 光数据集审查"), none=("None.", "无。"),
-    clean=("Train and validation share no patient and no pixel-identical image.", "训练集与验证集之间没有共同患者，也没有像素相同的图像。"),
-    dirty=("Train and validation are not separate: see below.", "训练集与验证集没有分开，见下表。"),
+    clean=("Train and validation share no patient, and no two parts share a pixel-identical image.", "训练集与验证集没有共同患者，任意两部分之间也没有像素相同的图像。"),
+    dirty=("The parts are not separate: see below.", "各部分没有分开，见下表。"), unchecked=("There is no validation part to compare with train.", "没有可与训练集比较的验证集。"),
     end=("A research tool, not a medical device. The tables are beside this page as CSV.", "仅供研究，不是医疗器械。各表格的 CSV 文件与本页在同一文件夹。"))
 NOTES |= {
     "Shared between parts": ("Patients by the number in the file name, images by their pixels. Between train and validation, which were cut here, both must be 0. For an official test set a shared number is a suspicion that can be neither proven nor dismissed: the files were numbered by other people.",
@@ -231,6 +233,12 @@ def said(
 
 # %% ../nbs/07_audit.ipynb #07039
 @patch
+def verdict(self:Audit) -> str: # key of `NOTES`
+    "What the first line of the page says"
+    return {True: "clean", False: "dirty", None: "unchecked"}[self.clean]
+
+# %% ../nbs/07_audit.ipynb #07040
+@patch
 def save(self:Audit,
     folder, # `audit.html` and the tables as CSV go here
     lang:str="en", # language of the page, `en` or `zh`
@@ -242,7 +250,7 @@ def save(self:Audit,
               for name,t in overview(self).items()]
     page = Environment(loader=PackageLoader("pneumonia_nbdev"), autoescape=True).get_template("audit.html")
     rows = [dict(path=clean_name(r["path"]), reason=r["reason"]) for r in self.left_out[:200].to_dict("records")]
-    html = page.render(lang=lang, tables=tables, clean=self.clean, t={n: v[k] for n,v in NOTES.items()}, left_out=rows, heads=[said(h, lang) for h in ("Left out", "file", "reason")])
+    html = page.render(lang=lang, tables=tables, verdict=self.verdict(), t={n: v[k] for n,v in NOTES.items()}, left_out=rows, heads=[said(h, lang) for h in ("Left out", "file", "reason")])
     for name in ("facts", "duplicates", "unprovable", "left_out"):
         write_atomic(folder/f"{name}.csv", getattr(self, name).drop(columns=["hash", "small"], errors="ignore").to_csv(index=False))
     return write_atomic(folder/"audit.html", html)

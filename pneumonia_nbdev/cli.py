@@ -238,7 +238,7 @@ def audit(
         found = MedicalDataLoader(folder, val=val).audit()
     for w in heard: print(w.message, file=sys.stderr)
     for title,table in overview(found).items(): console.print(_rich_table(said(title, lang.value), table, lambda t: said(t, lang.value)))
-    console.print(NOTES["clean" if found.clean else "dirty"][list(Lang).index(lang)], style="green" if found.clean else "red")
+    console.print(NOTES[found.verdict()][list(Lang).index(lang)], style="green" if found.clean else "red")
     console.print(str(found.save(out, lang.value).resolve()), markup=False, highlight=False, soft_wrap=True)
 
 # %% ../nbs/20_cli.ipynb #20053

@@ -11,6 +11,7 @@ import numpy as np
 from fastcore.basics import patch
 from .core import *
 from .image import preprocess, read_xray, squash
+from .quality import Quality
 from .bundle import Bundle
 from .data import MedicalDataLoader, SPLITS, plot_language, title
 pd = need("pandas")
@@ -63,11 +64,24 @@ def display_sample_images(self:DataVisualizer,
     seed:int=0, # another seed, other images
 ): # a matplotlib figure
     "A few images of both classes"
-    rows = self.loader.pick(split, num_samples, seed)
+    if num_samples < 1: raise BadOption(f"num_samples={num_samples}; at least 1")
+    rows,images = self._readable(self.loader.pick(split, 10**9, seed), num_samples)
     with plot_language(self.lang) as lang:
-        return gallery([squash(read_xray(p).pixels) for p in rows.path], [label(c, lang) for c in rows.label], [COLORS[c] for c in rows.label])
+        return gallery([squash(x.pixels) for x in images], [label(c, lang) for c in rows.label], [COLORS[c] for c in rows.label])
 
-# %% ../nbs/08_visualization.ipynb #08015
+# %% ../nbs/08_visualization.ipynb #08013
+@patch
+def _readable(self:DataVisualizer, rows, n=None):
+    "(rows, images) of the first n files that can be read"
+    kept,images = [],[]
+    for i,p in rows.path.items():
+        if n and len(kept) == n: break
+        try: images.append(read_xray(p)); kept.append(i)
+        except InputError: continue
+    if not kept: raise BadData("none of these images can be read")
+    return rows.loc[kept], images
+
+# %% ../nbs/08_visualization.ipynb #08016
 @patch
 def characteristics(self:DataVisualizer,
     split:str="train", # `train`, `val` or `test`
@@ -84,7 +98,7 @@ def characteristics(self:DataVisualizer,
     if not rows: raise BadData(f"no image of {split!r} can be read")
     return pd.DataFrame(rows), np.array(hists), np.array(small, np.float32)
 
-# %% ../nbs/08_visualization.ipynb #08017
+# %% ../nbs/08_visualization.ipynb #08018
 @patch
 def analyze_image_characteristics(self:DataVisualizer,
     split:str="train", # `train`, `val` or `test`
@@ -99,7 +113,7 @@ def analyze_image_characteristics(self:DataVisualizer,
         fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
     return fig
 
-# %% ../nbs/08_visualization.ipynb #08018
+# %% ../nbs/08_visualization.ipynb #08019
 @patch
 def _histograms(self:DataVisualizer, axes, hists, lang):
     "Width, height, aspect, and the mean histogram of gray levels"
@@ -112,7 +126,7 @@ def _histograms(self:DataVisualizer, axes, hists, lang):
         if (mine := (self.image_table.label == c).to_numpy()).any(): axes[3].plot(np.arange(64) * 4, hists[mine].mean(0), color=COLORS[c])
     axes[3].set(xlabel=word("gray", lang), ylabel=word("share", lang))
 
-# %% ../nbs/08_visualization.ipynb #08019
+# %% ../nbs/08_visualization.ipynb #08020
 @patch
 def _means(self:DataVisualizer, axes, small, lang):
     "Mean image of each class, and their difference in gray levels"
@@ -122,7 +136,7 @@ def _means(self:DataVisualizer, axes, small, lang):
     shown = axes[2].imshow(means[1] - means[0], cmap="RdBu_r", vmin=-60, vmax=60); axes[2].set_title(word("difference", lang), fontsize=9)
     axes[2].figure.colorbar(shown, ax=axes[2], shrink=.8)
 
-# %% ../nbs/08_visualization.ipynb #08025
+# %% ../nbs/08_visualization.ipynb #08026
 @patch
 def contact_sheet(self:DataVisualizer,
     split:str="train", # `train`, `val` or `test`
@@ -133,21 +147,21 @@ def contact_sheet(self:DataVisualizer,
     bundle,found = bundle or Bundle(),[]
     for p in self.loader.part(split).path:
         try: image = read_xray(p); q = bundle.look(image)[0]
-        except InputError as e: found.append((p, e.code, 99., None)); continue
-        found.append((p, "; ".join(q.text(self.lang)), len(q.reasons) + q.measures["strangeness"], squash(image.pixels)))
-    self.quality_table = pd.DataFrame([f[:3] for f in found], columns=["path", "reasons", "badness"]).sort_values("badness", ascending=False)
+        except InputError as e: found.append((p, (e.code,), 99., None)); continue
+        found.append((p, q.reasons, len(q.reasons) + q.measures["strangeness"], squash(image.pixels)))
+    self.quality_table = pd.DataFrame([(p, " ".join(r), b) for p,r,b,_ in found], columns=["path", "reasons", "badness"]).sort_values("badness", ascending=False)
     worst = sorted((f for f in found if f[3] is not None), key=lambda f: -f[2])[:num_samples]
     with plot_language(self.lang) as lang:
-        texts = [_wrap(f[1] or f"{word('good', lang)} ({f[2]:.2f})") for f in worst]
+        texts = [_wrap("; ".join(Quality(f[1]).text(lang)) or f"{word('good', lang)} ({f[2]:.2f})") for f in worst]
         return gallery([f[3] for f in worst], texts, ["#a05a00" if f[1] else "black" for f in worst])
 
-# %% ../nbs/08_visualization.ipynb #08026
+# %% ../nbs/08_visualization.ipynb #08027
 def _wrap(text, n=24):
     "Titles of at most two lines"
     import textwrap
     return "\n".join(textwrap.wrap(text, n)[:2])
 
-# %% ../nbs/08_visualization.ipynb #08030
+# %% ../nbs/08_visualization.ipynb #08031
 @patch
 def embeddings(self:DataVisualizer,
     bundle:Bundle=None, # whose embeddings; None for the one that comes with the package
@@ -157,10 +171,10 @@ def embeddings(self:DataVisualizer,
     "Embeddings of images of every part"
     bundle = bundle or Bundle()
     parts = [s for s in SPLITS if s in set(self.loader.files.split)]
-    rows = pd.concat([self.loader.pick(s, per_part, seed) for s in parts])
-    return rows, np.concatenate([bundle.run(preprocess(read_xray(p), bundle.spec)[None])["embedding"] for p in rows.path])
+    rows,images = self._readable(pd.concat([self.loader.pick(s, per_part, seed) for s in parts]))
+    return rows, np.concatenate([bundle.run(preprocess(x, bundle.spec)[None])["embedding"] for x in images])
 
-# %% ../nbs/08_visualization.ipynb #08031
+# %% ../nbs/08_visualization.ipynb #08032
 def shift_auroc(
     rows:pd.DataFrame, # from `embeddings`
     E:np.ndarray, # (n, d) embeddings
@@ -179,7 +193,7 @@ def shift_auroc(
         return float(roc_auc_score(y, cross_val_predict(model, X, y, groups=rows.patient[mask], cv=cv, method="decision_function")))
     return {c: one((rows.label == c).to_numpy()) for c in CLASSES}
 
-# %% ../nbs/08_visualization.ipynb #08033
+# %% ../nbs/08_visualization.ipynb #08034
 @patch
 def plot_embeddings(self:DataVisualizer,
     rows:pd.DataFrame, # from `embeddings`
