@@ -46,15 +46,16 @@ def find_root(
     if not level[0].is_dir(): raise BadData("there is no such folder", file=data_dir)
     for _ in range(depth + 1):
         for folder in level:
-            if _named(folder, SPLITS) or _named(folder, CLASSES): return folder
+            if _named([folder], SPLITS) or _named([folder], CLASSES): return folder
         level = [p for f in level for p in sorted(f.iterdir()) if p.is_dir() and not p.is_symlink() and p.name != "__MACOSX" and not p.name.startswith(".")]
     raise BadData(f"no folder named {', '.join((*SPLITS, *CLASSES))}", file=data_dir)
 
 # %% ../nbs/05_data.ipynb #05011
-def _named(folder, names):
-    "The subfolders with these names, in any case of letters"
-    here = {p.name.lower(): p for p in sorted(folder.iterdir()) if p.is_dir()}
-    return {n: here[n.lower()] for n in names if n.lower() in here}
+def _named(folders, names):
+    "The subfolders with these names in any case of letters; `Train` and `train` may both be there"
+    here = [p for f in folders for p in sorted(f.iterdir()) if p.is_dir()]
+    found = {n: [p for p in here if p.name.lower() == n.lower()] for n in names}
+    return {n: ps for n,ps in found.items() if ps}
 
 # %% ../nbs/05_data.ipynb #05014
 COLUMNS = ["path", "split", "label", "patient"]
@@ -65,27 +66,29 @@ def scan(
 ) -> tuple: # (files: path, split, label, patient; left out: path, split, label, reason)
     "Every image of the official layout, and everything that is none"
     root,rows,out = find_root(data_dir),[],[]
-    for split,folder in (_named(root, SPLITS) or {"train": root}).items():
-        classes = _named(folder, CLASSES)
-        out += [(str(p), split, "", "not part of the layout") for p in _others(folder, classes)]
-        out += [(str(folder/c), split, c, "this class has no folder") for c in CLASSES if c not in classes]
+    splits = _named([root], SPLITS)
+    if splits: out += [(str(p), "", "", "not part of the layout") for p in _others([root], splits)]
+    for split,folders in (splits or {"train": [root]}).items():
+        classes = _named(folders, CLASSES)
+        out += [(str(p), split, "", "not part of the layout") for p in _others(folders, classes)]
         for cls in CLASSES:
-            for p in _walk(classes.get(cls)):
-                if why := _why_not(p): out.append((str(p), split, cls, why))
-                else: rows.append((str(p), split, cls, patient_id(p.name)))
+            found = [(str(p), split, cls, _why_not(p)) for p in _walk(classes.get(cls, []))]
+            rows += [(*f[:3], patient_id(Path(f[0]).name)) for f in found if not f[3]]
+            out += [f for f in found if f[3]]
+            if all(f[3] for f in found): out.append((str(folders[0]/cls), split, cls, "this class has no image" if cls in classes else "this class has no folder"))
     if not rows: raise BadData("no image in train, val or test", file=data_dir)
     return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(out, columns=[*COLUMNS[:3], "reason"])
 
 # %% ../nbs/05_data.ipynb #05016
-def _others(folder, known):
+def _others(folders, known):
     "What lies beside the expected folders"
-    return [p for p in sorted(folder.iterdir()) if p not in known.values() and p.name not in ("__MACOSX", "chest_xray") and not p.name.startswith(".")]
+    expected = {p for ps in known.values() for p in ps}
+    return [p for f in folders for p in sorted(f.iterdir()) if p not in expected and p.name not in ("__MACOSX", "chest_xray") and not p.name.startswith(".")]
 
 # %% ../nbs/05_data.ipynb #05017
-def _walk(folder):
-    "Files below a folder in the order of their names; links to folders are not followed, so there are no circles"
-    if folder is None: return
-    for at,folders,files in os.walk(folder):
+def _walk(tops):
+    "Files below folders in the order of their names; links to folders are not followed, so there are no circles"
+    for at,folders,files in (step for top in tops for step in os.walk(top)):
         folders.sort()
         links = [f for f in folders if os.path.islink(os.path.join(at, f))]
         yield from (Path(at)/f for f in sorted(files + links) if not f.startswith("."))
@@ -146,7 +149,9 @@ def split_patients(
     if pool.empty: return files  # only a test set: there is nothing to cut
     for cls,people in pool.groupby("label").patient.unique().items():
         if len(people) < 2: raise BadData(f"{cls} has a single patient, {people[0]}, who cannot be in training and in validation")
-        chosen |= {p for p in people if in_validation(p, fraction, seed)} or {min(people, key=lambda p: _hash(p, seed))}
+        by_hash = sorted(people, key=lambda p: _hash(p, seed))
+        n = sum(in_validation(p, fraction, seed) for p in people)
+        chosen |= set(by_hash[:min(max(n, 1), len(people) - 1)])  # somebody on either side
     sides = pool.label.groupby(pool.patient.isin(chosen)).nunique()
     if len(sides) < 2 or (sides < len(set(pool.label))).any(): raise BadData("the classes share so few patients that they cannot be cut")
     val = files.patient.isin(chosen)
