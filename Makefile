@@ -32,7 +32,7 @@ export: $(VENV)/.installed-dev  ## the package from the notebooks
 	@nbdev_export && nbdev_clean
 
 train: $(VENV)/.installed-dev  ## the default model again, from the full set
-	@pneumonia train --data "$(DATA)" --weights "$(WEIGHTS)" --out pneumonia_nbdev/models/default.bundle --ledger nbs/results/test_ledger.csv --why "make train"
+	@pneumonia train --recipe default --data "$(DATA)" --weights "$(WEIGHTS)" --out pneumonia_nbdev/models/default.bundle --ledger nbs/results/test_ledger.csv --why "make train"
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "missing: $(PYTHON); on Debian or Ubuntu: apt install python3 python3-venv"; exit 1; }

@@ -182,17 +182,23 @@ def _show_report(report, out, as_json):
 # %% ../nbs/20_cli.ipynb #20047
 @app.command()
 def train(
-    data: Annotated[Path, typer.Option(help="The official data set: split/CLASS/file.")],
-    weights: Annotated[Path, typer.Option(help="ImageNet weights of EfficientNet-Lite0, a .npz.")],
+    data: Annotated[Path, typer.Option(help="The data set: split/CLASS/file, or a CSV.")],
+    weights: Annotated[str, typer.Option(help="Of the backbone: a .npz, a .weights.h5, a bundle, `imagenet` for Keras's download, or `none`.")] = "imagenet",
+    recipe: Annotated[str, typer.Option(help="`default` (the model that ships) or `linear` (frozen backbone, minutes).")] = "default",
+    backbone: Annotated[Optional[str], typer.Option(help="Another backbone, with a recipe of your own.")] = None,
+    epochs: Annotated[Optional[int], typer.Option(help="Of a recipe of your own.")] = None,
+    size: Annotated[Optional[int], typer.Option(help="Side of the image in pixels, of a recipe of your own.")] = None,
+    seed: Annotated[Optional[int], typer.Option(help="Of order, augmentation and dropout; by default the recipe's own.")] = None,
+    runs: Annotated[Path, typer.Option(help="Where runs are kept; one that was cut off goes on.")] = Path("runs"),
     out: Annotated[Path, typer.Option(help="Where the bundle goes.")] = Path("my.bundle"),
     ledger: Annotated[Optional[Path], typer.Option(help="CSV that records looks at the test set; without it, test is not looked at.")] = None,
     why: Annotated[str, typer.Option(help="A word for the ledger.")] = "pneumonia train",
 ):
-    "Make the default model again: a few minutes on two cores for the full set."
+    "Train a model and write its bundle; the default recipe makes the model that ships."
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's native code is talkative
-    from pneumonia_nbdev.recipe import train_default
-    if not weights.exists(): raise MissingFile(file=weights)
-    bundle = train_default(data, weights, out, ledger, why)
+    from pneumonia_nbdev.recipe import choose_recipe, train_default
+    chosen = choose_recipe(recipe, backbone, epochs, size, seed)
+    bundle = train_default(data, None if weights == "none" else weights, out, ledger, why, chosen, runs)
     print(bundle)
     for split,figures in bundle.card["metrics"].items():
         for name,f in figures.items(): print(f"{split} {name}: {f['value']:.3f} (95 % CI {f['low']:.3f}-{f['high']:.3f}, n = {f['n']})")

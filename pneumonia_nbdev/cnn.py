@@ -86,7 +86,7 @@ def build_model(self:PneumoniaCNN): # Keras model: images -> probabilities
         x = layers.Dropout(dropout, name=f"block{i}_dropout")(layers.MaxPooling2D(name=f"block{i}_pool")(x))
     x = layers.GlobalAveragePooling2D(name="embedding")(x)
     for units in (512, 256): x = layers.Dropout(.5)(layers.Dense(units, activation="relu", name=f"dense{units}")(x))
-    self.model = keras.Model(inputs, layers.Dense(self.num_classes, activation="softmax", name="probability")(x), name="pneumonia_cnn")
+    self.model = keras.Model(inputs, layers.Dense(self.num_classes, activation="softmax", name="probability", dtype="float32")(x), name="pneumonia_cnn")
     return self.model
 
 # %% ../nbs/09_cnn.ipynb #09020

@@ -4,10 +4,13 @@
 
 # %% auto #0
 __all__ = ['keras', 'pd', 'precompute_features', 'spread', 'fit_head', 'choose_C', 'log_loss', 'fit_temperature', 'linear_model',
-           'warm_cosine', 'Checkpoint', 'StopOnNaN', 'save_model', 'ModelTrainer', 'Best', 'Lines']
+           'warm_cosine', 'accelerators', 'on_hardware', 'environment', 'Checkpoint', 'StopOnNaN', 'save_model',
+           'ModelTrainer', 'Best', 'Progress', 'ToMLflow']
 
 # %% ../nbs/11_training.ipynb #11004
 import json, os, platform
+from contextlib import contextmanager, nullcontext
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
@@ -24,8 +27,7 @@ def precompute_features(
 ) -> tuple: # (n, channels) features, (n,) labels
     "The backbone's pooled features of every image"
     pooled = keras.Model(backbone.inputs, keras.layers.GlobalAveragePooling2D()(backbone.output))
-    forward = need("tensorflow").function(lambda x: pooled(x, training=False), reduce_retracing=True)
-    pairs = [(forward(x).numpy(), np.asarray(y)) for x,y in dataset]
+    pairs = [(pooled.predict_on_batch(x), np.asarray(y)) for x,y in dataset]
     if not pairs: raise BadData("the data set is empty")
     return tuple(np.concatenate(column) for column in zip(*pairs))
 
@@ -109,6 +111,52 @@ def warm_cosine(
     return keras.optimizers.schedules.CosineDecay(rate / 100, max(steps - warm_up, 1), alpha=.01, warmup_target=rate, warmup_steps=warm_up)
 
 # %% ../nbs/11_training.ipynb #11034
+def accelerators() -> list: # device names, such as `gpu:0`; empty on a CPU
+    "The GPUs or TPUs that Keras sees"
+    for kind in ("gpu", "tpu"):
+        try: found = keras.distribution.list_devices(kind)
+        except Exception: found = []  # JAX raises where a kind is not there
+        if found: return found
+    return []
+
+# %% ../nbs/11_training.ipynb #11035
+@contextmanager
+def on_hardware(
+    devices:list=None, # names of devices to share the work; None for the accelerators that are there
+    precision:str="auto", # a Keras dtype policy; `auto` chooses by the device
+): # yields what was chosen
+    "Precision and devices for the models that are built inside"
+    devices = accelerators() if devices is None else devices
+    if precision == "auto": precision = "float32" if not devices or "cpu" in devices[0].lower() else "mixed_bfloat16" if "tpu" in devices[0].lower() else "mixed_float16"
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(precision)
+        with _shared(devices): yield dict(devices=devices, precision=precision)
+    finally: keras.config.set_dtype_policy(before)
+
+# %% ../nbs/11_training.ipynb #11036
+@contextmanager
+def _shared(devices):
+    "Each batch is divided among the devices: by `tf.distribute` or by Keras's `distribution`"
+    if len(devices) < 2: yield
+    elif keras.backend.backend() == "tensorflow":
+        with need("tensorflow").distribute.MirroredStrategy(devices).scope(): yield
+    else:
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+        try: yield
+        finally: keras.distribution.set_distribution(None)
+
+# %% ../nbs/11_training.ipynb #11044
+def environment() -> dict: # for `run.json`
+    "Versions and machine"
+    def of(name):
+        try: return version(name)
+        except PackageNotFoundError: return None
+    names = ("pneumonia_nbdev", "keras", keras.backend.backend(), "numpy", "opencv-python")
+    return dict(python=platform.python_version(), machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs", accelerators=accelerators(),
+                backend=keras.backend.backend(), precision=keras.config.dtype_policy().name, versions={n: of(n) for n in names})
+
+# %% ../nbs/11_training.ipynb #11047
 class Checkpoint(keras.callbacks.Callback):
     "Save everything that is needed to go on, whole or not at all"
     def __init__(self,
@@ -122,13 +170,13 @@ class Checkpoint(keras.callbacks.Callback):
         save_model(self.model, self.folder/"last.keras")
         write_atomic(self.folder/"state.json", json.dumps(dict(phase=self.phase, epoch=epoch + 1)))
 
-# %% ../nbs/11_training.ipynb #11035
+# %% ../nbs/11_training.ipynb #11048
 class StopOnNaN(keras.callbacks.Callback):
     "An error instead of epochs without meaning"
     def on_batch_end(self, batch, logs=None):
         if not np.isfinite((logs or {}).get("loss", 0)): raise BadData(f"the loss became {logs['loss']} in batch {batch}; try a lower learning rate. The last checkpoint is untouched")
 
-# %% ../nbs/11_training.ipynb #11036
+# %% ../nbs/11_training.ipynb #11049
 def save_model(
     model, # Keras model
     path, # `.keras` file
@@ -144,7 +192,7 @@ def save_model(
     finally: new.unlink(missing_ok=True)
     return path
 
-# %% ../nbs/11_training.ipynb #11037
+# %% ../nbs/11_training.ipynb #11050
 class ModelTrainer:
     "Train a model in two phases, with everything written down"
     def __init__(self,
@@ -160,7 +208,7 @@ class ModelTrainer:
 
     def __repr__(self): return f"ModelTrainer({self.name!r}, {self.model.count_params():,} weights, {self.folder})"
 
-# %% ../nbs/11_training.ipynb #11039
+# %% ../nbs/11_training.ipynb #11052
 @patch
 def setup_callbacks(self:ModelTrainer,
     phase:str="train", # `head`, `fine`, or `train`
@@ -175,9 +223,10 @@ def setup_callbacks(self:ModelTrainer,
     found += [Best(self.folder/"best.keras"), c.EarlyStopping("val_auroc", mode="max", patience=patience, restore_best_weights=False), c.CSVLogger(str(self.folder/"history.csv"), append=True)]
     if not isinstance(self.model.optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule): found.append(c.ReduceLROnPlateau("val_auroc", mode="max", factor=.2, patience=max(patience // 2, 1)))
     if find_spec("tensorboard"): found.append(c.TensorBoard(str(self.folder/"tensorboard")))
-    return found + ([Lines()] if verbose else [])
+    if os.environ.get("MLFLOW_TRACKING_URI") and find_spec("mlflow"): found.append(ToMLflow(f"{self.name}-{phase}", {**getattr(self, "run", {}).get("settings", {}), "seed": self.seed}))
+    return found + ([Progress()] if verbose else [])
 
-# %% ../nbs/11_training.ipynb #11040
+# %% ../nbs/11_training.ipynb #11053
 class Best(keras.callbacks.Callback):
     "Keep the model of the best validation AUROC, with the weights that validation saw"
     def __init__(self, path):
@@ -192,13 +241,43 @@ class Best(keras.callbacks.Callback):
         write_atomic(self.path.with_suffix(".json"), json.dumps(dict(epoch=epoch + 1, val_auroc=score)))
         self.score = score
 
-# %% ../nbs/11_training.ipynb #11041
-class Lines(keras.callbacks.Callback):
-    "One line an epoch, in a terminal and in a notebook"
-    def on_epoch_end(self, epoch, logs=None):
-        print(f"epoch {epoch + 1}/{self.params['epochs']}", *(f"{k} {v:.4f}" for k,v in (logs or {}).items()), sep="  ", flush=True)
+# %% ../nbs/11_training.ipynb #11055
+class Progress(keras.callbacks.Callback):
+    "A bar within an epoch, and a line after it"
+    def on_train_begin(self, logs=None):
+        rich = need("rich.progress", "")
+        self.bar = rich.Progress("epoch {task.description}", rich.BarColumn(), rich.MofNCompleteColumn(), rich.TimeRemainingColumn(), "{task.fields[loss]}", transient=True)
+        self.bar.disable = not (self.bar.console.is_terminal or self.bar.console.is_jupyter)
+        self.bar.start()
 
-# %% ../nbs/11_training.ipynb #11043
+    def on_epoch_begin(self, epoch, logs=None):
+        for task in self.bar.task_ids: self.bar.remove_task(task)
+        self.task = self.bar.add_task(f"{epoch + 1}/{self.params['epochs']}", total=self.params.get("steps"), loss="")
+
+    def on_train_batch_end(self, batch, logs=None): self.bar.update(self.task, completed=batch + 1, loss=f"loss {(logs or {}).get('loss', 0):.4f}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        shown = "  ".join(f"{k} {(logs or {})[k]:.4f}" for k in ("loss", "auroc", "val_loss", "val_accuracy", "val_auroc") if k in (logs or {}))
+        self.bar.console.print(f"epoch {epoch + 1}/{self.params['epochs']}  {shown}", soft_wrap=True, highlight=False)
+
+    def on_train_end(self, logs=None): self.bar.stop()
+
+# %% ../nbs/11_training.ipynb #11057
+class ToMLflow(keras.callbacks.Callback):
+    "Send settings and each epoch's figures to MLflow"
+    def __init__(self, name, settings):
+        super().__init__()
+        self.name,self.settings,self.mlflow = name,settings,need("mlflow", "")
+
+    def on_train_begin(self, logs=None):
+        self.mlflow.start_run(run_name=self.name)
+        self.mlflow.log_params(self.settings)
+
+    def on_epoch_end(self, epoch, logs=None): self.mlflow.log_metrics({k: float(v) for k,v in (logs or {}).items()}, step=epoch + 1)
+
+    def on_train_end(self, logs=None): self.mlflow.end_run()
+
+# %% ../nbs/11_training.ipynb #11059
 @patch
 def train_model(self:ModelTrainer,
     train, # batches of (images, labels), from `create_dataset("train")`
@@ -231,13 +310,13 @@ def train_model(self:ModelTrainer,
     if (self.folder/"best.keras").exists(): self.model = keras.models.load_model(self.folder/"best.keras")
     return pd.read_csv(self.folder/"history.csv")
 
-# %% ../nbs/11_training.ipynb #11044
+# %% ../nbs/11_training.ipynb #11060
 def _before_embedding(model):
     "The layers up to the pooled features; none when there is no such layer"
     names = [l.name for l in model.layers]
     return model.layers[:names.index("embedding")] if "embedding" in names and any(not l.trainable for l in model.layers) else []
 
-# %% ../nbs/11_training.ipynb #11045
+# %% ../nbs/11_training.ipynb #11061
 @patch
 def _check(self:ModelTrainer, train):
     "Say what does not fit before an hour is spent"
@@ -245,7 +324,7 @@ def _check(self:ModelTrainer, train):
     shape,want = tuple(train.element_spec[0].shape[1:]),tuple(self.model.input_shape[1:])
     if shape != want: raise BadOption(f"the images are {shape}, the model wants {want}")
 
-# %% ../nbs/11_training.ipynb #11046
+# %% ../nbs/11_training.ipynb #11062
 @patch
 def _fit(self:ModelTrainer, phase, train, val, first, last, patience, class_weight, verbose):
     "One phase, from epoch `first` up to `last`"
@@ -254,7 +333,7 @@ def _fit(self:ModelTrainer, phase, train, val, first, last, patience, class_weig
     if hasattr(train, "epochs"): callbacks.insert(0, keras.callbacks.LambdaCallback(on_epoch_begin=lambda e,logs: setattr(train.epochs, "number", e)))
     self.model.fit(train, validation_data=val, initial_epoch=first, epochs=last, callbacks=callbacks, class_weight=class_weight, shuffle=False, verbose=0)  # the data set shuffles itself
 
-# %% ../nbs/11_training.ipynb #11047
+# %% ../nbs/11_training.ipynb #11063
 @patch
 def _resume(self:ModelTrainer, settings):
     "(phase, epochs done) of a run that was cut off, or (None, 0); a run with other settings is refused"
@@ -264,7 +343,7 @@ def _resume(self:ModelTrainer, settings):
         if self.run["settings"] != settings: raise BadOption(f"{self.folder} holds a run with other settings; take another name, or delete it")
     else:
         self.run = dict(settings=settings, seed=self.seed, facts=self.facts, trained=[l.name for l in self.model.layers if l.trainable],
-                        versions=dict(python=platform.python_version(), keras=keras.__version__, backend=keras.backend.backend(), numpy=np.__version__))
+                        environment=environment())
         write_atomic(note, json.dumps(self.run, indent=1))
     if not state.exists() or not (self.folder/"last.keras").exists(): return None, 0
     try: self.model = keras.models.load_model(self.folder/"last.keras")
@@ -272,7 +351,7 @@ def _resume(self:ModelTrainer, settings):
     done = json.loads(state.read_text())
     return done["phase"], done["epoch"]
 
-# %% ../nbs/11_training.ipynb #11053
+# %% ../nbs/11_training.ipynb #11074
 @patch
 def plot_training_history(self:ModelTrainer,
     lang:str="en", # language of the labels

@@ -144,6 +144,7 @@ def build_backbone(
     name:str, # of `BACKBONES`
     input_shape:tuple=(224, 224, 3), # (height, width, 3); values 0 to 1
     weights=None, # `imagenet`, a `.npz`, a `.weights.h5`, a bundle; None leaves them random
+    cut:str=None, # name of the layer to stop at; None takes the whole backbone
 ): # Keras model: images -> feature maps
     "Any backbone of the registry, flat, with its own scaling inside"
     if name not in BACKBONES: raise BadOption(f"backbone {name!r}; there are {', '.join(BACKBONES)}")
@@ -152,6 +153,9 @@ def build_backbone(
     x = SCALINGS[scaling](inputs)
     if options is None: model = keras.Model(inputs, lite0_features(x), name="efficientnet_lite0")
     else: model = getattr(keras.applications, name)(include_top=False, weights=None, input_tensor=x, **options)
+    if cut:
+        if cut not in (names := [l.name for l in model.layers]): raise BadOption(f"{name} has no layer {cut!r}; its last ones are {', '.join(names[-5:])}")
+        model = keras.Model(inputs, model.get_layer(cut).output, name=f"{model.name}_{cut}")
     if weights is not None and (left := load_weights(model, weights, name)) and isinstance(left, list):
         warnings.warn(f"{len(left)} layers of {name} are not in {Path(weights).name} and stayed random, from {left[0]} to {left[-1]}")
     return model
@@ -183,9 +187,10 @@ class TransferLearningModel:
         input_shape:tuple=(224, 224, 3), # (height, width, 3); values 0 to 1
         num_classes:int=2, # NORMAL and PNEUMONIA
         weights="imagenet", # `imagenet`, a `.npz`, a `.weights.h5`, a bundle; None leaves them random
+        cut:str=None, # name of the backbone's layer to stop at; None takes it whole
     ):
         if base_model_name not in BACKBONES: raise BadOption(f"backbone {base_model_name!r}; there are {', '.join(BACKBONES)}")
-        self.name,self.input_shape,self.num_classes,self.weights,self.model = base_model_name,tuple(input_shape),num_classes,weights,None
+        self.name,self.input_shape,self.num_classes,self.weights,self.cut,self.model = base_model_name,tuple(input_shape),num_classes,weights,cut,None
 
     def __repr__(self): return f"TransferLearningModel({self.name!r}, {self.input_shape}, weights={self.weights and Path(str(self.weights)).name!r})"
 
@@ -197,14 +202,14 @@ def build_model(self:TransferLearningModel,
 ): # Keras model: images -> probabilities
     "Backbone and head, with what is to be trained unfrozen"
     if head not in ("dense", "linear"): raise BadOption(f"head {head!r}; there are dense, linear")
-    backbone = build_backbone(self.name, self.input_shape, self.weights)
+    backbone = build_backbone(self.name, self.input_shape, self.weights, self.cut)
     unfreeze(backbone.layers, fine_tune_layers)
     x = layers.GlobalAveragePooling2D(name="embedding")(backbone.output)
     if head == "dense":
         x = layers.Dropout(.2)(layers.BatchNormalization(name="head_bn1")(x))
         x = layers.Dropout(.3)(layers.BatchNormalization(name="head_bn2")(layers.Dense(256, activation="relu", name="hidden")(x)))
     else: x = layers.Dropout(.2, name="embedding_dropout")(x)
-    x = layers.Softmax(name="probability")(layers.Dense(self.num_classes, name="logits")(x))
+    x = layers.Softmax(name="probability", dtype="float32")(layers.Dense(self.num_classes, name="logits", dtype="float32")(x))  # also where the rest is in half precision
     self.model = keras.Model(backbone.inputs, x, name=f"{self.name}_{head}")
     return self.model
 

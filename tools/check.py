@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted(p for p in (ROOT/"nbs").glob("*.ipynb"))
+NOTEBOOKS = sorted(p for p in (ROOT/"nbs").rglob("*.ipynb") if not any(part.startswith((".", "_")) for part in p.relative_to(ROOT).parts))
+CHAPTERS = [p for p in NOTEBOOKS if re.match(r"\d\d_", p.name)]
 MAX_NOTEBOOK = 300_000  # bytes, outputs included
 
 
@@ -61,7 +62,7 @@ def committed_outputs():
 
 def wings():
     "Serving never imports the training wing at its top, and a module imports only from chapters before it"
-    order = [re.sub(r"^\d+_", "", p.stem) for p in NOTEBOOKS if p.stem != "index"]
+    order = [re.sub(r"^\d+_", "", p.stem) for p in CHAPTERS]
     for name in order:
         source = (ROOT/"pneumonia_nbdev"/f"{name}.py").read_text(encoding="utf-8")
         everywhere = re.findall(r"^\s*from (?:pneumonia_nbdev)?\.(\w+) import", source, re.M)

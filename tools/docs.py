@@ -19,16 +19,16 @@ def drop_numbers():
     "`_proc/00_core.ipynb` becomes `_proc/core.ipynb`, and every link with it"
     pages = {p.name: re.sub(r"^\d+_", "", p.name) for p in PROC.glob("*.ipynb")}
     for old, new in pages.items(): (PROC/old).rename(PROC/new)
-    for p in [*PROC.glob("*.ipynb"), PROC/"sidebar.yml"]:
+    for p in [*PROC.rglob("*.ipynb"), PROC/"sidebar.yml"]:
         text = p.read_text(encoding="utf-8")
-        for old, new in pages.items(): text = re.sub(rf"(?<![\w/]){re.escape(old)}", new, text)
+        for old, new in pages.items(): text = re.sub(rf"(?<![\w/])((?:\.\./)?){re.escape(old)}", rf"\g<1>{new}", text)
         p.write_text(text, encoding="utf-8")
 
 
 def plain_signatures():
     "nbdev links names in prose, and in the comments of signatures too, where a link is only noise"
     def unlink(fence): return re.sub(r"\[(`[^`]+`)\]\([^)\s]+\)", r"\1", fence[0])
-    for p in PROC.glob("*.ipynb"):
+    for p in PROC.rglob("*.ipynb"):
         nb = nbformat.read(p, 4)
         for data in (o.data for c in nb.cells for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})):
             data["text/markdown"] = re.sub(r"```python\n.*?\n```", unlink, data["text/markdown"], flags=re.S)

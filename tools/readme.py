@@ -20,7 +20,7 @@ def callouts(text):
 
 def links(text):
     "Links to chapters go to the site, pictures into the folder of the notebooks"
-    text = re.sub(r"\]\((?:\d+_)?(\w+)\.ipynb\)", rf"]({SITE}/\1.html)", text)
+    text = re.sub(r"\]\((lab/)?(?:\d+_)?(\w+)\.ipynb\)", rf"]({SITE}/\1\2.html)", text)
     return text.replace("](images/", "](nbs/images/")
 
 
