@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['keras', 'pd', 'WIDE', 'LINEAR', 'RECIPES', 'RULE', 'wide_batches', 'Recipe', 'choose_recipe', 'fine_tune',
-           'take_apart', 'Fit', 'fit_rest', 'score_files', 'measure_split', 'train_default', 'write_measured', 'parity',
-           'make_card', 'head_npz']
+           'mean_weights', 'take_apart', 'Fit', 'fit_rest', 'score_files', 'measure_split', 'train_default',
+           'write_measured', 'parity', 'make_card', 'head_npz']
 
 # %% ../nbs/15_recipe.ipynb #15004
 from dataclasses import asdict, dataclass, replace
@@ -48,16 +48,17 @@ class Recipe:
     "Every choice of a training"
     name: str = "default" # names the runs
     backbone: str = "EfficientNetLite0" # of `BACKBONES`
-    stages: tuple = ((160, 8, 3e-4), (224, 5, 1.5e-4), (224, 6, 1.5e-4)) # (pixels, epochs, highest learning rate), one after the other
+    stages: tuple = ((160, 8, 3e-4), (224, 5, 1.5e-4), (224, 6, 1.5e-4), (224, 10, 2e-4), (224, 10, 2e-4)) # (pixels, epochs, highest learning rate), one after the other
     seed: int = 0 # of order, augmentation and dropout
     fine_tune_layers: int|None = None # how many of the backbone's last layers are trained; None for all
     initial_epochs: int = 0 # of the head alone
     policy: Augmentation = Augmentation(rotate=15, shift=.08, scale=.4, aspect=.4, borrow=.5, flip=True, coarse=.25, blur=1.8, sharpen=2.5, gamma=.5, contrast=.14, noise=12)
     smoothing: float = .05 # of the labels
     ema: float|None = .998 # momentum of the average of the weights
+    average: int = 3 # the last stages whose weights are averaged at the end; 1 takes the last as it is
 
 # %% ../nbs/15_recipe.ipynb #15011
-LINEAR = Recipe("linear", stages=(), fine_tune_layers=0)
+LINEAR = Recipe("linear", stages=(), fine_tune_layers=0, average=1)
 RECIPES = {r.name: r for r in (Recipe(), LINEAR)}
 
 # %% ../nbs/15_recipe.ipynb #15013
@@ -84,12 +85,21 @@ def fine_tune(
     verbose:bool=True, # show progress
 ): # Keras classifier at the last stage's size
     "One training, stage after stage"
-    model = None
+    models = []
     with on_hardware() as chosen:
-        for i in range(len(recipe.stages)): model = _stage(data_dir, weights if model is None else model, folder, recipe, verbose, i, chosen)
-    return _classifier(recipe, recipe.stages[-1][0], model)  # built again: no longer in half precision, nor spread over devices
+        for i in range(len(recipe.stages)): models.append(_stage(data_dir, models[-1] if models else weights, folder, recipe, verbose, i, chosen))
+    final = _classifier(recipe, recipe.stages[-1][0], models[-1])  # built again: no longer in half precision, nor spread over devices
+    final.set_weights(mean_weights(models[-recipe.average:]))
+    return final
 
 # %% ../nbs/15_recipe.ipynb #15017
+def mean_weights(
+    models, # Keras models of one architecture
+) -> list: # of arrays, for `set_weights`
+    "The average of the weights of several models"
+    return [np.mean(ws, axis=0) for ws in zip(*(m.get_weights() for m in models))]
+
+# %% ../nbs/15_recipe.ipynb #15018
 def _classifier(recipe, size, weights):
     "The recipe's network, with the weights of a file or of another model"
     weigh = hasattr(weights, "get_weights")
@@ -97,7 +107,7 @@ def _classifier(recipe, size, weights):
     if weigh: model.set_weights(weights.get_weights())
     return model
 
-# %% ../nbs/15_recipe.ipynb #15018
+# %% ../nbs/15_recipe.ipynb #15019
 def _stage(data_dir, weights, folder, recipe, verbose, i, facts):
     "Training at one size"
     size,epochs,rate = recipe.stages[i]
@@ -111,7 +121,7 @@ def _stage(data_dir, weights, folder, recipe, verbose, i, facts):
                         fine_rate=rate, patience=epochs, verbose=verbose, smoothing=recipe.smoothing, ema=recipe.ema)
     return trainer.model
 
-# %% ../nbs/15_recipe.ipynb #15021
+# %% ../nbs/15_recipe.ipynb #15022
 def take_apart(
     model, # Keras classifier with layers `embedding` and `logits`
 ) -> tuple: # (backbone, weights (channels,), bias)
@@ -119,7 +129,7 @@ def take_apart(
     W,b = model.get_layer("logits").get_weights()
     return keras.Model(model.inputs, model.get_layer("embedding").input, name="backbone"), W[:, 1] - W[:, 0], float(b[1] - b[0])
 
-# %% ../nbs/15_recipe.ipynb #15024
+# %% ../nbs/15_recipe.ipynb #15025
 @dataclass
 class Fit:
     "What training and validation decided"
@@ -130,7 +140,7 @@ class Fit:
     familiar: Familiar # what X-rays look like to this backbone
     facts: dict # for the card: validation figures, the penalty of a linear recipe
 
-# %% ../nbs/15_recipe.ipynb #15025
+# %% ../nbs/15_recipe.ipynb #15026
 def fit_rest(
     loader:MedicalDataLoader, # the images; `test` is not touched
     backbone, # Keras model: images -> feature maps
@@ -148,18 +158,18 @@ def fit_rest(
     facts["validation"] = {name: _figures(yy, zz, T, threshold) for name,yy,zz in (("as it is", yv, z[:len(yv)]), ("pushed", y_all[len(yv):], z[len(yv):]))}
     return Fit(w, b, T, threshold, fit_familiar(np.vstack([X, precompute_features(backbone, wide_batches(loader, "train"))[0]]), Xw), facts)
 
-# %% ../nbs/15_recipe.ipynb #15026
+# %% ../nbs/15_recipe.ipynb #15027
 def _linear_head(X, y, patients):
     C,losses = choose_C(X, y, patients.to_numpy())
     return *fit_head(X, y, C), dict(C=C, cv_log_loss={str(k): round(v, 4) for k,v in losses.items()})
 
-# %% ../nbs/15_recipe.ipynb #15027
+# %% ../nbs/15_recipe.ipynb #15028
 def _figures(y, z, T, threshold):
     "A few figures for the card, without intervals: they chose the model, and are no estimate"
     table = evaluate(y, 1 / (1 + np.exp(-z / T)), threshold, draws=2)
     return {k: round(float(v), 4) for k,v in table.value.items()}
 
-# %% ../nbs/15_recipe.ipynb #15030
+# %% ../nbs/15_recipe.ipynb #15031
 def score_files(
     bundle:Bundle, # the model as it is served
     files:pd.DataFrame, # rows of `list_images`
@@ -168,7 +178,7 @@ def score_files(
     p = [bundle.run(preprocess(load_image(path), bundle.spec)[None])["probability"][0] for path in files.path]
     return files.label.map(CLASSES.index).to_numpy(), np.array(p)
 
-# %% ../nbs/15_recipe.ipynb #15031
+# %% ../nbs/15_recipe.ipynb #15032
 def measure_split(
     bundle:Bundle, # the model as it is served
     loader:MedicalDataLoader, # the images
@@ -178,7 +188,7 @@ def measure_split(
     rows = loader.part(split)
     return evaluate(*score_files(bundle, rows), bundle.threshold, rows.patient.to_numpy())
 
-# %% ../nbs/15_recipe.ipynb #15034
+# %% ../nbs/15_recipe.ipynb #15035
 def train_default(
     data_dir, # the official set, `split/CLASS/file`
     weights, # of the backbone: `imagenet`, a `.npz`, a `.weights.h5`, or a bundle; None for random ones
@@ -197,7 +207,7 @@ def train_default(
     model = linear_model(backbone, fit.w, fit.b, fit.temperature)
     return write_measured(loader, model, out, make_card(loader, fit, weights, recipe), {"head.npz": head_npz(fit), "familiar.npz": familiar_bytes(fit.familiar)}, ledger, why)
 
-# %% ../nbs/15_recipe.ipynb #15035
+# %% ../nbs/15_recipe.ipynb #15036
 def write_measured(
     loader:MedicalDataLoader, # the images
     model, # Keras model with a linear head
@@ -215,7 +225,7 @@ def write_measured(
     metrics = {split: {k: dict(r) for k,r in t.round(4).astype(object).iterrows()} for split,t in tables.items()}
     return Bundle(write_bundle(out, litert, {**card, "metrics": metrics, "parity": parity(bundle, model, loader)}, parts))
 
-# %% ../nbs/15_recipe.ipynb #15037
+# %% ../nbs/15_recipe.ipynb #15038
 def parity(
     bundle:Bundle, # the model as it is served
     model, # the Keras model it was made of
@@ -228,10 +238,10 @@ def parity(
     same = ((served >= bundle.threshold) == (keras_p >= bundle.threshold)).mean()
     return dict(max=round(float(difference.max()), 6), mean=round(float(difference.mean()), 6), same_verdict=round(float(same), 4), n=len(served))
 
-# %% ../nbs/15_recipe.ipynb #15039
+# %% ../nbs/15_recipe.ipynb #15040
 RULE = "Youden's J on patient-grouped validation, as it is and pushed"
 
-# %% ../nbs/15_recipe.ipynb #15040
+# %% ../nbs/15_recipe.ipynb #15041
 def make_card(loader, fit, weights, recipe) -> dict:
     "Everything a reader of the bundle must know, but the figures"
     parts = {split: rows for split,rows in loader.files.groupby("split")}
@@ -245,7 +255,7 @@ def make_card(loader, fit, weights, recipe) -> dict:
         recipe=dict(**asdict(recipe), **fit.facts, cut="12 % of the patients of train and val, by hash, seed 0", interval="95 %, patient-level bootstrap, 2,000 draws"),
         intended_use="Research and teaching. Not a medical device; not for diagnosis.")
 
-# %% ../nbs/15_recipe.ipynb #15041
+# %% ../nbs/15_recipe.ipynb #15042
 def head_npz(fit) -> bytes:
     "The head's weights as a small `.npz`"
     np.savez(buf := io.BytesIO(), w=fit.w, b=np.float32(fit.b), temperature=np.float32(fit.temperature))
