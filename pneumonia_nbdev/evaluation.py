@@ -142,7 +142,7 @@ def plot_predictive_values(
     import matplotlib.pyplot as plt
     q = np.linspace(.005, .995, 199)
     with plot_language(lang) as lang:
-        fig,ax = plt.subplots(figsize=(5, 2.6))
+        fig,ax = plt.subplots(figsize=(5, 2.6), dpi=75)
         for v,key in zip(predictive_values(sensitivity, specificity, q), ("ppv", "npv")): ax.plot(q, v, label=text(key, lang))
         ax.set(xlabel=text("prevalence", lang), ylim=(0, 1.02)); ax.legend(fontsize=8); ax.grid(alpha=.3); fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
     return fig
@@ -170,7 +170,7 @@ def plot_decision_curve(
     "Net benefit of the model, of treating all, and of treating none"
     import matplotlib.pyplot as plt
     with plot_language(lang) as lang:
-        fig,ax = plt.subplots(figsize=(5, 2.6))
+        fig,ax = plt.subplots(figsize=(5, 2.6), dpi=75)
         for k,style in zip(curve, ("-", "--", ":")): ax.plot(curve.index, curve[k], style, label=text(k, lang))
         ax.set(xlabel=text("odds", lang), ylabel=text("benefit", lang), ylim=(-.05, curve.max().max() * 1.1)); ax.legend(fontsize=8); ax.grid(alpha=.3)
         fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
@@ -247,7 +247,7 @@ def scorer(
     if path.suffix in (".tflite", ".onnx"): return dict(tflite=_from_tflite, onnx=_from_onnx)[path.suffix[1:]](path.read_bytes())
     raise BadOption(f"{path.suffix or path.name!r} is no model; there are .bundle, .keras, .tflite and .onnx")
 
-# %% ../nbs/12_evaluation.ipynb #12058
+# %% ../nbs/12_evaluation.ipynb #12060
 def score(
     model:Scorer, # from `scorer`
     loader:MedicalDataLoader, # the images
@@ -258,7 +258,7 @@ def score(
     pairs = [(np.asarray(y), model.run(np.asarray(x))) for x,y in loader.create_dataset(split, augmentation=False)[0]]
     return tuple(np.concatenate(column) for column in zip(*pairs))
 
-# %% ../nbs/12_evaluation.ipynb #12061
+# %% ../nbs/12_evaluation.ipynb #12063
 class ModelEvaluator:
     "Models side by side on the same images"
     def __init__(self,
@@ -271,7 +271,7 @@ class ModelEvaluator:
 
     def __repr__(self): return f"ModelEvaluator({list(self.models)}, {self.loader!r})"
 
-# %% ../nbs/12_evaluation.ipynb #12062
+# %% ../nbs/12_evaluation.ipynb #12064
 @patch
 def evaluate_models(self:ModelEvaluator,
     split:str="test", # which part
@@ -287,7 +287,7 @@ def evaluate_models(self:ModelEvaluator,
                                   y_true=y, y_pred=(p >= threshold).astype(int), y_pred_proba=np.stack([1 - p, p], 1))
     return self.results
 
-# %% ../nbs/12_evaluation.ipynb #12067
+# %% ../nbs/12_evaluation.ipynb #12069
 @patch
 def compare(self:ModelEvaluator,
     a:str, # name of a model
@@ -300,7 +300,7 @@ def compare(self:ModelEvaluator,
     auroc,verdicts = compare_auroc(x["y_true"], x["y_pred_proba"][:, 1], y["y_pred_proba"][:, 1]),mcnemar(x["y_true"], x["y_pred"], y["y_pred"])
     return pd.Series({f"auroc {k}": v for k,v in auroc.items()} | {"accuracy difference": x["accuracy"] - y["accuracy"]} | {f"accuracy {k}": v for k,v in verdicts.items()})
 
-# %% ../nbs/12_evaluation.ipynb #12070
+# %% ../nbs/12_evaluation.ipynb #12072
 @patch
 def plot_comparison(self:ModelEvaluator,
     figures:tuple=("auroc", "accuracy", "sensitivity", "specificity", "precision", "f1_score"), # rows
@@ -309,7 +309,7 @@ def plot_comparison(self:ModelEvaluator,
     import matplotlib.pyplot as plt
     results = self.results or self.evaluate_models()
     with plot_language(self.lang) as lang:
-        fig,ax = plt.subplots(figsize=(6, .6 + .45*len(figures)))
+        fig,ax = plt.subplots(figsize=(6, .6 + .45*len(figures)), dpi=75)
         for i,(name,r) in enumerate(results.items()):
             t,at = r["table"].loc[list(figures)],np.arange(len(figures)) + (i - (len(results) - 1) / 2) * .7 / len(results)
             ax.errorbar(t.value, at, xerr=[np.maximum(t.value - t.low, 0), np.maximum(t.high - t.value, 0)], fmt="o", ms=4, capsize=2, label=f"{name} (n = {len(r['y_true'])})")
@@ -318,7 +318,7 @@ def plot_comparison(self:ModelEvaluator,
         fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
     return fig
 
-# %% ../nbs/12_evaluation.ipynb #12071
+# %% ../nbs/12_evaluation.ipynb #12073
 @patch
 def plot_confusion_matrices(self:ModelEvaluator): # a matplotlib figure
     "How often which class was called what, one panel a model"
@@ -329,7 +329,7 @@ def plot_confusion_matrices(self:ModelEvaluator): # a matplotlib figure
     rows = -(-len(results) // columns)
     with plot_language(self.lang) as lang:
         names = [label(c, lang) for c in CLASSES]
-        fig,axes = plt.subplots(rows, columns, figsize=(2.6*columns, 2.4*rows), squeeze=False)
+        fig,axes = plt.subplots(rows, columns, figsize=(2.6*columns, 2.4*rows), dpi=75, squeeze=False)
         for ax in axes.flat[len(results):]: ax.axis("off")
         for ax,(name,r) in zip(axes.flat, results.items()):
             sns.heatmap(confusion_matrix(r["y_true"], r["y_pred"], labels=[0, 1]), annot=True, fmt="d", cmap="Blues", cbar=False, square=True, xticklabels=names, yticklabels=names, ax=ax)
@@ -337,7 +337,7 @@ def plot_confusion_matrices(self:ModelEvaluator): # a matplotlib figure
         fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
     return fig
 
-# %% ../nbs/12_evaluation.ipynb #12075
+# %% ../nbs/12_evaluation.ipynb #12077
 @patch
 def generate_classification_reports(self:ModelEvaluator) -> dict: # name -> text
     "Precision, recall and F1 of both classes, as scikit-learn writes them"
@@ -345,7 +345,7 @@ def generate_classification_reports(self:ModelEvaluator) -> dict: # name -> text
     names = [label(c, self.lang) for c in CLASSES]
     return {k: classification_report(r["y_true"], r["y_pred"], labels=[0, 1], target_names=names, zero_division=np.nan) for k,r in (self.results or self.evaluate_models()).items()}
 
-# %% ../nbs/12_evaluation.ipynb #12078
+# %% ../nbs/12_evaluation.ipynb #12080
 def log_test(
     table:pd.DataFrame, # from `evaluate`
     ledger, # CSV file; made if it is not there

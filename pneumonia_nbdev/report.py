@@ -149,7 +149,7 @@ PHRASES = {"figure": "指标", "value (95 % CI)": "数值（95 % 区间）", "n"
            "model": "模型", "backbone": "骨干网络", "data": "数据", "split": "部分", "images": "图像数", "patients": "患者数", "fingerprint": "指纹", "files left out": "排除的文件", "threshold rule": "阈值规则", "named in the card as": "在模型卡中的名称", "none of the parts that the card names": "不是模型卡所列的部分", "date": "日期", "version": "版本",
            "sensitivity ≥ 0.95": "灵敏度 ≥ 0.95", "specificity ≥ 0.90": "特异度 ≥ 0.90", "a miss costs 5 false alarms": "一次漏诊等于五次误报", "triage: sensitivity ≥ 0.90, specificity ≥ 0.70": "分诊：灵敏度 ≥ 0.90，特异度 ≥ 0.70",
            "blur, sigma in pixels": "模糊（像素）", "noise, sd in gray levels": "噪声（灰度）", "JPEG quality": "JPEG 质量", "contrast, factor": "对比度（倍）", "scale, factor": "缩放（倍）", "rotation, degrees": "旋转（度）", "crop, share of each side": "裁剪（每边比例）", "border covered, share of each side": "遮挡边缘（每边比例）", "corners covered, share of each side": "遮挡四角（每边比例）",
-           "not part of a quick evaluation": "快速评估不包含", "there is no validation part": "没有验证集", "there is no training part": "没有训练集", "not defined: no such image": "未定义：没有此类图像", "True": "是", "False": "否"}
+           "Youden's J on patient-grouped validation, as it is and pushed": "按患者划分的验证集（原样与扰动）上的约登指数", "not part of a quick evaluation": "快速评估不包含", "there is no validation part": "没有验证集", "there is no training part": "没有训练集", "not defined: no such image": "未定义：没有此类图像", "True": "是", "False": "否"}
 
 NAMES = dict(auroc_loss="AUROC lost", path="file", probability_of_label="probability of the label", left_out="files left out", threshold_rule="threshold rule", known_as="named in the card as",
              true_auroc="AUROC, true labels", shuffled_mean="AUROC, shuffled labels: mean", shuffled_low="lowest", shuffled_high="highest")
