@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['pd', 'FIGURES', 'MORE', 'check_scores', 'weighted_figures', 'more_figures', 'bootstrap_weights', 'wilson', 'evaluate',
-           'images_behind', 'delong', 'delong_interval', 'compare_auroc', 'mcnemar']
+           'delong', 'delong_interval', 'compare_auroc', 'mcnemar']
 
 # %% ../nbs/06_figures.ipynb #06004
 import numpy as np
@@ -114,13 +114,13 @@ def evaluate(
     patients = np.arange(len(y)) if patients is None else patients
     figures = lambda w: weighted_figures(y, p, threshold, w) | (more_figures(y, p, threshold, w) if more else {})
     value,drawn = {k: v[0] for k,v in figures(np.ones((1, len(y)))).items()},figures(bootstrap_weights(patients, draws))
-    base = images_behind(y, p, threshold)
+    base = _images_behind(y, p, threshold)
     rows = {k: (v, *_interval(k, v, drawn[k], base), base.get(k, len(y))) for k,v in value.items()}
     table = pd.DataFrame(rows, index=["value", "low", "high", "n"]).T.astype(dict(n=int))
     return table.assign(note=[f"not defined: no image was called {CLASSES[k != 'npv']}" if np.isnan(v) else "" for k,v in value.items()]) if more else table
 
 # %% ../nbs/06_figures.ipynb #06030
-def images_behind(y, p, threshold) -> dict:
+def _images_behind(y, p, threshold) -> dict:
     "How many images stand behind a figure, where these are not all"
     called = int((p >= threshold).sum())
     return dict(sensitivity=int(y.sum()), specificity=int((1 - y).sum()), precision=called, npv=len(y) - called)
