@@ -24,7 +24,8 @@ def reliability(
     "What was predicted and what happened, by groups of equal size"
     y,p = check_scores(y, p)
     if not 1 <= bins <= len(y): raise BadOption(f"{bins} groups of {len(y)} images")
-    groups = np.array_split(np.argsort(p, kind="stable"), bins)
+    mixed = np.random.default_rng(0).permutation(len(y))  # so that among equal scores the order of the rows does not count
+    groups = np.array_split(mixed[np.argsort(p[mixed], kind="stable")], bins)
     return pd.DataFrame([dict(predicted=p[g].mean(), happened=y[g].mean(), **dict(zip(("low", "high"), wilson(int(y[g].sum()), len(g)))), n=len(g)) for g in groups])
 
 # %% ../nbs/14_calibration.ipynb #14010

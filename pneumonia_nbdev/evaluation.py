@@ -120,7 +120,7 @@ def predictive_values(
 
 # %% ../nbs/12_evaluation.ipynb #12031
 TEXT = dict(prevalence=("prevalence of pneumonia", "肺炎患病率"), ppv=("an alarm is right (PPV)", "阳性预测值（PPV）"), npv=("an all-clear is right (NPV)", "阴性预测值（NPV）"),
-            benefit=("net benefit", "净获益"), odds=("threshold probability", "阈值概率"), all=("treat all", "全部处理"), none=("treat none", "全部不处理"), model=("model", "模型"),
+            benefit=("net benefit", "净获益"), odds=("threshold probability", "阈值概率"), treat_all=("treat all", "全部处理"), treat_none=("treat none", "全部不处理"), model=("model", "模型"),
             truth=("truth", "真实"), verdict=("verdict", "判定"), auroc=("AUROC", "AUROC"), accuracy=("accuracy", "准确率"), precision=("precision", "精确率"), recall=("recall", "召回率"), f1_score=("F1", "F1"),
             sensitivity=("sensitivity", "灵敏度"), specificity=("specificity", "特异度"), npv_short=("NPV", "阴性预测值"), auprc=("AUPRC", "AUPRC"), brier=("Brier score", "Brier 分数"), loss=("loss", "损失"), ece=("ECE", "ECE"))
 
@@ -152,7 +152,7 @@ def decision_curve(
     y, # (n,) labels
     p, # (n,) calibrated probabilities
     thresholds=None, # (k,) above 0 and below 1; by default 0.01 to 0.99
-) -> pd.DataFrame: # rows: thresholds; columns: model, all, none
+) -> pd.DataFrame: # rows: thresholds; columns: model, treat_all, treat_none
     "Net benefit for those who treat from each probability on"
     y,p = check_scores(y, p)
     t = np.linspace(.01, .99, 99) if thresholds is None else np.asarray(thresholds, float)
@@ -160,7 +160,7 @@ def decision_curve(
     price,sick = t / (1 - t),y.mean()
     treated = p[:, None] >= t
     model = (treated & (y == 1)[:, None]).mean(0) - price * (treated & (y == 0)[:, None]).mean(0)
-    return pd.DataFrame({"model": model, "all": sick - price * (1 - sick), "none": 0.}, index=pd.Index(t, name="threshold"))
+    return pd.DataFrame({"model": model, "treat_all": sick - price * (1 - sick), "treat_none": 0.}, index=pd.Index(t, name="threshold"))
 
 # %% ../nbs/12_evaluation.ipynb #12039
 def plot_decision_curve(
@@ -278,10 +278,10 @@ def evaluate_models(self:ModelEvaluator,
     draws:int=2000, # of the bootstrap
 ) -> dict: # name -> figures by name, `threshold`, `y_true`, `y_pred`, `y_pred_proba` (n, 2), and `table` with intervals
     "Evaluate every model, each in one pass"
-    patients = self.loader.part(split).patient.to_numpy()
     for name,model in self.models.items():
         threshold = model.threshold if model.threshold is not None else youden_threshold(*score(model, self.loader, "val"))
         y,p = score(model, self.loader, split)
+        patients = self.loader.part(split).patient.to_numpy()  # afterwards: a file that cannot be read has left the table by now
         table = evaluate(y, p, threshold, patients, draws, more=True)
         self.results[name] = dict(table.value, recall=table.value["sensitivity"], threshold=threshold, table=table, split=split,
                                   y_true=y, y_pred=(p >= threshold).astype(int), y_pred_proba=np.stack([1 - p, p], 1))

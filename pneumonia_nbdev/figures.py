@@ -75,6 +75,8 @@ def _average_precision(y, p, weights):
 # %% ../nbs/06_figures.ipynb #06018
 def _ece(y, p, weights, bins=10):
     "Gap between prediction and truth, over groups of equally many images"
+    _,tie = np.unique(p, return_inverse=True)
+    y = (np.bincount(tie, y) / np.bincount(tie))[tie]  # equal scores share their truth, or the order of the rows would count
     group = np.argsort(np.argsort(p, kind="stable"), kind="stable") * bins // len(p)
     gaps = (group[:, None] == np.arange(bins)) * (y - p)[:, None]
     return np.abs(weights @ gaps).sum(1) / weights.sum(1)
@@ -111,7 +113,8 @@ def evaluate(
 ) -> pd.DataFrame: # rows: figures; columns: value, low, high, and n, the images behind the figure
     "The figures with 95 % intervals by patient-level bootstrap"
     y,p = check_scores(y, p)
-    patients = np.arange(len(y)) if patients is None else patients
+    patients = np.arange(len(y)) if patients is None else np.asarray(patients)
+    if len(patients) != len(y): raise BadData(f"{len(y)} images and {len(patients)} patients")
     figures = lambda w: weighted_figures(y, p, threshold, w) | (more_figures(y, p, threshold, w) if more else {})
     value,drawn = {k: v[0] for k,v in figures(np.ones((1, len(y)))).items()},figures(bootstrap_weights(patients, draws))
     base = _images_behind(y, p, threshold)
@@ -171,7 +174,8 @@ def compare_auroc(
     from scipy.stats import norm
     (a,b),v = delong(y, p, q)
     se = np.sqrt(max(v[0, 0] + v[1, 1] - 2*v[0, 1], 0))
-    return dict(difference=float(a - b), low=float(a - b - 1.96*se), high=float(a - b + 1.96*se), p_value=float(2 * norm.sf(abs(a - b) / se)) if se else 1.)
+    if se < 1e-9 and a != b: return dict(difference=float(a - b), low=np.nan, high=np.nan, p_value=np.nan)  # both are perfect or perfectly wrong: no variance to judge by
+    return dict(difference=float(a - b), low=float(a - b - 1.96*se), high=float(a - b + 1.96*se), p_value=float(2 * norm.sf(abs(a - b) / se)) if se >= 1e-9 else 1.)
 
 # %% ../nbs/06_figures.ipynb #06048
 def mcnemar(

@@ -16,24 +16,24 @@ from fastcore.basics import patch
 from . import __version__
 from .core import *
 from .bundle import Bundle
-from .data import MedicalDataLoader, fingerprint
+from .data import MedicalDataLoader, fingerprint, list_images
 from .figures import FIGURES
-from .evaluation import ModelEvaluator, decision_curve, log_test, operating_points, plot_decision_curve, plot_predictive_values, score, scorer, text
+from .evaluation import POINTS, ModelEvaluator, decision_curve, log_test, operating_points, plot_decision_curve, plot_predictive_values, score, scorer, text
 from .calibration import calibration_table, conformal_sets, conformal_table, plot_reliability, reliability
-from .recipe import wide_batches
+from .recipe import OFFICIAL, wide_batches
 from .robustness import corruption_table, group_table, groupings, into_thirds, mean_degradation, shuffle_control
 from .failures import failure_gallery, label_suspects, see, worst_mistakes
 pd = need("pandas")
 
 # %% ../nbs/19_report.ipynb #19006
 SECTIONS = dict( # key: title and how to read it, in English and in Chinese
-    figures=(("Figures", "At the operating point that the bundle brings. 95 % intervals by a bootstrap over patients, 2,000 draws."), ("指标", "采用模型包自带的判定阈值。95 % 区间由患者级自助法（2,000 次）得出。")),
-    points=(("Operating points", "Each was found on validation and is measured here. A point that cannot be had says why."), ("判定阈值", "各阈值由验证集选定，在此评估；无法达到者说明原因。")),
+    figures=(("Figures", "At the operating point that the bundle brings. 95 % intervals by a bootstrap over patients."), ("指标", "采用模型包自带的判定阈值。95 % 区间由患者级自助法得出。")),
+    points=(("Operating points", "Each was found on validation and is measured here; the one called as shipped is what the bundle brings. Youden's J is flat at its top, so two runs may put it at rather different places that do the same. A point that cannot be had says why."), ("判定阈值", "各阈值由验证集选定，在此评估；“随模型提供”为模型包自带的阈值。约登指数在顶部平坦，位置不同的阈值效果可能相同。无法达到者说明原因。")),
     benefit=(("Net benefit and predictive values", "Net benefit holds at the share of pneumonia in this set; predictive values over all shares."), ("净获益与预测值", "净获益对应本数据集的肺炎比例；预测值给出各种患病率下的情形。")),
-    calibration=(("Calibration", "Does a probability mean what it says? Calibrators were learned on validation, as it is and pushed."), ("校准", "概率是否名副其实？校准方法在验证集（原样与扰动）上学习。")),
-    conformal=(("Answers with a promise", "Conformal sets by class for 90 % coverage, learned on validation as it is and pushed. An image with both classes or none is referred to a reader. The promise holds only where images come from the same source as validation; this table shows whether it held here."),
-               ("带承诺的结论", "按类别的共形集合，目标覆盖率 90 %，在验证集（原样与扰动）上学习。集合含两类或为空的影像转交医师。仅当影像与验证集同源时承诺成立；此表显示在此是否成立。")),
-    groups=(("Groups", "A class that a group lacks is taken from everyone, for its AUROC."), ("分组", "某组缺少的类别以全体补足，用于计算 AUROC。")),
+    calibration=(("Calibration", "Does a probability mean what it says? Calibrators were learned on validation, as it is and pushed. The ECE of a resample is biased upwards: its interval says how much it varies, not that it differs from 0."), ("校准", "概率是否名副其实？校准方法在验证集（原样与扰动）上学习。重抽样的 ECE 偏高：其区间表示波动，并不说明它不为 0。")),
+    conformal=(("Answers with a promise", "Conformal sets by class for 90 % coverage, learned on validation as it is and pushed. An image with both classes or none is referred to a reader. The usual guarantee needs images from the source of validation, and pushed copies weaken even that. So take it as a rule, and this table as what it did here."),
+               ("带承诺的结论", "按类别的共形集合，目标覆盖率 90 %，在验证集（原样与扰动）上学习。集合含两类或为空的影像转交医师。通常的保证要求影像与验证集同源，扰动副本也会削弱它；因此只作为一条规则，此表为其实测结果。")),
+    groups=(("Groups", "For its AUROC, a class of which a group has fewer than ten images is taken from everyone. Groups differ in their mix of cases too, not only in what names them."), ("分组", "计算 AUROC 时，某组少于十幅的类别以全体补足。各组的病例构成也不同。")),
     corruptions=(("Corruptions and covered parts", "Five levels each, put on before the preprocessing. The last column is the AUROC lost against the images as they are."), ("图像劣化与遮挡", "每种五级，在预处理之前施加。末列为相对原图损失的 AUROC。")),
     control=(("Control with shuffled labels", "Cross-validated AUROC of a head on the embeddings of the validation images. With labels shuffled among patients it must be near 0.5."), ("标签打乱对照", "以验证图像嵌入训练线性层的交叉验证 AUROC；患者间打乱标签后应接近 0.5。")),
     failures=(("Failures", "The most confident mistakes, with heat map, quality and the three training images that the network finds most alike. Heat maps show what the model used, not where disease is."),
@@ -85,6 +85,8 @@ def evaluate_bundle(
     bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
     loader = MedicalDataLoader(data, (bundle.spec.height, bundle.spec.width))
     loader.spec = bundle.spec
+    if loader.data_dir.suffix.lower() == ".csv" and set((every := list_images(data)).split) == {"train"}: loader.files = every.assign(split=split)  # a table without parts is all to be judged
+    loader.pixels(split)  # files that cannot be read leave the table before it is counted
     found = Evaluation(bundle.card, _facts(bundle, loader, split), lang=check_lang(lang))
     evaluator = ModelEvaluator({bundle.card["name"]: bundle}, loader, lang)
     result, = evaluator.evaluate_models(split, draws).values()
@@ -101,7 +103,7 @@ def _facts(bundle, loader, split):
     "What the first table of the page says"
     rows = loader.part(split)
     return dict(model=f"{bundle.card['name']} {bundle.id}", backbone=bundle.card["backbone"], data=loader.data_dir.name, split=split, images=len(rows), patients=int(rows.patient.nunique()),
-                fingerprint=fingerprint(rows), left_out=len(loader.left_out), threshold=round(bundle.threshold, 4), threshold_rule=bundle.card["threshold_rule"],
+                fingerprint=fingerprint(rows), left_out=int((loader.left_out.split == split).sum()), threshold=round(bundle.threshold, 4), threshold_rule=bundle.card["threshold_rule"],
                 known_as=next((k for k,v in bundle.card["data"].get("fingerprint", {}).items() if v == fingerprint(rows)), "none of the parts that the card names"), date=date.today().isoformat(), version=__version__)
 
 # %% ../nbs/19_report.ipynb #19015
@@ -113,7 +115,7 @@ def _chosen_on_validation(found, bundle, loader, test, draws, split):
     found.pictures["calibration"] = [plot_reliability({found.card["name"]: reliability(*test, min(10, len(test[0])))}, found.lang)]
     if not (loader.files.split == "val").any(): found.notes |= {k: "there is no validation part" for k in ("points", "calibration", "conformal")}; return
     validation = pushed_scores(scorer(bundle), loader)
-    found.tables["points"] = operating_points(validation, test, patients)
+    found.tables["points"] = operating_points(validation, test, patients, {"as shipped": lambda y, p: bundle.threshold, **POINTS})
     found.tables["calibration"] = calibration_table(validation, test, patients, draws)
     try: found.tables["conformal"] = conformal_table(test[0], conformal_sets(*validation, test[1]))
     except BadData as e: found.notes["conformal"] = e.reason
@@ -126,9 +128,10 @@ def _thorough(found, bundle, loader, split, draws):
     if bundle.familiar: _by_strangeness(found, bundle, seen, draws)
     try: found.tables["suspects"] = label_suspects(seen)[:20].assign(path=lambda t: [Path(p).name for p in t.path])
     except Exception as e: found.notes["suspects"] = f"not defined: {e}"  # too few patients to fold
-    if not {"train", "val"} <= set(loader.files.split): found.notes |= {k: "there is no training part" for k in ("control", "failures")}; return
+    if not {"train", "val"} <= set(loader.files.split): found.notes |= {k: "there is no training or no validation part" for k in ("control", "failures")}; return
     held = see(bundle, loader, loader.part("val"))
-    found.tables["control"] = shuffle_control(held.embedding, held.y, held.rows.patient).to_frame("value")
+    try: found.tables["control"] = shuffle_control(held.embedding, held.y, held.rows.patient).drop("n").to_frame("value").assign(n=len(held.y))
+    except (BadData, ValueError) as e: found.notes["control"] = f"not defined: {getattr(e, 'reason', e)}"  # too few patients to fold
     bank = see(bundle, loader, loader.part("train"))
     found.pictures["failures"] = [failure_gallery(bundle, seen, bank, 4, found.lang)]
     found.tables["failures"] = pd.DataFrame({k: {"worst shown": len(v)} for k,v in worst_mistakes(seen.y, seen.probability, bundle.threshold).items()})
@@ -145,11 +148,11 @@ def _by_strangeness(found, bundle, seen, draws):
 PHRASES = {"figure": "指标", "value (95 % CI)": "数值（95 % 区间）", "n": "n", "note": "说明", "point": "判定阈值", "threshold": "阈值", "calibrator": "校准方法", "grouping": "分组", "group": "组", "corruption": "劣化", "level": "级别",
            "AUROC lost": "损失的 AUROC", "file": "文件", "label": "标签", "probability of the label": "标签的概率", "as it is": "原样", "temperature": "温度", "isotonic": "保序回归", "Youden": "Youden", "germ": "病原", "image size": "图像大小", "sex": "性别", "view": "体位", "age": "年龄",
            "quality score": "质量评分", "familiar": "熟悉", "in between": "中间", "strange": "陌生", "bacteria": "细菌", "virus": "病毒", "small": "小", "medium": "中", "large": "大", "referred": "转交医师", "right when sure": "给出结论时的正确率", "mean set size": "平均集合大小", "coverage of NORMAL": "正常的覆盖率", "coverage of PNEUMONIA": "肺炎的覆盖率",
-           "AUROC, true labels": "真实标签 AUROC", "AUROC, shuffled labels: mean": "打乱后平均", "lowest": "打乱后最低", "highest": "打乱后最高", "false negatives": "漏诊", "false positives": "误报", "worst shown": "所示数量", "mean of five levels": "五级平均", "all": "全部",
+           "AUROC, true labels": "真实标签 AUROC", "AUROC, shuffled labels: mean": "打乱后平均", "lowest": "打乱后最低", "highest": "打乱后最高", "false negatives": "漏诊", "false positives": "误报", "worst shown": "所示数量", "mean of five levels": "五级平均", "mean of the rows above": "以上各行平均", "as shipped": "随模型提供", "there is no validation part to fit it on": "没有验证集", "all": "全部",
            "model": "模型", "backbone": "骨干网络", "data": "数据", "split": "部分", "images": "图像数", "patients": "患者数", "fingerprint": "指纹", "files left out": "排除的文件", "threshold rule": "阈值规则", "named in the card as": "在模型卡中的名称", "none of the parts that the card names": "不是模型卡所列的部分", "date": "日期", "version": "版本",
            "sensitivity ≥ 0.95": "灵敏度 ≥ 0.95", "specificity ≥ 0.90": "特异度 ≥ 0.90", "a miss costs 5 false alarms": "一次漏诊等于五次误报", "triage: sensitivity ≥ 0.90, specificity ≥ 0.70": "分诊：灵敏度 ≥ 0.90，特异度 ≥ 0.70",
            "blur, sigma in pixels": "模糊（像素）", "noise, sd in gray levels": "噪声（灰度）", "JPEG quality": "JPEG 质量", "contrast, factor": "对比度（倍）", "scale, factor": "缩放（倍）", "rotation, degrees": "旋转（度）", "crop, share of each side": "裁剪（每边比例）", "border covered, share of each side": "遮挡边缘（每边比例）", "corners covered, share of each side": "遮挡四角（每边比例）",
-           "Youden's J on patient-grouped validation, as it is and pushed": "按患者划分的验证集（原样与扰动）上的约登指数", "not part of a quick evaluation": "快速评估不包含", "there is no validation part": "没有验证集", "there is no training part": "没有训练集", "not defined: no such image": "未定义：没有此类图像", "True": "是", "False": "否"}
+           "Youden's J on patient-grouped validation, as it is and pushed": "按患者划分的验证集（原样与扰动）上的约登指数", "not part of a quick evaluation": "快速评估不包含", "there is no validation part": "没有验证集", "there is no training or no validation part": "没有训练集或验证集", "not defined: no such image": "未定义：没有此类图像", "True": "是", "False": "否"}
 
 NAMES = dict(auroc_loss="AUROC lost", path="file", probability_of_label="probability of the label", left_out="files left out", threshold_rule="threshold rule", known_as="named in the card as",
              true_auroc="AUROC, true labels", shuffled_mean="AUROC, shuffled labels: mean", shuffled_low="lowest", shuffled_high="highest")
@@ -203,8 +206,8 @@ WORDS = dict(title=("Evaluation of a pneumonia detector", "肺炎检测模型评
              intended=("Research and teaching: to study how a detector for pneumonia on frontal chest X-rays of small children is built, judged and explained.", "研究与教学：了解如何构建、评估和解释幼儿正位胸片的肺炎检测模型。"), scope=("Out of scope", "不适用范围"), data=("Training data", "训练数据"),
              images=("images", "图像数"), patients=("patients", "患者数"), split=("part", "部分"), print=("fingerprint", "指纹"), limits=("Limits", "局限性"), claim=("CLAIM checklist", "CLAIM 清单"), item=("Item", "条目"), answer=("Answer", "说明"))
 LISTS = dict(out_of_scope=(("Diagnosis, triage or treatment of patients", "Adults, without figures of one's own: see the limits", "Lateral views, CT, other findings than pneumonia"), ("患者的诊断、分诊或治疗", "成人（除非有自己的评估数据，见局限性）", "侧位片、CT 以及肺炎以外的征象")),
-             limit_lines=(("Trained on children of 1 to 5 years of one hospital. Other ages, machines and habits of digitizing change every figure.", "The label is that of the data set; nothing stronger, such as a culture, stands behind it.", "The official test set has been looked at several times (see the ledger); its figures are a little optimistic by that.", "Heat maps show what the model used, not where disease is.", "An image that the quality gate warns of has no figures here."),
-                          ("训练数据为单一医院的 1 至 5 岁儿童；年龄、设备与数字化方式不同时，所有指标都会改变。", "标签来自数据集，没有培养等更强的依据。", "官方测试集已被多次查看（见记录），其数值因此略偏乐观。", "热图显示模型所依据的区域，并不表示病灶位置。", "质量检查提示的图像没有对应指标。")))
+             limit_lines=(("Trained on children of 1 to 5 years of one hospital. Other ages, machines and habits of digitizing change every figure.", "The label is that of the data set; nothing stronger, such as a culture, stands behind it.", "The official test set has been looked at several times (see the ledger); its figures are a little optimistic by that.", "Heat maps show what the model used, not where disease is.", "Images that the quality gate warns of are included; there are no separate figures for them."),
+                          ("训练数据为单一医院的 1 至 5 岁儿童；年龄、设备与数字化方式不同时，所有指标都会改变。", "标签来自数据集，没有培养等更强的依据。", "官方测试集已被多次查看（见记录），其数值因此略偏乐观。", "热图显示模型所依据的区域，并不表示病灶位置。", "质量检查提示的图像包含在内，没有单独的指标。")))
 
 # %% ../nbs/19_report.ipynb #19034
 def _words(lang): return {k: v[LANGS.index(lang)] for k,v in (WORDS | LISTS).items()}
@@ -229,7 +232,7 @@ def _shown(self:Evaluation, key):
     if key not in self.tables or not len(self.tables[key]): return [], []
     columns,rows = shown(self.tables[key], self.lang)
     if key == "corruptions":
-        for name,loss in mean_degradation(self.tables[key]).items(): rows.append([phrase(name, self.lang), phrase("mean of five levels", self.lang), *[""] * 4, _cell(loss), rows[0][-1]])
+        for name,loss in mean_degradation(self.tables[key]).items(): rows.append([phrase(name, self.lang), phrase("mean of the rows above" if name == "all" else "mean of five levels", self.lang), *[""] * 4, _cell(loss), rows[0][-1]])
     return columns, rows
 
 # %% ../nbs/19_report.ipynb #19037
@@ -253,7 +256,7 @@ def render(self:Evaluation,
     "A template, filled with this evaluation"
     from jinja2 import Environment, PackageLoader, select_autoescape
     env = Environment(loader=PackageLoader("pneumonia_nbdev"), autoescape=select_autoescape(["html"]), keep_trailing_newline=True)
-    return env.get_template(template).render(lang=self.lang, t=_words(self.lang), card=self.card, facts=self.fact_rows(), id=self.facts["model"].split()[-1], **more)
+    return env.get_template(template).render(lang=self.lang, t=_words(self.lang), official=self.card["data"]["name"] == OFFICIAL, card=self.card, facts=self.fact_rows(), id=self.facts["model"].split()[-1], **more)
 
 # %% ../nbs/19_report.ipynb #19043
 @patch
@@ -281,7 +284,9 @@ def claim(self:Evaluation) -> str: # Markdown
     from importlib.resources import files
     from jinja2 import Environment
     items = json.loads((files("pneumonia_nbdev")/"templates"/"claim.json").read_text(encoding="utf-8"))
-    known = dict(card=self.card, thorough="corruptions" in self.tables, groups=len(self.tables["groups"]) > 0, n=self.facts["images"], **{k: self.facts[k] for k in ("known_as", "left_out", "split")})
+    ours = self.card["data"]["name"] == OFFICIAL  # of other people's data, nothing is known here
+    known = dict(card=self.card, thorough="corruptions" in self.tables, groups=bool({"age", "sex"} & set(self.tables["groups"].index.get_level_values(0))) if len(self.tables["groups"]) else False,
+                 suspects="suspects" in self.tables, failures="failures" in self.pictures, official=ours and not self.facts["known_as"].startswith("none"), official_training=ours, n=self.facts["images"], **{k: self.facts[k] for k in ("known_as", "left_out", "split")})
     w = _words(self.lang)
     rows = [f"| {i['n']} | {i[self.lang][0]} | {Environment().from_string(i[self.lang][1]).render(known)} |" for i in items]
     return "\n".join([f"# {w['claim']}: {self.facts['model']}", "", f"> {w['warning']}", "", f"| | {w['item']} | {w['answer']} |", "| --- | --- | --- |", *rows, ""])

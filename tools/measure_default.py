@@ -40,7 +40,7 @@ if __name__ == "__main__":
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("data", type=Path); args.add_argument("shared", type=Path); args.add_argument("--ledger", type=Path)
     args = args.parse_args()
-    bundle,tables = Bundle(),{}
+    bundle,tables,args.shared = Bundle(),{},args.shared.resolve()
     for name,folder in (("test_512", args.shared/"test_512"), ("originals", args.shared/"originals"/"test")):
         tables[name] = measured(bundle, classed(folder), args.ledger, f"{name}, served")
     everyone = adults(args.shared)
