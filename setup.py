@@ -34,7 +34,7 @@ setup(
     ],
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=["pneumonia_nbdev", "pneumonia_nbdev.*"]),
-    package_data={"pneumonia_nbdev": ["sample/*.md", "sample/*/*/*.jpeg", "sample/*/*/*/*.jpeg", "models/*", "templates/*"]},
+    package_data={"pneumonia_nbdev": ["sample/*.md", "sample/*/*/*.jpeg", "sample/*/*/*/*.jpeg", "models/*", "templates/*", "web/*"]},
     include_package_data=True,
     zip_safe=False,
     install_requires=cfg["requirements"].split(),

@@ -149,19 +149,36 @@ def run(self:Bundle,
     return {k: np.stack([o[k][0] for o in outs]) if outs else np.zeros(0, np.float32) for k in OUTPUTS}
 
 # %% ../nbs/03_bundle.ipynb #03036
+@patch(as_prop=True)
+def rebuildable(self:Bundle) -> bool: # by `keras_model`
+    "Does it hold a Keras model, or a linear head on EfficientNet-Lite0?"
+    return "model.keras" in self.parts or ("head.npz" in self.parts and self.card["backbone"].startswith("EfficientNetLite0"))
+
+# %% ../nbs/03_bundle.ipynb #03039
 def heatmap(
     cam:np.ndarray, # (rows, columns), from `Bundle.run`
+    top:float=None, # what becomes 1, in the map's units; None takes the map's own maximum
 ) -> np.ndarray: # (rows, columns), 0 to 1
     "The part of a map that speaks for pneumonia, scaled to 1"
     positive = np.maximum(cam, 0)
-    return (positive / positive.max() if positive.max() > 0 else positive).astype(np.float32)
+    top = positive.max() if top is None else top
+    return np.minimum(positive / top if top > 0 else positive, 1).astype(np.float32)
 
-# %% ../nbs/03_bundle.ipynb #03039
+# %% ../nbs/03_bundle.ipynb #03042
+@patch
+def judge_quality(self:Bundle,
+    image:XRay, # from `read_xray`
+    out:dict, # what `run` gave for it
+): # `Quality`
+    "The quality of an image, with what the network saw"
+    strangeness = self.familiar.strangeness(out["embedding"])[0] if self.familiar else 0.
+    return assess_quality(image, strangeness)
+
+# %% ../nbs/03_bundle.ipynb #03043
 @patch
 def look(self:Bundle,
     image:XRay, # from `read_xray`
 ) -> tuple: # (`Quality`, outputs of `run`)
     "Run the network on one image, and judge the image's quality with what it saw"
     out = self.run(preprocess(image, self.spec)[None])
-    strangeness = self.familiar.strangeness(out["embedding"])[0] if self.familiar else 0.
-    return assess_quality(image, strangeness), out
+    return self.judge_quality(image, out), out

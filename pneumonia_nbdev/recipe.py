@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['keras', 'pd', 'WIDE', 'LINEAR', 'RECIPES', 'RULE', 'OFFICIAL', 'wide_batches', 'Recipe', 'choose_recipe', 'fine_tune',
            'mean_weights', 'take_apart', 'Fit', 'fit_rest', 'score_files', 'measure_split', 'train_default',
-           'write_measured', 'parity', 'make_card', 'head_npz']
+           'write_measured', 'parity', 'make_card', 'head_npz', 'keras_part']
 
 # %% ../nbs/15_recipe.ipynb #15004
 from dataclasses import asdict, dataclass, replace
@@ -205,7 +205,7 @@ def train_default(
     loader = MedicalDataLoader(data_dir, backbone.input_shape[1:3])
     fit = fit_rest(loader, backbone, head)
     model = linear_model(backbone, fit.w, fit.b, fit.temperature)
-    return write_measured(loader, model, out, make_card(loader, fit, weights, recipe), {"head.npz": head_npz(fit), "familiar.npz": familiar_bytes(fit.familiar)}, ledger, why)
+    return write_measured(loader, model, out, make_card(loader, fit, weights, recipe), {"head.npz": head_npz(fit), "familiar.npz": familiar_bytes(fit.familiar), **keras_part(model, recipe)}, ledger, why)
 
 # %% ../nbs/15_recipe.ipynb #15036
 def write_measured(
@@ -261,3 +261,11 @@ def head_npz(fit) -> bytes:
     "The head's weights as a small `.npz`"
     np.savez(buf := io.BytesIO(), w=fit.w, b=np.float32(fit.b), temperature=np.float32(fit.temperature))
     return buf.getvalue()
+
+# %% ../nbs/15_recipe.ipynb #15044
+def keras_part(model, recipe) -> dict: # a part of the bundle, or nothing
+    "The Keras model as a part, where it cannot be built again from the served one"
+    if recipe.backbone == "EfficientNetLite0": return {}
+    with tempfile.TemporaryDirectory() as d:
+        model.save(path := Path(d)/"model.keras")
+        return {"model.keras": path.read_bytes()}

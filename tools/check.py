@@ -71,7 +71,7 @@ def wings():
         late = [u for u in everywhere if order.index(u) >= order.index(name)]
         assert not late, f"{name} imports {late}, which come later"
         if name in ("core", "image", "quality", "bundle", "deployment", "cli"):
-            wrong = set(at_top) & {"augmentation", "data", "figures", "audit", "visualization", "cnn", "transfer", "training", "evaluation", "gradcam", "calibration", "recipe", "robustness", "failures", "report"}
+            wrong = set(at_top) & {"augmentation", "data", "figures", "audit", "visualization", "cnn", "transfer", "training", "evaluation", "gradcam", "calibration", "recipe", "robustness", "failures", "report", "explanation", "localization", "features", "explorer"}
             assert not wrong, f"{name} imports {wrong} of the training wing"
 
 
@@ -94,6 +94,13 @@ def docs():
     sh(sys.executable, "tools/docs.py")
 
 
+def explorer():
+    "The explorer moves in JupyterLab and on its own page, in a real browser"
+    import browser
+    if reason := browser.missing(): raise Skip(f"the explorer was not tried in a browser: {reason}")
+    return sh(sys.executable, "tools/browser.py").splitlines()[-1]
+
+
 def notebook(path):
     def run():
         log = sh("nbdev_test", "--path", path, "--n_workers", "0", env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
@@ -111,7 +118,7 @@ def attempt(name, check):
 
 
 if __name__ == "__main__":
-    first = {f.__name__: f for f in (export, clean, readme, committed_outputs, wings, wheel, docs)}
+    first = {f.__name__: f for f in (export, clean, readme, committed_outputs, wings, wheel, docs, explorer)}
     done = [attempt(name, check) for name, check in first.items()]
     with ThreadPoolExecutor(2) as pool:
         done += pool.map(lambda p: attempt(p.name, notebook(p)), NOTEBOOKS)
