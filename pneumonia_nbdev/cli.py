@@ -302,7 +302,7 @@ def _voila_command(
 def explore(
     models: Annotated[Optional[list[Path]], typer.Argument(help="Bundles or .keras files to compare; by default the bundle that comes with the package.")] = None,
     images: Annotated[Optional[Path], typer.Option(help="A folder of X-rays, or one file; by default the sample.")] = None,
-    port: Annotated[int, typer.Option(help="Port of the page, on this machine only.")] = 8866,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page, on this machine only.")] = 8866,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
     lang: Language = Lang.en,
 ):
