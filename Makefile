@@ -1,4 +1,4 @@
-# make run | test | lab | docs | train | export | clean
+# make run | serve | test | lab | docs | train | export | clean
 PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.10,$(shell command -v $(p) >/dev/null 2>&1 && $(p) tools/system.py >/dev/null 2>&1 && echo $(p))) python3)
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
@@ -11,10 +11,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test lab docs readme train export clean
+.PHONY: run serve test lab docs readme train export clean
 
 run: $(VENV)/.installed  ## screen the X-rays that come with the package
 	@pneumonia screen --sample --out "$(OUT)"
+
+serve: $(VENV)/.installed  ## the page and the HTTP interface, on this machine
+	@pneumonia serve
 
 test: $(VENV)/.installed-dev  ## all notebooks and all checks
 	@python tools/check.py

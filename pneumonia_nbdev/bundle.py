@@ -32,6 +32,7 @@ def check_card(
     if not 0 < card["threshold"] < 1: raise BadBundle(f"threshold {card['threshold']} is not between 0 and 1")
     try: InputSpec.from_dict(card["input"])
     except Exception as e: raise BadBundle(f"input {card['input']}: {e}") from None
+    if (limits := card.get("conformal")) and not all(isinstance(limits.get(k), float) and 0 <= limits[k] <= 1 for k in ("coverage", *CLASSES)): raise BadBundle(f"conformal limits {limits}")
     for figures in card["metrics"].values():
         for name,f in figures.items():
             if not all(isinstance(f.get(k), (int, float)) for k in ("value", "low", "high", "n")): raise BadBundle(f"{name} in the metrics should have value, low, high and n")
@@ -166,6 +167,16 @@ def heatmap(
 
 # %% ../nbs/03_bundle.ipynb #03042
 @patch
+def conformal_verdict(self:Bundle,
+    p:float, # probability of PNEUMONIA, 0 to 1
+) -> dict|None: # `classes` that stay possible, `refer`, `coverage`; None without limits
+    "Is this probability an answer, or a case for a reader?"
+    if not (limits := self.card.get("conformal")): return None
+    classes = [c for c,stays in zip(CLASSES, (p <= limits["NORMAL"], p >= limits["PNEUMONIA"])) if stays]
+    return dict(classes=classes, refer=classes != [CLASSES[int(p >= self.threshold)]], coverage=limits["coverage"])
+
+# %% ../nbs/03_bundle.ipynb #03045
+@patch
 def judge_quality(self:Bundle,
     image:XRay, # from `read_xray`
     out:dict, # what `run` gave for it
@@ -174,7 +185,7 @@ def judge_quality(self:Bundle,
     strangeness = self.familiar.strangeness(out["embedding"])[0] if self.familiar else 0.
     return assess_quality(image, strangeness)
 
-# %% ../nbs/03_bundle.ipynb #03043
+# %% ../nbs/03_bundle.ipynb #03046
 @patch
 def look(self:Bundle,
     image:XRay, # from `read_xray`

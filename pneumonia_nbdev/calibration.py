@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['pd', 'TEXT', 'ANSWERS', 'reliability', 'plot_reliability', 'calibrators', 'calibration_table', 'conformal_sets',
-           'conformal_table']
+           'conformal_limits', 'conformal_table']
 
 # %% ../nbs/14_calibration.ipynb #14004
 import warnings
@@ -102,10 +102,22 @@ def conformal_sets(
         warnings.filterwarnings("ignore", message="WARNING: your conformalization dataset has less labels")  # one class at a time is the point
         return np.stack([keeps(c) for c in (0, 1)], 1)
 
-# %% ../nbs/14_calibration.ipynb #14024
+# %% ../nbs/14_calibration.ipynb #14022
+def conformal_limits(
+    y, # (n,) labels of validation
+    p, # (n,) probabilities of validation
+    coverage:float=.9, # share of each class that shall have its class in the set, above 0 and below 1
+) -> dict: # coverage, the highest probability with NORMAL in the set, the lowest with PNEUMONIA, images by class
+    "Label-conditional conformal sets as two limits"
+    y,p = check_scores(y, p)
+    conformal_sets(y, p, p[:1], coverage)  # its refusals are ours
+    def rank(c): return int(np.ceil((np.sum(y == c) + 1) * coverage - 1e-9)) - 1
+    return dict(coverage=coverage, NORMAL=float(np.sort(p[y == 0])[rank(0)]), PNEUMONIA=float(-np.sort(-p[y == 1])[rank(1)]), n=np.bincount(y).tolist())
+
+# %% ../nbs/14_calibration.ipynb #14027
 ANSWERS = {(True, False): "NORMAL", (False, True): "PNEUMONIA", (True, True): "refer", (False, False): "refer"}
 
-# %% ../nbs/14_calibration.ipynb #14025
+# %% ../nbs/14_calibration.ipynb #14028
 def conformal_table(
     y, # (n,) labels
     sets:np.ndarray, # (n, 2), from `conformal_sets`

@@ -23,6 +23,7 @@ from .transfer import TransferLearningModel, build_backbone
 from .training import ModelTrainer, on_hardware, choose_C, fit_head, fit_temperature, linear_model, precompute_features
 from .figures import evaluate
 from .evaluation import log_test, youden_threshold
+from .calibration import conformal_limits
 from .gradcam import served_model, to_litert
 keras,pd = need("keras"),need("pandas")
 
@@ -138,6 +139,7 @@ class Fit:
     temperature: float # by validation, as it is and pushed
     threshold: float # by Youden's J on the same
     familiar: Familiar # what X-rays look like to this backbone
+    limits: dict # conformal, for the card; empty when there are too few validation images
     facts: dict # for the card: validation figures, the penalty of a linear recipe
 
 # %% ../nbs/15_recipe.ipynb #15026
@@ -154,22 +156,28 @@ def fit_rest(
     Xw = np.concatenate([precompute_features(backbone, wide_batches(loader, "val", seed))[0] for seed in range(pushes)])
     y_all,z = np.tile(yv, pushes + 1),np.concatenate([Xv, Xw]) @ w + b
     T = fit_temperature(y_all, z)
-    threshold = youden_threshold(y_all, 1 / (1 + np.exp(-z / T)))
+    threshold = youden_threshold(y_all, p := 1 / (1 + np.exp(-z / T)))
     facts["validation"] = {name: _figures(yy, zz, T, threshold) for name,yy,zz in (("as it is", yv, z[:len(yv)]), ("pushed", y_all[len(yv):], z[len(yv):]))}
-    return Fit(w, b, T, threshold, fit_familiar(np.vstack([X, precompute_features(backbone, wide_batches(loader, "train"))[0]]), Xw), facts)
+    return Fit(w, b, T, threshold, fit_familiar(np.vstack([X, precompute_features(backbone, wide_batches(loader, "train"))[0]]), Xw), _limits(y_all, p), facts)
 
 # %% ../nbs/15_recipe.ipynb #15027
+def _limits(y, p):
+    "Conformal limits, if validation allows them"
+    try: return {k: np.round(v, 6).tolist() for k,v in conformal_limits(y, p).items()}
+    except BadData: return {}
+
+# %% ../nbs/15_recipe.ipynb #15028
 def _linear_head(X, y, patients):
     C,losses = choose_C(X, y, patients.to_numpy())
     return *fit_head(X, y, C), dict(C=C, cv_log_loss={str(k): round(v, 4) for k,v in losses.items()})
 
-# %% ../nbs/15_recipe.ipynb #15028
+# %% ../nbs/15_recipe.ipynb #15029
 def _figures(y, z, T, threshold):
     "A few figures for the card, without intervals: they chose the model, and are no estimate"
     table = evaluate(y, 1 / (1 + np.exp(-z / T)), threshold, draws=2)
     return {k: round(float(v), 4) for k,v in table.value.items()}
 
-# %% ../nbs/15_recipe.ipynb #15031
+# %% ../nbs/15_recipe.ipynb #15032
 def score_files(
     bundle:Bundle, # the model as it is served
     files:pd.DataFrame, # rows of `list_images`
@@ -178,7 +186,7 @@ def score_files(
     p = [bundle.run(preprocess(load_image(path), bundle.spec)[None])["probability"][0] for path in files.path]
     return files.label.map(CLASSES.index).to_numpy(), np.array(p)
 
-# %% ../nbs/15_recipe.ipynb #15032
+# %% ../nbs/15_recipe.ipynb #15033
 def measure_split(
     bundle:Bundle, # the model as it is served
     loader:MedicalDataLoader, # the images
@@ -188,7 +196,7 @@ def measure_split(
     rows = loader.part(split)
     return evaluate(*score_files(bundle, rows), bundle.threshold, rows.patient.to_numpy())
 
-# %% ../nbs/15_recipe.ipynb #15035
+# %% ../nbs/15_recipe.ipynb #15036
 def train_default(
     data_dir, # the official set, `split/CLASS/file`
     weights, # of the backbone: `imagenet`, a `.npz`, a `.weights.h5`, or a bundle; None for random ones
@@ -207,7 +215,7 @@ def train_default(
     model = linear_model(backbone, fit.w, fit.b, fit.temperature)
     return write_measured(loader, model, out, make_card(loader, fit, weights, recipe), {"head.npz": head_npz(fit), "familiar.npz": familiar_bytes(fit.familiar), **keras_part(model, recipe)}, ledger, why)
 
-# %% ../nbs/15_recipe.ipynb #15036
+# %% ../nbs/15_recipe.ipynb #15037
 def write_measured(
     loader:MedicalDataLoader, # the images
     model, # Keras model with a linear head
@@ -225,7 +233,7 @@ def write_measured(
     metrics = {split: {k: dict(r) for k,r in t.round(4).astype(object).iterrows()} for split,t in tables.items()}
     return Bundle(write_bundle(out, litert, {**card, "metrics": metrics, "parity": parity(bundle, model, loader)}, parts))
 
-# %% ../nbs/15_recipe.ipynb #15038
+# %% ../nbs/15_recipe.ipynb #15039
 def parity(
     bundle:Bundle, # the model as it is served
     model, # the Keras model it was made of
@@ -238,17 +246,17 @@ def parity(
     same = ((served >= bundle.threshold) == (keras_p >= bundle.threshold)).mean()
     return dict(max=round(float(difference.max()), 6), mean=round(float(difference.mean()), 6), same_verdict=round(float(same), 4), n=len(served))
 
-# %% ../nbs/15_recipe.ipynb #15040
+# %% ../nbs/15_recipe.ipynb #15041
 RULE = "Youden's J on patient-grouped validation, as it is and pushed"
 OFFICIAL = "Chest X-Ray Images (Pneumonia), Kermany et al. 2018, CC BY 4.0"  # 5,856 images; a card must not claim it for others
 
-# %% ../nbs/15_recipe.ipynb #15041
+# %% ../nbs/15_recipe.ipynb #15042
 def make_card(loader, fit, weights, recipe) -> dict:
     "Everything a reader of the bundle must know, but the figures"
     parts = {split: rows for split,rows in loader.files.groupby("split")}
     return dict(
         name=recipe.name, trained=date.today().isoformat(), classes=list(CLASSES), input=loader.spec.to_dict(),
-        threshold=round(fit.threshold, 6), threshold_rule=RULE, temperature=round(fit.temperature, 6),
+        threshold=round(fit.threshold, 6), threshold_rule=RULE, temperature=round(fit.temperature, 6), conformal=fit.limits,
         backbone=f"{recipe.backbone}, {'all layers trained' if recipe.fine_tune_layers is None else f'last {recipe.fine_tune_layers} layers trained' if recipe.fine_tune_layers else 'frozen'}", weights=f"ImageNet, from {'Keras' if weights == 'imagenet' else Path(weights).name}" if weights else "random", metrics={},
         data=dict(name=OFFICIAL if len(loader.files) == 5856 else f"data of the user's own, {loader.data_dir.name}",
                   images={s: len(r) for s,r in parts.items()}, patients={s: int(r.patient.nunique()) for s,r in parts.items()},
@@ -256,13 +264,13 @@ def make_card(loader, fit, weights, recipe) -> dict:
         recipe=dict(**asdict(recipe), **fit.facts, cut="12 % of the patients of train and val, by hash, seed 0", interval="95 %, patient-level bootstrap, 2,000 draws"),
         intended_use="Research and teaching. Not a medical device; not for diagnosis.")
 
-# %% ../nbs/15_recipe.ipynb #15042
+# %% ../nbs/15_recipe.ipynb #15043
 def head_npz(fit) -> bytes:
     "The head's weights as a small `.npz`"
     np.savez(buf := io.BytesIO(), w=fit.w, b=np.float32(fit.b), temperature=np.float32(fit.temperature))
     return buf.getvalue()
 
-# %% ../nbs/15_recipe.ipynb #15044
+# %% ../nbs/15_recipe.ipynb #15045
 def keras_part(model, recipe) -> dict: # a part of the bundle, or nothing
     "The Keras model as a part, where it cannot be built again from the served one"
     if recipe.backbone == "EfficientNetLite0": return {}

@@ -70,7 +70,7 @@ def wings():
         assert name == "core" or "core" in at_top, f"no import of core seen in {name}: is this check still right?"
         late = [u for u in everywhere if order.index(u) >= order.index(name)]
         assert not late, f"{name} imports {late}, which come later"
-        if name in ("core", "image", "quality", "bundle", "deployment", "cli"):
+        if name in ("core", "image", "quality", "bundle", "deployment", "workers", "server", "api", "cli"):
             wrong = set(at_top) & {"augmentation", "data", "figures", "audit", "visualization", "cnn", "transfer", "training", "evaluation", "gradcam", "calibration", "recipe", "robustness", "failures", "report", "explanation", "localization", "features", "explorer"}
             assert not wrong, f"{name} imports {wrong} of the training wing"
 
@@ -101,6 +101,18 @@ def explorer():
     return sh(sys.executable, "tools/browser.py").splitlines()[-1]
 
 
+def serving_page():
+    "The page of the server, in a real browser"
+    import browser
+    if reason := browser.missing(): raise Skip(f"the page was not tried in a browser: {reason}")
+    return sh(sys.executable, "tools/page.py").splitlines()[-1]
+
+
+def container():
+    "The steps of the Dockerfile, without Docker"
+    return sh(sys.executable, "tools/container.py").splitlines()[-1]
+
+
 def notebook(path):
     def run():
         log = sh("nbdev_test", "--path", path, "--n_workers", "0", env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
@@ -118,7 +130,7 @@ def attempt(name, check):
 
 
 if __name__ == "__main__":
-    first = {f.__name__: f for f in (export, clean, readme, committed_outputs, wings, wheel, docs, explorer)}
+    first = {f.__name__: f for f in (export, clean, readme, committed_outputs, wings, wheel, docs, explorer, serving_page, container)}
     done = [attempt(name, check) for name, check in first.items()]
     with ThreadPoolExecutor(2) as pool:
         done += pool.map(lambda p: attempt(p.name, notebook(p)), NOTEBOOKS)

@@ -1,0 +1,17 @@
+# The server alone: no TensorFlow, no compiler, no root. `tools/container.py` takes the same steps in a virtual environment.
+FROM python:3.11-slim AS build
+COPY . /src
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels /src
+
+FROM python:3.11-slim
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+COPY requirements-serve.txt /requirements-serve.txt
+RUN pip install --no-cache-dir -r /requirements-serve.txt
+COPY --from=build /wheels /wheels
+RUN pip install --no-cache-dir --no-deps --no-index --find-links /wheels pneumonia-nbdev
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin pneumonia
+USER 10001
+EXPOSE 5000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:5000/health/ready', timeout=4)"]
+ENTRYPOINT ["pneumonia", "serve", "--host", "0.0.0.0"]

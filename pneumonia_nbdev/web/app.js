@@ -1,0 +1,366 @@
+import { speak, word, language, LANGS } from "/web/words.js";
+
+const $ = s => document.querySelector(s);
+const make = (tag, props = {}, ...children) => { const e = Object.assign(document.createElement(tag), props); e.append(...children); return e; };
+const store = (k, v) => { try { if (v === undefined) return localStorage.getItem(k); localStorage.setItem(k, v); } catch { return null; } };
+const items = [];           // one for each file: {id, file, name, url, state, part, result, error}
+let counter = 0, run = 0, current = null, order = { by: null, down: false }, codes = null, card = null, limits = { body: 2 ** 27, files: 200 }, key = "", stopped = false, active = 0;
+const view = { zoom: 1, x: 0, y: 0, side: false };
+
+// ---------------------------------------------------------------- talking to the server
+
+const headers = () => ({ "Accept-Language": language(), ...(key && { "X-API-Key": key }) });
+
+async function get(path) {
+  const answer = await fetch(path, { headers: headers() });
+  if (answer.status === 401) { await askKey(); return get(path); }
+  if (!answer.ok) throw new Error(path);
+  return answer;
+}
+
+let asking = null;
+function askKey() {  // once, however many requests need it; says so when the last one was wrong
+  $("#wrong").hidden = !key;
+  asking ??= new Promise(done => {
+    const dialog = $("#key");
+    dialog.addEventListener("close", () => { key = $("#key-value").value; asking = null; done(); }, { once: true });
+    dialog.showModal();
+  });
+  return asking;
+}
+
+// Images that browsers show as the detector sees them, known by their first bytes; of all others (more than 8 bits, DICOM …) the server sends a picture.
+async function shows(file) {
+  const b = new Uint8Array(await file.slice(0, 32).arrayBuffer()), text = String.fromCharCode(...b);
+  return text.startsWith("\xff\xd8\xff") || (text.startsWith("\x89PNG") && b[24] === 8) || text.startsWith("BM");
+}
+
+// One request with a few files. Its progress is what the browser says of the upload, then what the server says line by line.
+function send(batch) {
+  return new Promise(done => {
+    const request = new XMLHttpRequest(), form = new FormData();
+    let seen = 0, next = 0;
+    for (const i of batch) { form.append("files", i.file, i.name); i.state = "sending"; i.part = 0; }
+    const read = end => {
+      if (request.status !== 200) return;
+      const lines = request.responseText.slice(seen).split("\n");
+      for (const line of lines.slice(0, -1)) { seen += line.length + 1; settle(batch[next++], JSON.parse(line)); }
+      if (end) batch.slice(next).forEach(i => fail(i, "network"));
+    };
+    request.upload.onprogress = e => {
+      let before = 0;
+      const share = e.loaded / e.total * batch.reduce((n, i) => n + i.file.size, 0);
+      for (const i of batch) { i.part = Math.min(1, Math.max(0, (share - before) / (i.file.size || 1))); i.state = i.part < 1 ? "sending" : "judging"; before += i.file.size; draw(i); }
+    };
+    request.onprogress = () => read(false);
+    request.onload = () => { read(true); done(request); };
+    request.onerror = request.onabort = () => { batch.slice(next).forEach(i => fail(i, stopped ? "stopped" : "network")); done(null); };
+    request.open("POST", "/batch_predict" + (batch.some(i => !i.shown) ? "?preview=1" : ""));
+    for (const [k, v] of Object.entries({ ...headers(), Accept: "application/x-ndjson" })) request.setRequestHeader(k, v);
+    requests.add(request);
+    request.onloadend = () => requests.delete(request);
+    request.send(form);
+  });
+}
+const requests = new Set();
+
+async function sendPatiently(batch, mine) {  // a busy server is asked again, for two minutes; "Stop" and "Clear" end the run
+  for (let attempt = 0; mine === run; attempt++) {
+    const request = await send(batch);
+    if (!request || request.status === 200 || mine !== run) return;
+    if (request.status === 401) { await askKey(); continue; }
+    if ([429, 503].includes(request.status) && attempt < 60) { await new Promise(r => setTimeout(r, 1000 * (request.getResponseHeader("Retry-After") || 2))); continue; }
+    let error;
+    try { error = JSON.parse(request.responseText); } catch { error = { code: "network" }; }
+    return batch.forEach(i => fail(i, error.code, error.reason));
+  }
+  batch.forEach(i => fail(i, "stopped"));
+}
+
+async function work() {  // two requests at a time: one is judged while the other is uploaded
+  if (active >= 2) return;
+  active++;
+  for (let batch; (batch = take()).length; ) await sendPatiently(batch, run);
+  active--;
+  if (!active) finished();
+}
+
+function take() {
+  const waiting = items.filter(i => i.state === "waiting"), batch = [];
+  let size = 0;
+  for (const i of waiting) {
+    if (batch.length >= 8 || (batch.length && (size + i.file.size > limits.body / 4 || i.shown !== batch[0].shown))) break;
+    batch.push(i); size += i.file.size; i.state = "sending";
+  }
+  return batch;
+}
+
+const settle = (i, line) => line.error ? fail(i, line.error.code, line.error.reason) : (Object.assign(i, { state: "done", result: line }), line.preview && (i.url = line.preview), draw(i), progress(), i === current && show(i));
+function fail(i, code, reason = "") { Object.assign(i, { state: "failed", error: { code, reason } }); draw(i); progress(); if (i === current) show(i); }
+
+// ---------------------------------------------------------------- files come in
+
+async function add(files) {
+  const fresh = [], mine = run;
+  const looks = await Promise.all(files.map(f => shows(f).catch(() => null)));  // a folder cannot be read
+  if (mine !== run) return;  // cleared in the meantime
+  for (const [k, file] of files.entries()) {
+    const shown = looks[k];
+    const i = { id: counter++, file, name: file.name, state: "waiting", part: 0, shown };
+    if (i.shown) i.url = URL.createObjectURL(file);
+    if (shown === null) Object.assign(i, { state: "failed", error: { code: "folder", reason: "" } });
+    else if (file.size > limits.body - 100000) Object.assign(i, { state: "failed", error: { code: "body_too_large", reason: "" } });
+    items.push(i); fresh.push(i);
+  }
+  if (!fresh.length) return;
+  stopped = false;
+  table(); show(fresh[0]); progress(); work(); work();
+}
+
+async function tryout(sample) {
+  const answer = await get(sample.url);
+  add([new File([await answer.blob()], sample.name, { type: "image/jpeg" })]);
+}
+
+// ---------------------------------------------------------------- what is seen
+
+const sentence = (kind, code) => codes?.[kind]?.[code]?.[language()];
+const wrong = e => (sentence("errors", e.code) ?? (["network", "stopped", "folder"].includes(e.code) ? word(e.code) : word("error"))) + (e.reason ? ` (${e.reason})` : "");
+const prob = p => p > .999 ? "> 0.999" : p < .001 ? "< 0.001" : p.toFixed(3);
+const isDone = i => i.state === "done", unsure = i => isDone(i) && !!i.result.conformal?.refer, flagged = i => isDone(i) && !i.result.quality.ok;
+const stranger = i => flagged(i) && i.result.quality.reasons.some(c => ["not_chest_like", "wrong_modality", "wrong_body_part"].includes(c));  // its verdict means little, and is shown small
+const refers = i => unsure(i) || stranger(i);
+
+function meter(r, labelled) {
+  const m = make("div", { className: `meter ${r.class}` }), fill = make("span"), tick = make("i"), p = r.probabilities.PNEUMONIA, t = r.threshold;
+  fill.style.width = `${100 * p}%`; tick.style.left = `${100 * t}%`;
+  m.append(fill, tick);
+  if (labelled) {
+    const text = make("b", { textContent: word("point", { t: t.toFixed(3) }), className: t < .2 ? "left" : t > .8 ? "right" : "" });
+    text.style.left = `${100 * t}%`; m.append(text);
+  }
+  m.setAttribute("role", "img"); m.setAttribute("aria-label", `${word("probability")} ${prob(p)}, ${word("point", { t: t.toFixed(3) })}`);
+  return m;
+}
+
+function answer(i) {  // the verdict card
+  const r = i.result, out = [];
+  if (!r) {
+    const text = make("p", { className: `word ${i.state}`, textContent: i.error ? wrong(i.error) : word(i.state) });
+    const more = i.error ? make("p", { className: "small", textContent: i.error.code }) : make("progress", { value: i.part, max: 1, ariaLabel: word(i.state) });
+    if (["network", "stopped", "busy", "late", "stopping"].includes(i.error?.code)) out.push(make("button", { textContent: word("retry"), onclick: () => { i.state = "waiting"; i.error = null; stopped = false; draw(i); show(i); progress(); work(); } }));
+    return [text, more, ...out];
+  }
+  if (flagged(i)) out.push(make("div", { className: "box" }, word("warnings"), make("ul", {}, ...r.quality.reasons.map((c, k) => make("li", { textContent: sentence("quality", c) ?? r.quality.messages[k] })))));
+  out.push(make("p", { className: `word ${stranger(i) ? "doubt" : r.class}`, textContent: word(r.class) }));
+  if (unsure(i)) out.push(make("div", { className: "box" }, make("strong", { textContent: word("refer") }), make("br"), word("why_refer", { c: Math.round(100 * r.conformal.coverage) })));
+  out.push(make("p", {}, word("probability") + " ", make("strong", { textContent: prob(r.probabilities.PNEUMONIA) })), meter(r, true));
+  if (r.quality.ok) out.push(make("p", { className: "small", textContent: `${word("quality")}: ${word("good")}` }));
+  if (!r.heatmap.flat().some(v => v > 0)) out.push(make("p", { className: "small", textContent: word("no_map") }));
+  const rows = { model: `${r.model.name} ${r.model.id} · ${r.model.backbone}`, rule: r.threshold_rule, time: word("seconds", { s: (r.seconds.waited + r.seconds.judged).toFixed(2) }) };
+  out.push(make("dl", {}, ...Object.entries(rows).flatMap(([k, v]) => [make("dt", { textContent: word(k) }), make("dd", { textContent: v })])));
+  out.push(make("p", { className: "notice", textContent: word("notice") }));
+  return out;
+}
+
+function layers(i, heat) {  // the image, and the map over it, in one box
+  const box = make("div", { className: "layers" }), img = make("img", { className: "xray", src: i.url, alt: `${word("viewer")}: ${i.name}`, draggable: false });
+  box.append(img);
+  if (heat && i.result) { const map = make("img", { className: "heat", src: i.result.heatmap_png, alt: "", draggable: false }); map.style.opacity = $("#opacity").value / 100; box.append(map); }
+  return box;
+}
+
+function show(i) {
+  current = i;
+  $("#case").hidden = !i;
+  if (!i) return;
+  $("#case-title").textContent = i.name;
+  $("#answer").replaceChildren(...answer(i));
+  const stages = (view.side ? [false, true] : [true]).map(heat => {
+    const stage = make("div", { className: "stage" });
+    if (!i.url) return stage.append(make("p", { className: "wait", textContent: i.state === "failed" ? wrong(i.error) : word("no_picture") })), stage;
+    const box = layers(i, heat);
+    box.firstChild.onload = place;
+    stage.append(box);
+    return stage;
+  });
+  $("#stages").replaceChildren(...stages);
+  for (const row of document.querySelectorAll("tbody tr")) mark(row, i);
+  place();
+}
+
+function place() {  // fit, zoom and move
+  $("#stages").classList.toggle("zoomed", view.zoom > 1);
+  for (const stage of document.querySelectorAll("#stages .stage")) {
+    const box = stage.querySelector(".layers"), img = box?.querySelector(".xray");
+    if (!img?.naturalWidth) continue;
+    const fit = Math.min(stage.clientWidth / img.naturalWidth, stage.clientHeight / img.naturalHeight) * view.zoom;
+    const [w, h] = [img.naturalWidth * fit, img.naturalHeight * fit];
+    Object.assign(box.style, { width: `${w}px`, height: `${h}px`, transform: `translate(${-w / 2 + view.x}px, ${-h / 2 + view.y}px)` });
+  }
+}
+
+function zoom(by, x = 0, y = 0) {  // around a point, measured from the middle
+  const to = Math.min(12, Math.max(1, view.zoom * by)), k = to / view.zoom;
+  Object.assign(view, { zoom: to, x: to === 1 ? 0 : x - (x - view.x) * k, y: to === 1 ? 0 : y - (y - view.y) * k });
+  place();
+}
+
+function move(x, y) { if (view.zoom > 1) { view.x += x; view.y += y; place(); } }
+
+function grays() {  // window and level, as a linear curve
+  const slope = 100 / $("#window").value, intercept = .5 - slope * $("#level").value / 100;
+  for (const f of document.querySelectorAll("#wl feFuncR, #wl feFuncG, #wl feFuncB")) { f.setAttribute("slope", slope); f.setAttribute("intercept", intercept); }
+}
+
+// ---------------------------------------------------------------- the table
+
+const sorters = { name: i => i.name.toLowerCase(), verdict: i => i.result ? i.result.class : "zz" + i.state, p: i => i.result?.probabilities.PNEUMONIA ?? -1, quality: i => i.result ? i.result.quality.reasons.length : -1 };
+
+function cells(i) {
+  const thumb = i.url ? make("img", { className: "thumb", src: i.url, alt: "", loading: "lazy", decoding: "async" }) : make("span", { className: "thumb", textContent: i.name.split(".").pop().slice(0, 5).toUpperCase() });
+  const row = make("button", { className: "row", onclick: () => { show(i); $("#case").scrollIntoView({ block: "nearest" }); } }, thumb, make("span", { textContent: i.name }));
+  if (isDone(i)) {
+    const r = i.result, verdict = [make("strong", { className: stranger(i) ? "doubt" : r.class, textContent: word(r.class) })];
+    if (refers(i)) verdict.push(make("br"), make("span", { className: "refer small", textContent: word("refer") }));
+    return [[row], verdict, [prob(r.probabilities.PNEUMONIA), meter(r)], [r.quality.ok ? word("good") : r.quality.reasons.map((c, k) => sentence("quality", c) ?? r.quality.messages[k]).join("; ")]];
+  }
+  if (i.state === "failed") return [[row], [make("span", { className: "failed", textContent: wrong(i.error) })], [], []];
+  return [[row], [word(i.state)], [make("progress", { max: 1, value: i.state === "waiting" ? 0 : i.part * .9, ariaLabel: `${i.name}: ${word(i.state)}` })], []];
+}
+
+const tr = i => { const row = make("tr", {}, ...cells(i).map(c => make("td", {}, ...c))); row.dataset.id = i.id; mark(row, current); return row; };
+const mark = (row, i) => i && +row.dataset.id === i.id ? row.setAttribute("aria-current", "true") : row.removeAttribute("aria-current");
+const draw = i => { const row = document.querySelector(`tbody tr[data-id="${i.id}"]`); if (row) { const focused = row.contains(document.activeElement), next = tr(i); row.replaceWith(next); if (focused) next.querySelector("button").focus(); } if (i === current && !isDone(i)) $("#answer").replaceChildren(...answer(i)); };
+
+function chosen() {
+  const text = $("#search").value.toLowerCase(), what = $("#show").value;
+  const rows = items.filter(i => i.name.toLowerCase().includes(text) && (!what || (what === "refer" ? refers(i) : what === "quality" ? flagged(i) : what === "failed" ? i.state === "failed" : i.result?.class === what)));
+  if (!order.by) return rows;
+  const by = sorters[order.by];
+  return rows.sort((a, b) => (by(a) > by(b)) - (by(a) < by(b))).map((_, k, all) => all[order.down ? all.length - 1 - k : k]);
+}
+
+function table() {
+  $("#all").hidden = !items.length;
+  const focused = document.activeElement?.closest?.("tbody tr")?.dataset.id;
+  $("tbody").replaceChildren(...chosen().map(tr));
+  if (focused) document.querySelector(`tbody tr[data-id="${focused}"] button`)?.focus();
+  for (const th of document.querySelectorAll("th")) th.dataset.sort === order.by ? th.setAttribute("aria-sort", order.down ? "descending" : "ascending") : th.removeAttribute("aria-sort");
+}
+
+const numbers = () => ({ all: items.length, done: items.filter(i => ["done", "failed"].includes(i.state)).length, pneumonia: items.filter(i => i.result?.class === "PNEUMONIA").length, normal: items.filter(i => i.result?.class === "NORMAL").length, refer: items.filter(refers).length, failed: items.filter(i => i.state === "failed").length });
+
+function progress() {
+  const n = numbers(), busy = n.done < n.all;
+  $("#progress").hidden = !busy;
+  $("#bar").max = n.all || 1; $("#bar").value = n.done;
+  $("#said").textContent = word("progress", n); $("#counts").textContent = word("counts", n);
+}
+
+function finished() { const n = numbers(); if (n.all && n.done === n.all) { $("#live").textContent = word("finished", n); table(); } }
+
+// ---------------------------------------------------------------- what is taken home
+
+function csv() {
+  const safe = s => { s = /^[=+\-@\t\r]/.test(s) ? "'" + s : s; return /[",\n\r]/.test(s) ? `"${s.replaceAll('"', '""')}"` : s; };
+  const rows = items.filter(i => ["done", "failed"].includes(i.state)).map(i => i.result
+    ? [i.name, i.result.class, word(i.result.class), i.result.probabilities.PNEUMONIA.toFixed(4), i.result.threshold.toFixed(4), refers(i) ? "refer" : "", i.result.quality.reasons.join(" "), "", i.result.model.id]
+    : [i.name, "", "", "", "", "", "", i.error.code, ""]);
+  const head = ["file", "class", "label", "probability", "threshold", "refer", "quality", "error", "model"];
+  const text = "\ufeff" + [head, ...rows].map(r => r.map(safe).join(",")).join("\n") + "\n";
+  const a = make("a", { href: URL.createObjectURL(new Blob([text], { type: "text/csv" })), download: "pneumonia-results.csv" });
+  a.click(); setTimeout(() => URL.revokeObjectURL(a.href), 1000);
+}
+
+function report() {  // what `@media print` shows
+  const rank = i => i.result ? -i.result.probabilities.PNEUMONIA : 1;
+  const articles = [...items].filter(i => i.result || i.error).sort((a, b) => rank(a) - rank(b)).map(i => {
+    const a = make("article", {}, make("h2", { textContent: i.name }));
+    if (i.url) a.append(make("div", { className: "pair" }, ...[false, true].map(heat => make("div", { className: "stage" }, layers(i, heat)))));
+    a.append(...answer(i).filter(e => !["BUTTON", "PROGRESS"].includes(e.tagName)));
+    return a;
+  });
+  const head = make("div", { className: "head" }, make("h2", { textContent: word("report") }), make("p", { textContent: `${new Date().toLocaleString(language())} · ${word("counts", numbers())}` }), make("p", { textContent: word("maps") }));
+  $("#report").replaceChildren(head, ...articles);
+  return Promise.all([...document.querySelectorAll("#report img")].map(img => img.decode().catch(() => {})));
+}
+
+// ---------------------------------------------------------------- the start
+
+function known() {  // what the server said about itself, in the language of the page
+  const f = card?.metrics?.test, number = k => `${word(k)} ${f[k].value.toFixed(3)} (${f[k].low.toFixed(3)}–${f[k].high.toFixed(3)}, n = ${f[k].n})`;
+  if (f) $("#model").textContent = `${word("model")} ${card.name} ${card.id}. ${word("tested")}${["auroc", "sensitivity", "specificity", "accuracy"].filter(k => f[k]).map(number).join("; ")}.`;
+}
+
+function translate(to) {
+  store("lang", to); speak(to); $("#lang").value = language(); known();
+  for (const b of document.querySelectorAll("#samples button")) b.setAttribute("aria-label", `${word("sample")}: ${b.dataset.name}`);
+  if (items.length) { table(); progress(); show(current); }
+}
+
+function theme(to) { store("theme", to); $("#theme").value = to; to === "auto" ? delete document.documentElement.dataset.theme : document.documentElement.dataset.theme = to; }
+
+function listen() {
+  $("#choose").onclick = () => $("#files").click();
+  $("#files").onchange = e => { add([...e.target.files]); e.target.value = ""; };
+  const drop = $("#drop"), over = on => drop.classList.toggle("over", on);
+  addEventListener("dragover", e => { e.preventDefault(); over(true); });
+  addEventListener("dragleave", e => e.relatedTarget || over(false));
+  addEventListener("drop", e => { e.preventDefault(); over(false); add([...e.dataTransfer.files]); });
+  $("#stop").onclick = () => { stopped = true; run++; items.filter(i => i.state === "waiting").forEach(i => fail(i, "stopped")); requests.forEach(r => r.abort()); };
+  $("#lang").onchange = e => translate(e.target.value);
+  $("#theme").onchange = e => theme(e.target.value);
+  $("#opacity").oninput = e => document.querySelectorAll("#stages .heat").forEach(m => m.style.opacity = e.target.value / 100);
+  $("#window").oninput = $("#level").oninput = grays;
+  $("#in").onclick = () => zoom(1.4); $("#out").onclick = () => zoom(1 / 1.4);
+  $("#reset").onclick = () => { Object.assign(view, { zoom: 1, x: 0, y: 0 }); $("#opacity").value = 60; $("#window").value = 100; $("#level").value = 50; grays(); show(current); };
+  $("#side").onclick = () => { view.side = !view.side; $("#side").setAttribute("aria-pressed", view.side); show(current); };
+  $("#search").oninput = $("#show").onchange = table;
+  for (const th of document.querySelectorAll("th")) th.firstElementChild.onclick = () => { order = { by: th.dataset.sort, down: order.by === th.dataset.sort && !order.down }; table(); };
+  $("#csv").onclick = csv; $("#print").onclick = async () => { await report(); print(); };
+  addEventListener("beforeprint", () => { if (!$("#report").childElementCount) report(); });
+  addEventListener("afterprint", () => $("#report").replaceChildren());
+  $("#clear").onclick = () => { $("#stop").click(); items.forEach(i => i.shown && URL.revokeObjectURL(i.url)); items.length = 0; show(current = null); table(); progress(); $("#report").replaceChildren(); $("#choose").focus(); };
+  addEventListener("resize", place);
+  hands($("#stages"));
+}
+
+function hands(stages) {  // mouse, touch and keyboard on the picture
+  const fingers = new Map();
+  const middle = e => { const r = (e.target.closest(".stage") ?? stages).getBoundingClientRect(); return [e.clientX - r.x - r.width / 2, e.clientY - r.y - r.height / 2]; };
+  stages.addEventListener("wheel", e => { if (e.ctrlKey || view.zoom > 1 || document.activeElement === stages) { e.preventDefault(); zoom(e.deltaY < 0 ? 1.15 : 1 / 1.15, ...middle(e)); } }, { passive: false });
+  stages.addEventListener("pointerdown", e => { fingers.set(e.pointerId, e); if (view.zoom > 1) { stages.setPointerCapture(e.pointerId); e.target.closest(".stage")?.classList.add("grabbed"); } });
+  stages.addEventListener("pointermove", e => {
+    const last = fingers.get(e.pointerId);
+    if (!last) return;
+    const other = [...fingers.values()].find(f => f.pointerId !== e.pointerId), far = f => Math.hypot(f.clientX - other.clientX, f.clientY - other.clientY);
+    if (other) zoom(far(e) / far(last)); else move(e.clientX - last.clientX, e.clientY - last.clientY);
+    fingers.set(e.pointerId, e);
+  });
+  for (const end of ["pointerup", "pointercancel", "pointerleave"]) stages.addEventListener(end, e => { fingers.delete(e.pointerId); document.querySelectorAll(".grabbed").forEach(s => s.classList.remove("grabbed")); });
+  stages.addEventListener("dblclick", e => zoom(view.zoom > 1 ? 1 / view.zoom : 2.5, ...middle(e)));
+  stages.addEventListener("keydown", e => {
+    const act = { "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(.8), "0": () => zoom(1 / view.zoom), ArrowLeft: () => move(30, 0), ArrowRight: () => move(-30, 0), ArrowUp: () => move(0, 30), ArrowDown: () => move(0, -30) }[e.key];
+    if (act && (view.zoom > 1 || !e.key.startsWith("Arrow"))) { e.preventDefault(); act(); }
+  });
+}
+
+async function start() {
+  listen(); theme(store("theme") || "auto"); grays();
+  translate(store("lang") || (navigator.languages || []).map(l => l.slice(0, 2)).find(l => LANGS.includes(l)) || "en");
+  const [models, words, samples] = await Promise.all(["/models", "/codes", "/samples"].map(async p => (await get(p)).json()));
+  codes = words; card = models.models[0]; limits = models.limits;
+  for (const s of samples.samples) {
+    const img = make("img", { alt: "", loading: "lazy" });
+    const answer = await get(s.url);
+    img.src = URL.createObjectURL(await answer.blob());
+    const button = make("button", { onclick: () => tryout(s), title: s.class }, img);
+    button.dataset.name = s.name;
+    $("#samples ul").append(make("li", {}, button));
+  }
+  $("#samples").hidden = !samples.samples.length;
+  translate(language());
+}
+
+start().catch(() => { $("#samples").hidden = true; $("#live").classList.remove("hidden"); $("#live").textContent = word("network"); });
