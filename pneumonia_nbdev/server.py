@@ -171,7 +171,7 @@ class Server:
 def run(self:Server):
     "Serve until `stop`"
     try:
-        while not self.stopping.is_set(): self._turn(1)
+        while not self.stopping.is_set(): self._turn(min(1, self.patience / 4))  # patience is looked at each turn
         for _ in range(128): self._turn(0)
         self.waitress.asyncore.dispatcher.close(self.waitress)
         self._drain(time.monotonic() + self.seconds)
