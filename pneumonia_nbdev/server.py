@@ -94,7 +94,8 @@ class Parser(HTTPRequestParser):
 def _taken(self:Parser, data):
     "Let waitress read; what is refused is let go at once, and its rest counted as waste when that is bearable"
     before,used = self.body_bytes_received,HTTPRequestParser.received(self, data)
-    if not self.error and self.body_rcv is not None and held(self.server) + max(self.content_length - self.body_bytes_received, 0) > self.memory: self.error = Overload()
+    to_come = 0 if before else max(self.content_length - self.body_bytes_received, 0)
+    if not self.error and self.body_rcv is not None and held(self.server) + to_come > self.memory: self.error = Overload()
     if self.error and self.body_rcv is not None:
         rest = self.content_length - self.body_bytes_received
         if not before and not self.expect_continue and 0 < rest <= 2 * self.adj.max_request_body_size: self.waste = rest
