@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['STATUS', 'log', 'ROUTES', 'POLICY', 'HEADERS', 'NDJSON', 'NoFile', 'TooManyFiles', 'NoEntry', 'NotFound',
-           'WrongMethod', 'Stopping', 'status_of', 'Limits', 'InMemoryRequest', 'OneFile', 'ManyFiles', 'Wishes',
-           'Problem', 'Failed', 'Quality', 'Conformal', 'Served', 'Seconds', 'Verdict', 'Verdicts', 'Sample', 'Samples',
-           'Models', 'Codes', 'Health', 'map_picture', 'data_address', 'as_answer', 'Metrics', 'log_line', 'route',
-           'described', 'PneumoniaDetectionAPI', 'lang', 'upload', 'Place', 'SampleName', 'json_on_stderr']
+           'WrongMethod', 'Stopping', 'status_of', 'Limits', 'OneFile', 'ManyFiles', 'Wishes', 'Problem', 'Failed',
+           'Quality', 'Conformal', 'Served', 'Seconds', 'Verdict', 'Verdicts', 'Sample', 'Samples', 'Models', 'Codes',
+           'Health', 'map_picture', 'data_address', 'as_answer', 'Metrics', 'log_line', 'route', 'described',
+           'PneumoniaDetectionAPI', 'lang', 'upload', 'Place', 'SampleName', 'json_on_stderr']
 
 # %% ../nbs/26_api.ipynb #26004
 import base64, hmac, json, logging, os, re, sys, threading, time, uuid
@@ -54,7 +54,7 @@ class Stopping(PneumoniaError):
     "A server that was told to end, and finishes what it has"
     code,en,zh = "stopping","the server is stopping","服务器正在停止"
 
-# %% ../nbs/26_api.ipynb #26007
+# %% ../nbs/26_api.ipynb #26008
 STATUS = {TooLarge: 413, UnreadableImage: 415, TooManyFiles: 413, BadRequest: 400, BadOption: 400, InputError: 422, NoEntry: 401, NotFound: 404, WrongMethod: 405, Busy: 429, Late: 503, Stopping: 503, PneumoniaError: 500}
 
 def status_of(
@@ -63,7 +63,7 @@ def status_of(
     "The status of an error"
     return next(number for kind,number in STATUS.items() if isinstance(error, kind))
 
-# %% ../nbs/26_api.ipynb #26010
+# %% ../nbs/26_api.ipynb #26011
 @dataclass(frozen=True)
 class Limits:
     "What clients may ask for"
@@ -85,54 +85,54 @@ class Limits:
         try: return cls(**{k: cls.__annotations__[k](v) for k,v in (part.split("=") for part in text.split(",") if part)})
         except (KeyError, ValueError): raise BadOption(f"limits {text!r}; there are {', '.join(cls.__annotations__)}") from None
 
-# %% ../nbs/26_api.ipynb #26013
-class InMemoryRequest(Request):
+# %% ../nbs/26_api.ipynb #26014
+class _InMemory(Request):
     "A request whose uploads never touch the disk"
     def _get_file_stream(self, *args, **kw): return BytesIO()
 
-# %% ../nbs/26_api.ipynb #26014
+# %% ../nbs/26_api.ipynb #26015
 class OneFile(BaseModel):
     "The form of `/predict`"
     file: FileStorage = Field(description="A chest X-ray: JPEG, PNG, TIFF, BMP, WebP or DICOM.")
 
-# %% ../nbs/26_api.ipynb #26015
+# %% ../nbs/26_api.ipynb #26016
 class ManyFiles(BaseModel):
     "The form of `/batch_predict`"
     files: list[FileStorage] = Field(min_length=1, description="Chest X-rays: JPEG, PNG, TIFF, BMP, WebP or DICOM.")
 
-# %% ../nbs/26_api.ipynb #26016
+# %% ../nbs/26_api.ipynb #26017
 class Wishes(BaseModel):
     "What a client may add to the address"
     preview: bool = Field(False, description="Add the image as a JPEG of at most 1,024 pixels, as a `data:` address.")
 
-# %% ../nbs/26_api.ipynb #26020
+# %% ../nbs/26_api.ipynb #26021
 class Problem(BaseModel):
     "What went wrong with a request, or with one file"
     code: str = Field(description="Stable; made for programs.")
     message: str = Field(description="In the language of Accept-Language, `en` or `zh`.")
     reason: str = Field("", description="Details in English.")
 
-# %% ../nbs/26_api.ipynb #26021
+# %% ../nbs/26_api.ipynb #26022
 class Failed(BaseModel):
     "A file of a batch that could not be judged"
     file: str
     error: Problem
 
-# %% ../nbs/26_api.ipynb #26022
+# %% ../nbs/26_api.ipynb #26023
 class Quality(BaseModel):
     "Of the image, and how it came"
     ok: bool
     reasons: list[str] = Field(description="Codes.")
     messages: list[str] = Field(description="The same in words.")
 
-# %% ../nbs/26_api.ipynb #26023
+# %% ../nbs/26_api.ipynb #26024
 class Conformal(BaseModel):
     "Is it an answer, or a case for a reader?"
     classes: list[str] = Field(description="Those that stay possible.")
     refer: bool = Field(description="Better read by a person.")
     coverage: float = Field(description="Share of each class that kept its class, on validation.")
 
-# %% ../nbs/26_api.ipynb #26024
+# %% ../nbs/26_api.ipynb #26025
 class Served(BaseModel):
     "The model that judged"
     name: str
@@ -140,13 +140,13 @@ class Served(BaseModel):
     version: str = Field(description="Of the package that wrote the bundle.")
     backbone: str
 
-# %% ../nbs/26_api.ipynb #26025
+# %% ../nbs/26_api.ipynb #26026
 class Seconds(BaseModel):
     "How long it took"
     waited: float
     judged: float
 
-# %% ../nbs/26_api.ipynb #26026
+# %% ../nbs/26_api.ipynb #26028
 class Verdict(BaseModel):
     "The verdict on one file"
     file: str
@@ -165,42 +165,42 @@ class Verdict(BaseModel):
     notice: str = Field(description="Research tool, not a medical device.")
     preview: str | None = None
 
-# %% ../nbs/26_api.ipynb #26027
+# %% ../nbs/26_api.ipynb #26029
 class Verdicts(BaseModel):
     "The answer to a batch"
     results: list[Verdict | Failed]
 
-# %% ../nbs/26_api.ipynb #26028
+# %% ../nbs/26_api.ipynb #26030
 class Sample(BaseModel):
     "An X-ray to try"
     name: str
     class_: str = Field(alias="class")
     url: str
 
-# %% ../nbs/26_api.ipynb #26029
+# %% ../nbs/26_api.ipynb #26031
 class Samples(BaseModel):
     "X-rays to try"
     samples: list[Sample]
 
-# %% ../nbs/26_api.ipynb #26030
+# %% ../nbs/26_api.ipynb #26032
 class Models(BaseModel):
     "What this server runs"
     models: list[dict] = Field(description="The card of the model: figures with intervals and n, data, threshold and its rule.")
     limits: dict
 
-# %% ../nbs/26_api.ipynb #26031
+# %% ../nbs/26_api.ipynb #26033
 class Codes(BaseModel):
     "Every code with its sentence in both languages"
     classes: dict[str, dict[str, str]]
     errors: dict[str, dict[str, str]]
     quality: dict[str, dict[str, str]]
 
-# %% ../nbs/26_api.ipynb #26032
+# %% ../nbs/26_api.ipynb #26034
 class Health(BaseModel):
     "Is the server alive, and may work be sent?"
     status: str
 
-# %% ../nbs/26_api.ipynb #26034
+# %% ../nbs/26_api.ipynb #26037
 def map_picture(
     heat:np.ndarray, # (rows, columns), 0 to 1
     side:int=112, # pixels
@@ -210,7 +210,7 @@ def map_picture(
     full = np.rint(np.clip(cv2.resize(heat, (side, side), interpolation=cv2.INTER_LINEAR), 0, 1) * 255).astype(np.uint8)
     return data_address("image/png", cv2.imencode(".png", np.dstack([cv2.applyColorMap(full, cv2.COLORMAP_INFERNO), full]))[1].tobytes())
 
-# %% ../nbs/26_api.ipynb #26035
+# %% ../nbs/26_api.ipynb #26038
 def data_address(
     kind:str, # such as `image/png`
     content:bytes, # of the file
@@ -218,7 +218,7 @@ def data_address(
     "A file inside of its own address"
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
-# %% ../nbs/26_api.ipynb #26036
+# %% ../nbs/26_api.ipynb #26040
 def as_answer(
     result:dict, # of `Workers.judge` or `Workers.stream`
     lang:str="en", # of the notice
@@ -230,7 +230,7 @@ def as_answer(
     if "preview" in result: more["preview"] = data_address("image/jpeg", result["preview"])
     return to_json(result) | more
 
-# %% ../nbs/26_api.ipynb #26039
+# %% ../nbs/26_api.ipynb #26043
 class Metrics:
     "The counters of one server"
     def __init__(self,
@@ -245,7 +245,7 @@ class Metrics:
         self.waited,self.judged = (new(Histogram, f"{k}_seconds", f"Seconds a file {k}", buckets=seconds) for k in ("waited", "was_judged"))
         new(Gauge, "waiting", "Files in the queue").set_function(workers.jobs.qsize)
 
-# %% ../nbs/26_api.ipynb #26040
+# %% ../nbs/26_api.ipynb #26044
 @patch
 def count(self:Metrics,
     result:dict, # a verdict, or a failed file of a batch
@@ -256,14 +256,14 @@ def count(self:Metrics,
     self.waited.observe(result["seconds"]["waited"]); self.judged.observe(result["seconds"]["judged"])
     return result
 
-# %% ../nbs/26_api.ipynb #26041
+# %% ../nbs/26_api.ipynb #26045
 @patch
 def text(self:Metrics) -> str: # Prometheus' format
     "All counts"
     from prometheus_client import generate_latest
     return generate_latest(self.registry).decode()
 
-# %% ../nbs/26_api.ipynb #26042
+# %% ../nbs/26_api.ipynb #26047
 log = logging.getLogger("pneumonia_nbdev.api")
 
 def log_line(
@@ -273,10 +273,10 @@ def log_line(
     "One line of JSON"
     log.info(json.dumps(dict(time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), event=event, **facts)))
 
-# %% ../nbs/26_api.ipynb #26044
+# %% ../nbs/26_api.ipynb #26050
 ROUTES = []
 
-# %% ../nbs/26_api.ipynb #26045
+# %% ../nbs/26_api.ipynb #26051
 def route(
     method:str, # `get` or `post`
     address:str, # such as `/predict`
@@ -291,10 +291,10 @@ def route(
         return f
     return note
 
-# %% ../nbs/26_api.ipynb #26046
+# %% ../nbs/26_api.ipynb #26052
 def described(kind, text, **schema): return dict(description=text, content={kind: {"schema": schema}})
 
-# %% ../nbs/26_api.ipynb #26049
+# %% ../nbs/26_api.ipynb #26055
 def _checked_key(key):
     if key is not None and not (key and key.isascii() and key.isprintable()): raise BadOption("an API key consists of printable ASCII characters")
     return key
@@ -303,7 +303,7 @@ def _checked_origin(origin):
     if not re.fullmatch(r"https?://[^/*\s]+", origin): raise BadOption(f"{origin!r} is no origin; it looks like https://example.org")
     return origin
 
-# %% ../nbs/26_api.ipynb #26052
+# %% ../nbs/26_api.ipynb #26058
 class PneumoniaDetectionAPI:
     "A detector behind HTTP"
     def __init__(self,
@@ -317,7 +317,7 @@ class PneumoniaDetectionAPI:
         self.workers = Workers(model_path, threads or min(os.cpu_count() or 1, 4), limits.queue)
         self.metrics,self.stopping = Metrics(self.workers),threading.Event()
         self.batches = threading.BoundedSemaphore(limits.batches)
-        self.workers.surprise = self._unexpected
+        self.workers.surprise = lambda e: self._unexpected(e)
         self.samples = {p.name: p for p in sorted((sample_dir()/"originals").rglob("*.jpeg"))}
 
     @cached_property
@@ -325,7 +325,7 @@ class PneumoniaDetectionAPI:
 
     def __repr__(self): return f"PneumoniaDetectionAPI({self.workers.bundle!r}, {len(self.workers.threads)} threads)"
 
-# %% ../nbs/26_api.ipynb #26053
+# %% ../nbs/26_api.ipynb #26061
 @patch
 def make_app(self:PneumoniaDetectionAPI):
     "A Flask application with the routes that are known by now"
@@ -333,13 +333,13 @@ def make_app(self:PneumoniaDetectionAPI):
     app = OpenAPI("pneumonia_nbdev.api", info=info, doc_ui=False, validation_error_status=400, validation_error_model=Problem, validation_error_callback=_invalid,
                   security_schemes=dict(key={"type": "apiKey", "in": "header", "name": "X-API-Key"}) if self.api_key else {},
                   static_folder=str(sample_dir().parent/"web"), static_url_path="/web")
-    app.request_class,app.json.ensure_ascii,app.json.sort_keys = InMemoryRequest,False,False
+    app.request_class,app.json.ensure_ascii,app.json.sort_keys = _InMemory,False,False
     app.config |= dict(MAX_CONTENT_LENGTH=self.limits.body, MAX_FORM_PARTS=10 * self.limits.files + 100)
     app.before_request(self._before); app.after_request(self._after); app.register_error_handler(Exception, self._failed)
     for r in ROUTES: self._add(app, **r)
     return app
 
-# %% ../nbs/26_api.ipynb #26054
+# %% ../nbs/26_api.ipynb #26062
 @patch
 def _add(self:PneumoniaDetectionAPI, app, method, address, view, model, statuses, free, more):
     "One route, with the errors that its documentation names"
@@ -350,7 +350,7 @@ def _add(self:PneumoniaDetectionAPI, app, method, address, view, model, statuses
     errors = {s: Problem for s in (*statuses, *([401] if asks else []))}
     getattr(app, method)(address, doc_ui=model is not None, responses={200: model} | errors if model else None, **more, **(dict(security=[{"key": []}]) if asks else {}))(function)
 
-# %% ../nbs/26_api.ipynb #26055
+# %% ../nbs/26_api.ipynb #26063
 def _invalid(e):
     "A form or a wish that is not as documented"
     first = e.errors()[0]
@@ -358,17 +358,17 @@ def _invalid(e):
     kind = NoFile if where.startswith("file") else BadOption
     raise kind(f"{clean_name(where)}: {first['msg']}")
 
-# %% ../nbs/26_api.ipynb #26057
+# %% ../nbs/26_api.ipynb #26065
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
            "Cross-Origin-Opener-Policy": "same-origin", "Permissions-Policy": "camera=(), microphone=(), geolocation=()"}
 
-# %% ../nbs/26_api.ipynb #26058
+# %% ../nbs/26_api.ipynb #26066
 def lang() -> str: # `en` or `zh`
     "The language of the client"
     return language(request.headers.get("Accept-Language", ""))
 
-# %% ../nbs/26_api.ipynb #26059
+# %% ../nbs/26_api.ipynb #26067
 @patch
 def _before(self:PneumoniaDetectionAPI):
     "Note the time, and ask for the key"
@@ -377,7 +377,7 @@ def _before(self:PneumoniaDetectionAPI):
     given = request.headers.get("X-API-Key") or request.headers.get("Authorization", "").removeprefix("Bearer ")
     if not hmac.compare_digest(given.encode(), self.api_key.encode()): raise NoEntry()
 
-# %% ../nbs/26_api.ipynb #26060
+# %% ../nbs/26_api.ipynb #26068
 @patch
 def _after(self:PneumoniaDetectionAPI, response):
     "Headers, counts, and a line in the log when the answer is out"
@@ -392,7 +392,7 @@ def _after(self:PneumoniaDetectionAPI, response):
     response.call_on_close(lambda start=g.start: log_line("request", **facts, seconds=round(time.perf_counter() - start, 4)))
     return response
 
-# %% ../nbs/26_api.ipynb #26062
+# %% ../nbs/26_api.ipynb #26070
 @patch
 def _failed(self:PneumoniaDetectionAPI, e):
     "Any error as JSON"
@@ -407,7 +407,7 @@ def _failed(self:PneumoniaDetectionAPI, e):
     if status in (429, 503): headers["Retry-After"] = "2"
     return dict(code=error.code, message=getattr(error, lang()), reason="" if status == 500 else clean_name(error.reason)), status, headers
 
-# %% ../nbs/26_api.ipynb #26063
+# %% ../nbs/26_api.ipynb #26071
 @patch
 def _unexpected(self:PneumoniaDetectionAPI, e):
     "Log where it happened, not what it says; workers call it, too, outside of any request"
@@ -416,14 +416,14 @@ def _unexpected(self:PneumoniaDetectionAPI, e):
     log_line("error", id=g.id if has_request_context() else "", kind=type(e).__name__, frames=frames[-6:])
     return PneumoniaError()
 
-# %% ../nbs/26_api.ipynb #26065
+# %% ../nbs/26_api.ipynb #26073
 @patch
 @route("get", "/health/live", Health, free=True)
 def live(self:PneumoniaDetectionAPI):
     "Is the process alive?"
     return dict(status="alive")
 
-# %% ../nbs/26_api.ipynb #26066
+# %% ../nbs/26_api.ipynb #26074
 @patch
 @route("get", "/health/ready", Health, 503, free=True)
 def ready(self:PneumoniaDetectionAPI):
@@ -431,7 +431,7 @@ def ready(self:PneumoniaDetectionAPI):
     if self.stopping.is_set(): raise Stopping()
     return dict(status="ready")
 
-# %% ../nbs/26_api.ipynb #26071
+# %% ../nbs/26_api.ipynb #26079
 def upload(
     part:FileStorage, # of a form
 ) -> tuple: # (bytes, name)
@@ -439,7 +439,7 @@ def upload(
     if not hasattr(part, "stream"): raise NoFile("the field holds text instead of a file")
     return part.stream.getvalue(), display_name(part.filename or "")
 
-# %% ../nbs/26_api.ipynb #26072
+# %% ../nbs/26_api.ipynb #26080
 @patch
 @route("post", "/predict", Verdict, 400, 413, 415, 422, 429, 503)
 def predict(self:PneumoniaDetectionAPI, form:OneFile, query:Wishes):
@@ -448,14 +448,14 @@ def predict(self:PneumoniaDetectionAPI, form:OneFile, query:Wishes):
     if not raw and not name: raise NoFile("the field `file` is empty")
     return self._answer(self.workers.judge(raw, name, lang(), self.limits.seconds, 1024 * query.preview))
 
-# %% ../nbs/26_api.ipynb #26073
+# %% ../nbs/26_api.ipynb #26081
 @patch
 def _answer(self:PneumoniaDetectionAPI, result): return as_answer(self.metrics.count(result), lang())
 
-# %% ../nbs/26_api.ipynb #26076
+# %% ../nbs/26_api.ipynb #26084
 NDJSON = "application/x-ndjson"
 
-# %% ../nbs/26_api.ipynb #26077
+# %% ../nbs/26_api.ipynb #26085
 @patch
 @route("post", "/batch_predict", Verdicts, 400, 413, description="With `Accept: application/x-ndjson`, one line a file, each as soon as it is ready.")
 def batch_predict(self:PneumoniaDetectionAPI, form:ManyFiles, query:Wishes):
@@ -471,7 +471,7 @@ def batch_predict(self:PneumoniaDetectionAPI, form:ManyFiles, query:Wishes):
     for end in (verdicts.close, stream.close, place.leave): response.call_on_close(end)
     return response
 
-# %% ../nbs/26_api.ipynb #26079
+# %% ../nbs/26_api.ipynb #26087
 class Place:
     "A place in a semaphore that is left once"
     def __init__(self,
@@ -483,7 +483,7 @@ class Place:
         semaphore,self.semaphore = self.semaphore,None
         if semaphore: semaphore.release()
 
-# %% ../nbs/26_api.ipynb #26080
+# %% ../nbs/26_api.ipynb #26088
 @patch
 def _verdicts(self:PneumoniaDetectionAPI, stream, place, lang, gone):
     "The answers of a batch, one by one"
@@ -493,7 +493,7 @@ def _verdicts(self:PneumoniaDetectionAPI, stream, place, lang, gone):
             if gone(): break
     finally: stream.close(); place.leave()
 
-# %% ../nbs/26_api.ipynb #26093
+# %% ../nbs/26_api.ipynb #26101
 @patch
 @route("get", "/models", Models)
 def models(self:PneumoniaDetectionAPI):
@@ -502,26 +502,26 @@ def models(self:PneumoniaDetectionAPI):
     card = {k: v for k,v in system.bundle.card.items() if k not in ("files", "sha256", "recipe")}
     return dict(models=[system.model | card | dict(figures_note=words(lang())["figures"])], limits=vars(self.limits))
 
-# %% ../nbs/26_api.ipynb #26094
+# %% ../nbs/26_api.ipynb #26102
 @patch
 @route("get", "/codes", Codes, free=True)
 def codes(self:PneumoniaDetectionAPI):
     "Every code that an answer may hold, with its sentence in both languages."
     return dict(classes=LABELS, errors={c: dict(en=e.en, zh=e.zh) for c,e in error_codes().items()}, quality={c: dict(zip(LANGS, texts)) for c,(_,*texts) in {**REASONS, **HEADER}.items()})
 
-# %% ../nbs/26_api.ipynb #26097
+# %% ../nbs/26_api.ipynb #26105
 class SampleName(BaseModel):
     "Which sample"
     name: str = Field(description="From `/samples`.")
 
-# %% ../nbs/26_api.ipynb #26098
+# %% ../nbs/26_api.ipynb #26106
 @patch
 @route("get", "/samples", Samples)
 def list_samples(self:PneumoniaDetectionAPI):
     "Chest X-rays of the official test set, to try."
     return dict(samples=[{"name": n, "class": p.parent.name, "url": f"/samples/{n}"} for n,p in self.samples.items()])
 
-# %% ../nbs/26_api.ipynb #26099
+# %% ../nbs/26_api.ipynb #26107
 @patch
 @route("get", "/samples/<name>", described("image/jpeg", "A JPEG", type="string", format="binary"), 404)
 def sample(self:PneumoniaDetectionAPI, path:SampleName):
@@ -529,34 +529,34 @@ def sample(self:PneumoniaDetectionAPI, path:SampleName):
     if path.name not in self.samples: raise NotFound("no such sample")
     return send_file(self.samples[path.name], mimetype="image/jpeg", max_age=3600)
 
-# %% ../nbs/26_api.ipynb #26101
+# %% ../nbs/26_api.ipynb #26109
 @patch
 @route("get", "/metrics", described("text/plain", "Prometheus' text format", type="string"))
 def counts(self:PneumoniaDetectionAPI):
     "Counts for Prometheus."
     return Response(self.metrics.text(), mimetype="text/plain")
 
-# %% ../nbs/26_api.ipynb #26104
+# %% ../nbs/26_api.ipynb #26112
 @patch
 @route("get", "/", free=True)
 def page(self:PneumoniaDetectionAPI): return current_app.send_static_file("index.html")
 
-# %% ../nbs/26_api.ipynb #26105
+# %% ../nbs/26_api.ipynb #26113
 @patch
 @route("get", "/docs", free=True)
 def docs(self:PneumoniaDetectionAPI): return current_app.send_static_file("docs.html")
 
-# %% ../nbs/26_api.ipynb #26106
+# %% ../nbs/26_api.ipynb #26114
 @patch
 @route("get", "/docs/<path:name>", free=True)
 def docs_part(self:PneumoniaDetectionAPI, **kw): return send_from_directory(Path(need("flask_openapi3_swagger", "").__file__).parent/"templates"/"swagger", request.view_args["name"])
 
-# %% ../nbs/26_api.ipynb #26107
+# %% ../nbs/26_api.ipynb #26115
 @patch
 @route("get", "/openapi.json", free=True)
 def openapi(self:PneumoniaDetectionAPI): return jsonify(current_app.api_doc)
 
-# %% ../nbs/26_api.ipynb #26110
+# %% ../nbs/26_api.ipynb #26118
 @contextmanager
 def json_on_stderr():
     "The log goes to standard error, and nothing else does"
@@ -568,7 +568,7 @@ def json_on_stderr():
     try: yield
     finally: log.removeHandler(handler); handler.stream.close(); os.dup2(saved, 2); os.close(saved)
 
-# %% ../nbs/26_api.ipynb #26114
+# %% ../nbs/26_api.ipynb #26122
 @patch
 def server(self:PneumoniaDetectionAPI,
     host:str="127.0.0.1", # address of this machine; `0.0.0.0` hears the whole network
@@ -580,7 +580,7 @@ def server(self:PneumoniaDetectionAPI,
     self.stopping = server.stopping
     return server
 
-# %% ../nbs/26_api.ipynb #26115
+# %% ../nbs/26_api.ipynb #26123
 @patch
 def _refused(self:PneumoniaDetectionAPI, status):
     "Count and log a request that never reached Flask"
@@ -588,7 +588,7 @@ def _refused(self:PneumoniaDetectionAPI, status):
     self.metrics.errors.labels(code).inc(); self.metrics.requests.labels("none", status).inc()
     log_line("refused", status=status, code=code)
 
-# %% ../nbs/26_api.ipynb #26116
+# %% ../nbs/26_api.ipynb #26126
 @patch
 def run(self:PneumoniaDetectionAPI,
     host:str="127.0.0.1", # address of this machine; `0.0.0.0` hears the whole network
@@ -605,7 +605,7 @@ def run(self:PneumoniaDetectionAPI,
         self.workers.retire()
         log_line("stopped")
 
-# %% ../nbs/26_api.ipynb #26118
+# %% ../nbs/26_api.ipynb #26128
 @patch
 def watch(self:PneumoniaDetectionAPI,
     every:float=2., # seconds between two looks
@@ -618,7 +618,7 @@ def watch(self:PneumoniaDetectionAPI,
         if seen and now != seen: self._swap(path)
         seen = now
 
-# %% ../nbs/26_api.ipynb #26119
+# %% ../nbs/26_api.ipynb #26129
 @patch
 def _swap(self:PneumoniaDetectionAPI, path):
     try: self.workers.swap(path); log_line("swapped", model=self.workers.bundle.id)
