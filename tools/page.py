@@ -5,7 +5,7 @@
 Chromium is that of the system (`apt install chromium`); without it, or without Playwright, the check is skipped and says so.
 `--keep` writes the pictures into the documentation; otherwise they go to a temporary folder.
 """
-import sys, tempfile, time
+import json, sys, tempfile, time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from browser import ROOT, chromium, free_port, missing, page, server
@@ -88,7 +88,7 @@ def one(p, good):
     assert p.locator("#answer .word").inner_text() in ("Normal", "Pneumonia")
     assert "operating point" in p.locator("#answer .meter b").inner_text() and "Research tool" in p.locator("#answer").inner_text()
     heat = p.locator(".heat")
-    assert heat.evaluate("e => e.naturalWidth") == 112
+    until(p, "document.querySelector('.heat').naturalWidth === 112 && document.querySelector('.xray').naturalWidth > 0 && document.querySelector('.layers').style.width")
     p.locator("#opacity").focus(); p.keyboard.press("Home")
     assert heat.evaluate("e => e.style.opacity") == "0"
     width = p.locator(".layers").bounding_box()["width"]
@@ -98,7 +98,7 @@ def one(p, good):
     assert float(p.locator("#wl feFuncR").get_attribute("slope")) > 1
     p.click("#side"); assert p.locator("#stages .stage").count() == 2
     p.click("#side"); p.click("#reset")
-    assert abs(p.locator(".layers").bounding_box()["width"] - width) < 1 and p.locator("#wl feFuncR").get_attribute("slope") == "1"
+    until(p, f"Math.abs(document.querySelector('.layers').getBoundingClientRect().width - {width}) < 1 && document.querySelector('#wl feFuncR').getAttribute('slope') === '1'")
 
 
 def many(p, good, odd):
@@ -122,7 +122,7 @@ def many(p, good, odd):
     p.evaluate("window.print = () => { window.printed = document.querySelectorAll('#report article').length }")
     p.click("#print"); until(p, "window.printed")
     assert p.evaluate("window.printed") == 1 + len(good) + len(odd)
-    upload(p, [good[4]]); assert p.locator("#case-title").inner_text() == good[4].name  # the newest is on the screen
+    upload(p, [good[4]]); until(p, f"document.querySelector('#case-title').textContent === {json.dumps(good[4].name)}")  # the newest is on the screen
     done(p, 2 + len(good) + len(odd))
     p.evaluate("""() => { const d = new DataTransfer(); d.items.add(new File(["x"], "a folder")); Object.defineProperty(d.files[0], "slice", { value: () => { throw new Error("a folder") } }); dispatchEvent(new DragEvent("drop", { dataTransfer: d })) }""")
     done(p, 3 + len(good) + len(odd))
