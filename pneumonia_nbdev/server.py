@@ -100,6 +100,7 @@ def _taken(self:Parser, data):
         rest = self.content_length - self.body_bytes_received
         if not before and not self.expect_continue and 0 < rest <= 2 * self.adj.max_request_body_size: self.waste = rest
         self.body_rcv.getbuf().close(); self.body_rcv = None
+        self.expect_continue = False  # who asks before sending hears the refusal, and not "go on"
     return used
 
 # %% ../nbs/25_server.ipynb #25026
