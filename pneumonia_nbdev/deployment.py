@@ -64,7 +64,7 @@ def display_name(
 
 # %% ../nbs/16_deployment.ipynb #16016
 def jpeg(
-    pixels:np.ndarray, # gray levels or RGB, 0 to 255
+    pixels, # `XRay`, gray levels or RGB, 0 to 255
     longest:int=320, # pixels of the longest side
 ) -> bytes: # JPEG of quality 80
     "A small picture for a page"
@@ -82,7 +82,7 @@ def predict(self:PneumoniaDetectionSystem,
     name = display_name(path) if name is None else clean_name(name)
     try:
         result = self.judge(image := read_xray(path, name), name)
-        return result | dict(preview=jpeg(image.pixels, preview)) if preview else result
+        return result | dict(preview=jpeg(image, preview)) if preview else result
     except InputError as e: e.file = name; raise  # the gate does not know the file
 
 # %% ../nbs/16_deployment.ipynb #16026
@@ -101,7 +101,7 @@ def stream(self:PneumoniaDetectionSystem,
         try:
             image = read_xray(path, name)
             result = self.judge(image, name)
-            if pictures: result["pictures"] = dict(image=jpeg(image.pixels), overlay=jpeg(overlay(_small(image), result["heatmap"])))
+            if pictures: result["pictures"] = _pictures(image, result["heatmap"])
         except InputError as e: result = result_of_error(e, name, self.lang)
         yield result
 
@@ -115,7 +115,10 @@ def result_of_error(
     return dict(file=clean_name(name), error=dict(code=error.code, message=getattr(error, check_lang(lang)), reason=error.reason))
 
 # %% ../nbs/16_deployment.ipynb #16029
-def _small(image, longest=320): return np.asarray(to_pil(image.pixels, longest), np.float32)
+def _pictures(image, heat):
+    "Image and overlay as small JPEGs"
+    small = np.asarray(to_pil(image, 320))
+    return dict(image=jpeg(small), overlay=jpeg(overlay(small, heat)))
 
 # %% ../nbs/16_deployment.ipynb #16030
 @patch

@@ -10,6 +10,7 @@ __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'MAX_SIDE', 'FORMATS', 'MAX_SCANS', 'MAX_I
 # %% ../nbs/01_image.ipynb #01004
 import io, os, stat, threading, warnings
 from dataclasses import dataclass, field, asdict
+from functools import cached_property
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
@@ -54,15 +55,19 @@ def _read_path(path):
     except (FileNotFoundError, NotADirectoryError): raise MissingFile() from None
     except (OSError, ValueError) as e: raise UnreadableImage(getattr(e, "strerror", None) or str(e)) from None
 
+# %% ../nbs/01_image.ipynb #01014a
+def _to_pil(pixels):
+    if pixels.dtype != np.uint8: pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels)
+
 # %% ../nbs/01_image.ipynb #01014
 def to_pil(
-    pixels:np.ndarray, # (height, width) gray levels 0 to 255, or (height, width, 3) RGB
+    pixels, # `XRay`, (height, width) gray levels 0 to 255, or (height, width, 3) RGB
     longest:int=None, # shrink to this longest side, in pixels
 ) -> Image.Image: # 8 bits a channel
-    "An array as a picture"
-    if (pixels := np.asarray(pixels)).dtype != np.uint8: pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    picture = Image.fromarray(pixels)
-    if longest: picture.thumbnail((longest, longest), Image.Resampling.BILINEAR)
+    "An image or an array as a picture"
+    picture = getattr(pixels, "picture", None) or _to_pil(np.asarray(pixels))
+    if longest: (picture := picture.copy()).thumbnail((longest, longest), Image.Resampling.BILINEAR)
     return picture
 
 # %% ../nbs/01_image.ipynb #01017
@@ -74,9 +79,21 @@ class XRay:
     color: float = 0. # share of pixels that are clearly coloured, 0 to 1
     facts: dict = field(default_factory=dict) # DICOM only: modality, body part, view
 
+    @cached_property
+    def picture(self) -> Image.Image: # 8 bits
+        "The gray levels as a Pillow image, made once for everybody who resizes it"
+        return to_pil(self.pixels)
+
+    def resized(self,
+        size:tuple, # (width, height) in pixels
+    ) -> Image.Image: # 8 bits
+        "The picture at another size; the last one is kept, since gate and network want the same"
+        if getattr(self, "_resized", None) is None or self._resized.size != size: self._resized = self.picture.resize(size, Image.Resampling.BILINEAR)
+        return self._resized
+
     def _repr_png_(self):
         buf = io.BytesIO()
-        to_pil(self.pixels, 320).save(buf, "PNG")
+        to_pil(self, 320).save(buf, "PNG")
         return buf.getvalue()
 
 # %% ../nbs/01_image.ipynb #01019
@@ -102,8 +119,9 @@ def _rgb(img):
 # %% ../nbs/01_image.ipynb #01023
 def _color_share(rgb):
     "Share of pixels whose channels differ by more than 32 levels; JPEG noise stays below"
-    small = np.asarray(rgb.resize((128, 128), Image.Resampling.NEAREST), int)
-    return float((np.ptp(small, axis=-1) > 32).mean())
+    r,g,b = np.moveaxis(np.asarray(rgb.resize((128, 128), Image.Resampling.NEAREST), np.int16), -1, 0)
+    spread = np.maximum(np.maximum(r, g), b) - np.minimum(np.minimum(r, g), b)
+    return float((spread > 32).mean())
 
 # %% ../nbs/01_image.ipynb #01026
 def _is_png16_color(raw): return raw[:4] == b"\x89PNG" and raw[24] == 16 and raw[25] != 0
@@ -116,6 +134,14 @@ def _png16_gray(raw):
     if x.shape[-1] == 4: gray *= x[..., 3] / 65535
     return scale_range(gray)
 
+# %% ../nbs/01_image.ipynb #01028a
+def _eight_bits(img, fmt, color=0.):
+    "A gray picture as an `XRay` that has its picture already"
+    levels = np.asarray(img)
+    x = XRay(levels.astype(np.float32), fmt, color)
+    x.picture = Image.fromarray(levels)  # without what the file says besides
+    return x
+
 # %% ../nbs/01_image.ipynb #01029
 def _picture(img, raw):
     "An opened and checked Pillow image as an `XRay`"
@@ -127,9 +153,10 @@ def _picture(img, raw):
     if img.mode[0] in "IF":
         x = scale_range(np.asarray(img))
         return XRay(255 - x if white_is_zero else x, fmt)
+    if _is_png16_color(raw): return XRay(_png16_gray(raw), fmt, _color_share(_rgb(img)))
+    if img.mode == "L" and "transparency" not in img.info: return _eight_bits(img, fmt)
     rgb = _rgb(img)
-    gray = _png16_gray(raw) if _is_png16_color(raw) else np.asarray(rgb.convert("L"), np.float32)
-    return XRay(gray, fmt, _color_share(rgb))
+    return _eight_bits(rgb.convert("L"), fmt, _color_share(rgb))
 
 # %% ../nbs/01_image.ipynb #01032
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
@@ -313,13 +340,13 @@ class InputSpec:
 
 # %% ../nbs/01_image.ipynb #01086
 def squash(
-    pixels, # (height, width) gray levels 0 to 255, or an 8-bit gray Pillow image
+    pixels, # `XRay`, (height, width) gray levels 0 to 255, or an 8-bit gray Pillow image
     spec:InputSpec=InputSpec(), # its size and JPEG quality
 ) -> np.ndarray: # (spec.height, spec.width) uint8 gray levels
     "Resize to the network's size, and code as the training images were coded"
-    picture = pixels if isinstance(pixels, Image.Image) else to_pil(pixels)
-    if picture.size != (spec.width, spec.height):
-        picture = picture.resize((spec.width, spec.height), Image.Resampling.BILINEAR)
+    size,picture = (spec.width, spec.height),pixels if isinstance(pixels, Image.Image) else to_pil(pixels)
+    if picture.size != size:
+        picture = pixels.resized(size) if isinstance(pixels, XRay) else picture.resize(size, Image.Resampling.BILINEAR)
         if spec.jpeg:
             picture.save(buf := io.BytesIO(), "JPEG", quality=spec.jpeg)
             picture = Image.open(buf)
@@ -376,9 +403,9 @@ def preprocess(
     spec:InputSpec=InputSpec(), # what the network wants
 ) -> np.ndarray: # (spec.height, spec.width, spec.channels) float32, 0 to 1
     "A gray image as the network's input"
-    pixels = np.asarray(getattr(image, "pixels", image))
-    if pixels.ndim != 2: raise UnreadableImage(f"expected (height, width) gray levels, got shape {pixels.shape}")
-    return np.repeat(stretch(squash(pixels, spec), spec)[..., None], spec.channels, axis=-1)
+    shape = np.shape(getattr(image, "pixels", image))
+    if len(shape) != 2: raise UnreadableImage(f"expected (height, width) gray levels, got shape {shape}")
+    return np.repeat(stretch(squash(image, spec), spec)[..., None], spec.channels, axis=-1)
 
 # %% ../nbs/01_image.ipynb #01102
 COLORMAPS = ("inferno", "viridis", "cividis", "jet")

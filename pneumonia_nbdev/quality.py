@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from .core import *
-from .image import XRay, read_xray, to_pil
+from .image import XRay, gray_range, read_xray, to_pil
 
 # %% ../nbs/02_quality.ipynb #02006
 def thumb(
@@ -37,22 +37,23 @@ def symmetry(
     slide:int=6, # how far the mirror may move, in 32nds of the width
 ) -> float: # correlation with the mirror image, -1 to 1
     "The best correlation of the image with its mirror image"
-    x = thumb(gray).reshape(32, 32)
-    def match(k):
-        a = x[:, max(k, 0):32 + min(k, 0)]  # the columns that the slid mirror covers
-        b = a[:, ::-1]
-        a,b = a - a.mean(), b - b.mean()
-        return (a * b).sum() / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-6)
-    return float(max(match(k) for k in range(-2 * slide, 2 * slide + 1)))
+    x,k = thumb(gray).reshape(32, 32).astype(float),np.arange(-2 * slide, 2 * slide + 1)
+    first,end = np.maximum(k, 0),32 + np.minimum(k, 0)  # the columns that each slid mirror covers
+    def covered(v): return (c := np.append(0, v.cumsum()))[end] - c[first]
+    dots = x.T @ x  # of every column with every other
+    mean = covered(x.sum(0))**2 / (32 * (end - first))
+    mirrored = np.array([np.trace(dots[:, ::-1], offset=-i) for i in k])
+    return float(((mirrored - mean) / np.maximum(covered(np.diag(dots)) - mean, 1e-6)).max())
 
 # %% ../nbs/02_quality.ipynb #02016
 def content_share(
     gray:np.ndarray, # (height, width) gray levels
 ) -> float: # of the area, 0 to 1
     "The share of the image inside of its uniform border"
-    share = 1.
+    share,x,cv2 = 1.,np.asarray(gray, float),need("cv2", "")
     for axis in (0, 1):
-        inside = np.flatnonzero(np.asarray(gray, float).std(axis) >= 4)
+        mean,squares = (cv2.reduce(v, axis, cv2.REDUCE_AVG).ravel() for v in (x, x * x))
+        inside = np.flatnonzero(squares - mean**2 >= 4**2)
         share *= (inside[-1] - inside[0] + 1) / gray.shape[1 - axis] if len(inside) else 0.
     return float(share)
 
@@ -63,8 +64,9 @@ def measure(
     "The numbers that the gate looks at"
     cv2 = need("cv2", "")
     height,width = image.pixels.shape
-    small = np.asarray(to_pil(image.pixels).resize((224, 224), Image.Resampling.BILINEAR), np.float32)
-    lo,hi = np.percentile(small, (1, 99))
+    small = np.asarray(image.resized((224, 224)))
+    lo,hi = gray_range(small)
+    small = small.astype(np.float32)
     edges = cv2.Laplacian(np.clip((small - lo) / max(hi - lo, 1), 0, 1).astype(np.float32), cv2.CV_32F)
     return dict(
         side=min(height, width),                       # pixels of the shorter side
