@@ -8,7 +8,7 @@ config = ConfigParser(delimiters=["="])
 config.read("settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-extras = {name: cfg[f"{name}_requirements"].split() for name in ("train", "export", "lab", "docs", "test")}
+extras = {name: cfg[f"{name}_requirements"].split() for name in ("train", "engines", "export", "tensorrt", "lab", "docs", "test")}
 extras["dev"] = sum(extras.values(), [])
 
 status = {"1": "Planning", "2": "Pre-Alpha", "3": "Alpha", "4": "Beta", "5": "Production/Stable"}[cfg["status"]]

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'MAX_SIDE', 'FORMATS', 'MAX_SCANS', 'MAX_ITEMS', 'SUFFIXES', 'COLORMAPS', 'check_size',
            'read_bytes', 'to_pil', 'XRay', 'scale_range', 'is_dicom', 'read_xray', 'load_image', 'is_image_file',
-           'InputSpec', 'squash', 'read_small', 'gray_range', 'stretch', 'preprocess', 'overlay']
+           'InputSpec', 'squash', 'read_small', 'gray_range', 'stretch', 'preprocess', 'palette', 'overlay']
 
 # %% ../nbs/01_image.ipynb #01004
 import io, os, stat, threading, warnings
 from dataclasses import dataclass, field, asdict
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
@@ -80,15 +80,21 @@ class XRay:
     facts: dict = field(default_factory=dict) # DICOM only: modality, body part, view
 
     @cached_property
-    def picture(self) -> Image.Image: # 8 bits
-        "The gray levels as a Pillow image, made once for everybody who resizes it"
-        return to_pil(self.pixels)
+    def levels(self) -> np.ndarray: # (height, width) uint8
+        "The gray levels in 8 bits, made once for everybody who resizes or shows them"
+        return np.asarray(_to_pil(self.pixels))
+
+    @property
+    def picture(self) -> Image.Image: # 8 bits, the same memory
+        "The gray levels as a Pillow image"
+        return Image.fromarray(self.levels)
 
     def resized(self,
         size:tuple, # (width, height) in pixels
-    ) -> Image.Image: # 8 bits
-        "The picture at another size; the last one is kept, since gate and network want the same"
-        if getattr(self, "_resized", None) is None or self._resized.size != size: self._resized = self.picture.resize(size, Image.Resampling.BILINEAR)
+    ) -> np.ndarray: # (height, width) uint8
+        "The gray levels at another size; the last one is kept, since gate and network want the same"
+        if size == self.levels.shape[::-1]: return self.levels
+        if getattr(self, "_resized", self.levels).shape[::-1] != size: self._resized = np.asarray(self.picture.resize(size, Image.Resampling.BILINEAR))
         return self._resized
 
     def _repr_png_(self):
@@ -136,10 +142,10 @@ def _png16_gray(raw):
 
 # %% ../nbs/01_image.ipynb #01028a
 def _eight_bits(img, fmt, color=0.):
-    "A gray picture as an `XRay` that has its picture already"
+    "A gray picture as an `XRay` that has its 8 bits already"
     levels = np.asarray(img)
     x = XRay(levels.astype(np.float32), fmt, color)
-    x.picture = Image.fromarray(levels)  # without what the file says besides
+    x.levels = levels
     return x
 
 # %% ../nbs/01_image.ipynb #01029
@@ -344,13 +350,11 @@ def squash(
     spec:InputSpec=InputSpec(), # its size and JPEG quality
 ) -> np.ndarray: # (spec.height, spec.width) uint8 gray levels
     "Resize to the network's size, and code as the training images were coded"
-    size,picture = (spec.width, spec.height),pixels if isinstance(pixels, Image.Image) else to_pil(pixels)
-    if picture.size != size:
-        picture = pixels.resized(size) if isinstance(pixels, XRay) else picture.resize(size, Image.Resampling.BILINEAR)
-        if spec.jpeg:
-            picture.save(buf := io.BytesIO(), "JPEG", quality=spec.jpeg)
-            picture = Image.open(buf)
-    return np.asarray(picture)
+    x,size = pixels if isinstance(pixels, XRay) else XRay(np.asarray(pixels)),(spec.width, spec.height)
+    small = x.resized(size)
+    if size == x.levels.shape[::-1] or not spec.jpeg: return small
+    Image.fromarray(small).save(buf := io.BytesIO(), "JPEG", quality=spec.jpeg)
+    return np.asarray(Image.open(buf))
 
 # %% ../nbs/01_image.ipynb #01090
 def read_small(
@@ -410,6 +414,16 @@ def preprocess(
 # %% ../nbs/01_image.ipynb #01102
 COLORMAPS = ("inferno", "viridis", "cividis", "jet")
 
+# %% ../nbs/01_image.ipynb #01102a
+@cache
+def palette(
+    colormap:str="inferno", # of `COLORMAPS`
+) -> np.ndarray: # (256, 1, 3) uint8 RGB
+    "The 256 colours of a colour map"
+    cv2 = need("cv2", "")
+    if colormap not in COLORMAPS: raise BadOption(f"colour map {colormap!r}; there are {', '.join(COLORMAPS)}")
+    return np.ascontiguousarray(cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], getattr(cv2, f"COLORMAP_{colormap.upper()}"))[..., ::-1])
+
 # %% ../nbs/01_image.ipynb #01103
 def overlay(
     image, # `XRay`, or (height, width) gray levels 0 to 255
@@ -418,11 +432,11 @@ def overlay(
     colormap:str="inferno", # of `COLORMAPS`
 ) -> np.ndarray: # (height, width, 3) uint8 RGB
     "Lay a heat map over an X-ray"
-    if colormap not in COLORMAPS: raise BadOption(f"colour map {colormap!r}; there are {', '.join(COLORMAPS)}")
     if not 0 <= alpha <= 1: raise BadOption(f"alpha {alpha}; it is from 0 to 1")
     cv2 = need("cv2", "")
-    gray = np.asarray(getattr(image, "pixels", image), np.float32)
+    gray = getattr(image, "levels", None)
+    if gray is None: gray = np.asarray(to_pil(image))
     heat = np.clip(cv2.resize(np.asarray(heatmap, np.float32), gray.shape[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
-    color = cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), getattr(cv2, f"COLORMAP_{colormap.upper()}"))[..., ::-1]
-    weight = alpha * heat[..., None]
-    return np.rint(gray[..., None] * (1 - weight) + color * weight).clip(0, 255).astype(np.uint8)
+    color = cv2.applyColorMap(cv2.convertScaleAbs(heat, alpha=255), palette(colormap))
+    weight = np.float32(alpha) * heat
+    return cv2.blendLinear(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB), color, 1 - weight, weight)

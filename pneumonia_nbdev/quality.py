@@ -33,17 +33,18 @@ def mean_chest() -> np.ndarray: # (1024,) unit vector
 
 # %% ../nbs/02_quality.ipynb #02013
 def symmetry(
-    gray:np.ndarray, # (height, width) gray levels
+    gray:np.ndarray, # (height, width) gray levels, or what `thumb` made of them
     slide:int=6, # how far the mirror may move, in 32nds of the width
 ) -> float: # correlation with the mirror image, -1 to 1
     "The best correlation of the image with its mirror image"
-    x,k = thumb(gray).reshape(32, 32).astype(float),np.arange(-2 * slide, 2 * slide + 1)
+    x = (gray if gray.ndim == 1 else thumb(gray)).reshape(32, 32).astype(float)
+    k = np.arange(-2 * slide, 2 * slide + 1)
     first,end = np.maximum(k, 0),32 + np.minimum(k, 0)  # the columns that each slid mirror covers
     def covered(v): return (c := np.append(0, v.cumsum()))[end] - c[first]
-    dots = x.T @ x  # of every column with every other
+    dots = x.T @ x  # of every column i with every other j; a mirror slid by k lays i on j where i + j = 31 + k
+    mirrored = np.bincount(np.add.outer(np.arange(32), np.arange(32)).ravel(), dots.ravel())[31 + k]
     mean = covered(x.sum(0))**2 / (32 * (end - first))
-    mirrored = np.array([np.trace(dots[:, ::-1], offset=-i) for i in k])
-    return float(((mirrored - mean) / np.maximum(covered(np.diag(dots)) - mean, 1e-6)).max())
+    return float(((mirrored - mean) / np.maximum(covered(dots.diagonal()) - mean, 1e-6)).max())
 
 # %% ../nbs/02_quality.ipynb #02016
 def content_share(
@@ -64,9 +65,9 @@ def measure(
     "The numbers that the gate looks at"
     cv2 = need("cv2", "")
     height,width = image.pixels.shape
-    small = np.asarray(image.resized((224, 224)))
+    small = image.resized((224, 224))
     lo,hi = gray_range(small)
-    small = small.astype(np.float32)
+    tiny,small = thumb(small),small.astype(np.float32)
     edges = cv2.Laplacian(np.clip((small - lo) / max(hi - lo, 1), 0, 1).astype(np.float32), cv2.CV_32F)
     return dict(
         side=min(height, width),                       # pixels of the shorter side
@@ -74,8 +75,8 @@ def measure(
         contrast=float(hi - lo),                       # gray levels between the percentiles 1 and 99
         white=float((small >= 254).mean()),            # share of burned-out pixels
         sharpness=float(edges.std()),                  # of the Laplacian, after the contrast is stretched
-        likeness=float(thumb(small) @ mean_chest()),   # correlation with the mean chest, -1 to 1
-        symmetry=symmetry(small),                      # correlation with its mirror image, -1 to 1
+        likeness=float(tiny @ mean_chest()),   # correlation with the mean chest, -1 to 1
+        symmetry=symmetry(tiny),                      # correlation with its mirror image, -1 to 1
         content=content_share(small),                  # share of the area that is no border
         color=image.color)                             # share of coloured pixels
 
