@@ -312,9 +312,10 @@ class PneumoniaDetectionAPI:
         threads:int=None, # files judged at once; by default one a core, at most 4
         api_key:str=None, # what clients must send as `X-API-Key`; None lets everybody in
         cors:tuple=(), # web sites, such as `https://example.org`, whose pages may ask
+        engine:str="litert", # what runs the network, of `ENGINES`
     ):
         self.limits,self.api_key,self.cors = limits,_checked_key(api_key),frozenset(map(_checked_origin, cors))
-        self.workers = Workers(model_path, threads or min(os.cpu_count() or 1, 4), limits.queue)
+        self.workers = Workers(model_path, threads or min(os.cpu_count() or 1, 4), limits.queue, engine)
         self.metrics,self.stopping = Metrics(self.workers),threading.Event()
         self.batches = threading.BoundedSemaphore(limits.batches)
         self.workers.surprise = lambda e: self._unexpected(e)
@@ -499,7 +500,7 @@ def _verdicts(self:PneumoniaDetectionAPI, stream, place, lang, gone):
 def models(self:PneumoniaDetectionAPI):
     "The model in use, with its figures, and the limits of this server."
     system = self.workers.systems[0]
-    card = {k: v for k,v in system.bundle.card.items() if k not in ("files", "sha256", "recipe")}
+    card = {k: v for k,v in system.bundle.card.items() if k not in ("files", "sha256", "recipe", "sample")}
     return dict(models=[system.model | card | dict(figures_note=words(lang())["figures"])], limits=vars(self.limits))
 
 # %% ../nbs/29_api.ipynb #29102

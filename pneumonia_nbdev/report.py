@@ -298,7 +298,7 @@ def save(self:Evaluation,
 ) -> Path: # the page
     "Write the page, and beside it JSON, model card (also as JSON) and CLAIM checklist"
     out = Path(out)
-    card = {k: v for k,v in self.card.items() if k != "files"} | dict(evaluation=json.loads(self.to_json()))
+    card = {k: v for k,v in self.card.items() if k not in ("files", "sample")} | dict(evaluation=json.loads(self.to_json()))
     for suffix,content in ((".json", self.to_json()), (".model_card.md", self.model_card()), (".model_card.json", json.dumps(card, ensure_ascii=False, indent=1)), (".claim.md", self.claim())):
         write_atomic(out.with_suffix(suffix), content)
     return write_atomic(out, self.to_html())

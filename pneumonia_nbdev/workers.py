@@ -32,10 +32,11 @@ class Workers:
         model_path=None, # a bundle; None for the one that comes with the package
         threads:int=2, # how many work at once, at least 1
         room:int=32, # files that may wait, at least 1
+        engine:str="litert", # what runs the network, of `ENGINES`
     ):
         if threads < 1 or room < 1: raise BadOption(f"threads={threads}, room={room}; both are 1 or more")
         self.jobs = queue.Queue(room)
-        self.systems = [PneumoniaDetectionSystem(model_path, threads=1) for _ in range(threads)]
+        self.engine,self.systems = engine,[PneumoniaDetectionSystem(model_path, threads=1, engine=engine) for _ in range(threads)]
         self.shares = threading.BoundedSemaphore(max(room // 2, 1))  # of the queue, for batches
         self.surprise = lambda error: None  # is told of errors that nobody expected
         self.threads = [threading.Thread(target=self._work, args=(i,), daemon=True, name=f"judge-{i}") for i in range(threads)]
@@ -145,7 +146,7 @@ def swap(self:Workers,
     model_path=None, # a bundle; None for the one that comes with the package
 ): # the workers
     "Put another model in place while jobs go on"
-    self.systems = [PneumoniaDetectionSystem(model_path, threads=1) for _ in self.threads]
+    self.systems = [PneumoniaDetectionSystem(model_path, threads=1, engine=self.engine) for _ in self.threads]
     return self
 
 # %% ../nbs/27_workers.ipynb #27036

@@ -71,7 +71,7 @@ def wings():
         late = [u for u in everywhere if order.index(u) >= order.index(name)]
         assert not late, f"{name} imports {late}, which come later"
         if name in ("core", "image", "quality", "bundle", "deployment", "workers", "server", "api", "cli"):
-            wrong = set(at_top) & {"augmentation", "data", "figures", "audit", "visualization", "cnn", "transfer", "training", "evaluation", "gradcam", "calibration", "recipe", "robustness", "failures", "report", "explanation", "localization", "features", "explorer"}
+            wrong = set(at_top) & {"augmentation", "data", "figures", "audit", "visualization", "cnn", "transfer", "training", "evaluation", "gradcam", "calibration", "recipe", "robustness", "failures", "report", "explanation", "localization", "features", "explorer", "parity", "speed", "quantization"}
             assert not wrong, f"{name} imports {wrong} of the training wing"
 
 

@@ -1,0 +1,41 @@
+"""Every export of the default model against the original, on the whole validation and test sets; and the small bundle that ships.
+
+    python tools/measure_exports.py DATA [--ledger nbs/results/test_ledger.csv] [--ship]
+
+DATA is the official set. Calibration: 250 images of validation. Layers are chosen by validation alone; test is looked at once for each export, and the looks go into the ledger. The table goes to nbs/results/parity.csv, `--ship` writes pneumonia_nbdev/models/int8.bundle with the figures of its own network.
+"""
+import argparse, os
+from pathlib import Path
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import numpy as np, pandas as pd
+from pneumonia_nbdev.bundle import Bundle, default_bundle
+from pneumonia_nbdev.data import MedicalDataLoader, fingerprint
+from pneumonia_nbdev.evaluation import log_test
+from pneumonia_nbdev.figures import evaluate
+from pneumonia_nbdev.parity import Parity, answers, parity_table
+from pneumonia_nbdev.quantization import ModelOptimizer
+
+args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+args.add_argument("data", type=Path); args.add_argument("--ledger", type=Path); args.add_argument("--ship", action="store_true")
+args = args.parse_args()
+bundle,loader = Bundle(),MedicalDataLoader(args.data)
+optimizer = ModelOptimizer(bundle, loader)
+exports = [optimizer.quantize_model(k, loader) for k in ("float32", "float16", "dynamic", "int8", "int8_uint8io")]
+exports += [optimizer.export_onnx(), optimizer.export_onnx("int8", loader), optimizer.export_onnx("int8", loader, symmetric=True), optimizer.export_openvino(), optimizer.export_openvino("int8", loader)]
+exports[7].kind += "-symmetric"
+test = loader.part("test")
+images,y = loader.images(test),(test.label == "PNEUMONIA").to_numpy().astype(int)
+want = answers(optimizer.model, images)
+tables,kept = [],{}
+for e in exports:
+    on_test = Parity(want, answers(e.run, images), optimizer.threshold, y, e.arithmetic)
+    table = parity_table({"validation": e.parity, "test": on_test}).rename_axis("part").reset_index()
+    tables.append(table.assign(export=e.kind, id=e.id, megabytes=len(e.content) / 1e6, layers_in_floats=len(e.floats), worst=[", ".join(rows.path.map(lambda p: Path(p).name).iloc[q.worst(3)]) for rows,q in ((loader.part("val"), e.parity), (test, on_test))]))
+    figures = {"val": evaluate(optimizer.labels, e.parity.q, optimizer.threshold, loader.part("val").patient.to_numpy()), "test": evaluate(y, on_test.q, optimizer.threshold, test.patient.to_numpy())}
+    kept[e.kind] = figures
+    if args.ledger: log_test(figures["test"], args.ledger, model=e.id, data=fingerprint(test), threshold=f"{optimizer.threshold:.4f}", rule=bundle.card["threshold_rule"], why=f"parity of the export {e.kind}")
+    print(tables[-1].drop(columns="worst").to_string(), flush=True)
+pd.concat(tables).set_index(["export", "part"]).to_csv("nbs/results/parity.csv", float_format="%.6g")
+if args.ship:
+    metrics = {split: {k: dict(r) for k,r in t.round(4).astype(object).iterrows()} for split,t in kept["int8"].items()}
+    print(Bundle(optimizer.write(exports[3], default_bundle("int8"), metrics=metrics)))
