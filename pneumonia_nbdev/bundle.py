@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'CARD', 'OUTPUTS', 'ENGINES', 'LIMITS', 'check_card', 'card_hash', 'write_bundle', 'read_bundle',
-           'default_bundle', 'Bundle', 'Engine', 'as_stored', 'as_real', 'litert_runner', 'onnx_runner',
+           'default_bundle', 'find_bundle', 'Bundle', 'Engine', 'as_stored', 'as_real', 'litert_runner', 'onnx_runner',
            'openvino_runner', 'check_engine', 'sample_answers', 'compare_sample', 'verify_bundle', 'heatmap']
 
 # %% ../nbs/03_bundle.ipynb #03004
@@ -93,19 +93,29 @@ def _checked(z, name, facts):
     return content
 
 # %% ../nbs/03_bundle.ipynb #03021
-def default_bundle() -> Path: # a bundle inside the package
-    "The model that comes with the package"
-    return Path(__file__).parent/"models"/"default.bundle"
+def default_bundle(
+    name:str="default", # `default`, or `int8`: the same in 8 bits
+) -> Path: # a bundle inside the package
+    "A model that comes with the package"
+    return Path(__file__).parent/"models"/f"{name}.bundle"
 
 # %% ../nbs/03_bundle.ipynb #03022
+def find_bundle(
+    path=None, # a file; `int8` or `default` for one of the package; None for the default
+) -> Path: # of the bundle
+    "A bundle by its path, or by its name in the package"
+    name = str(path or "default")
+    return default_bundle(name) if name in ("default", "int8") and not Path(name).exists() else Path(name)
+
+# %% ../nbs/03_bundle.ipynb #03024
 class Bundle:
     "A model bundle, opened, checked and ready to run"
     def __init__(self,
-        path=None, # a bundle; None for the one that comes with the package
+        path=None, # a bundle, or `int8`; None for the default that comes with the package
         threads:int=None, # CPU threads; by default all, at most 4
         engine:str="litert", # of `ENGINES`: what runs the network
     ):
-        self.path,self.engine = Path(path or default_bundle()),check_engine(engine)
+        self.path,self.engine = find_bundle(path),check_engine(engine)
         self.card,self.parts = read_bundle(self.path)
         self.spec,self.threshold = InputSpec.from_dict(self.card["input"]),self.card["threshold"]
         self.familiar = load_familiar(self.parts["familiar.npz"]) if "familiar.npz" in self.parts else None
@@ -115,7 +125,7 @@ class Bundle:
 
     def __repr__(self): return f"Bundle({self.path.name}: {self.card['name']}, {self.id}, {self.path.stat().st_size/1e6:.1f} MB; {self.card['backbone']})"
 
-# %% ../nbs/03_bundle.ipynb #03023
+# %% ../nbs/03_bundle.ipynb #03025
 @patch
 def _start(self:Bundle, threads):
     "Load the network"
@@ -123,10 +133,10 @@ def _start(self:Bundle, threads):
     try: self._run = self.engine.load(self.parts[self.engine.part], (self.spec.height, self.spec.width, self.spec.channels), threads)
     except BadBundle as e: e.file = self.path; raise
 
-# %% ../nbs/03_bundle.ipynb #03025
+# %% ../nbs/03_bundle.ipynb #03027
 OUTPUTS = ("probability", "cam", "embedding")
 
-# %% ../nbs/03_bundle.ipynb #03026
+# %% ../nbs/03_bundle.ipynb #03028
 @dataclass(frozen=True)
 class Engine:
     "A runtime for the network of a bundle"
@@ -134,7 +144,7 @@ class Engine:
     part: str # of the bundle that it reads
     load: callable # (content, shape, threads) -> a function: (1, height, width, channels) -> dict of outputs
 
-# %% ../nbs/03_bundle.ipynb #03027
+# %% ../nbs/03_bundle.ipynb #03029
 def _check_network(
     outputs, # names
     found:tuple, # (height, width, channels) of the network
@@ -144,10 +154,10 @@ def _check_network(
     if missing := set(OUTPUTS) - set(outputs): raise BadBundle(f"the network has no output {', '.join(sorted(missing))}")
     if shape and tuple(found) != shape: raise BadBundle(f"the card says input {shape}, the network {tuple(found)}")
 
-# %% ../nbs/03_bundle.ipynb #03028
+# %% ../nbs/03_bundle.ipynb #03030
 def _cores(threads): return threads or min(os.cpu_count() or 1, 4)
 
-# %% ../nbs/03_bundle.ipynb #03030
+# %% ../nbs/03_bundle.ipynb #03032
 def as_stored(
     x:np.ndarray, # real numbers
     details:dict, # LiteRT's, of an input
@@ -158,7 +168,7 @@ def as_stored(
     limits = np.iinfo(kind)
     return np.clip(np.rint(x / scale + zero), limits.min, limits.max).astype(kind)
 
-# %% ../nbs/03_bundle.ipynb #03031
+# %% ../nbs/03_bundle.ipynb #03033
 def as_real(
     q:np.ndarray, # what a network gave
     details:dict, # LiteRT's, of this output
@@ -167,7 +177,7 @@ def as_real(
     scale,zero = details["quantization"]
     return ((q.astype(np.float32) - zero) * scale).astype(np.float32) if scale else q
 
-# %% ../nbs/03_bundle.ipynb #03033
+# %% ../nbs/03_bundle.ipynb #03035
 def litert_runner(
     litert:bytes, # a LiteRT model with one signature
     shape:tuple=None, # (height, width, channels) that its input should have; None takes any
@@ -186,7 +196,7 @@ def litert_runner(
         return {k: as_real(v, given[k]) for k,v in runner(**{name: as_stored(x, details)}).items()}
     return run
 
-# %% ../nbs/03_bundle.ipynb #03035
+# %% ../nbs/03_bundle.ipynb #03037
 def onnx_runner(
     content:bytes, # an ONNX model
     shape:tuple=None, # (height, width, channels) that its input should have; None takes any
@@ -196,13 +206,14 @@ def onnx_runner(
     ort = need("onnxruntime", "engines")
     options = ort.SessionOptions()
     options.intra_op_num_threads = _cores(threads)
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would keep a core busy that others could use
     try: session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as e: raise BadBundle(f"ONNX Runtime cannot load the network: {str(e)[:200]}") from None
     given,names = session.get_inputs()[0],[o.name for o in session.get_outputs()]
     _check_network(names, given.shape[1:], shape)
     return lambda x: dict(zip(names, session.run(None, {given.name: x})))
 
-# %% ../nbs/03_bundle.ipynb #03037
+# %% ../nbs/03_bundle.ipynb #03039
 def openvino_runner(
     content:bytes, # an ONNX model
     shape:tuple=None, # (height, width, channels) that its input should have; None takes any
@@ -220,10 +231,10 @@ def openvino_runner(
     _check_network(names, size, shape)
     return lambda x: {n: np.array(v) for n,v in zip(names, request.infer([x]).values())}
 
-# %% ../nbs/03_bundle.ipynb #03038
+# %% ../nbs/03_bundle.ipynb #03040
 ENGINES = {e.name: e for e in (Engine("litert", "model.tflite", litert_runner), Engine("onnx", "model.onnx", onnx_runner), Engine("openvino", "model.onnx", openvino_runner))}
 
-# %% ../nbs/03_bundle.ipynb #03039
+# %% ../nbs/03_bundle.ipynb #03041
 def check_engine(
     name:str, # of `ENGINES`
 ) -> Engine: # that one
@@ -231,7 +242,7 @@ def check_engine(
     if name not in ENGINES: raise BadOption(f"engine {name!r}; there are {', '.join(ENGINES)}")
     return ENGINES[name]
 
-# %% ../nbs/03_bundle.ipynb #03045
+# %% ../nbs/03_bundle.ipynb #03047
 @patch
 def run(self:Bundle,
     x:np.ndarray, # (n, height, width, channels) float32, from `preprocess`
@@ -242,7 +253,7 @@ def run(self:Bundle,
     with self._lock: outs = [self._run(x[i:i+1].astype(np.float32, copy=False)) for i in range(len(x))]
     return {k: np.stack([o[k][0] for o in outs]) if outs else np.zeros(0, np.float32) for k in OUTPUTS}
 
-# %% ../nbs/03_bundle.ipynb #03050
+# %% ../nbs/03_bundle.ipynb #03052
 @patch
 def twins(self:Bundle,
     n:int, # how many, at least 1
@@ -254,16 +265,16 @@ def twins(self:Bundle,
             twin._start(1)
         return self._twins[:n]
 
-# %% ../nbs/03_bundle.ipynb #03054
+# %% ../nbs/03_bundle.ipynb #03056
 @patch(as_prop=True)
 def rebuildable(self:Bundle) -> bool: # by `keras_model`
     "Does it hold a Keras model, or a linear head on EfficientNet-Lite0?"
     return "model.keras" in self.parts or ("head.npz" in self.parts and self.card["backbone"].startswith("EfficientNetLite0"))
 
-# %% ../nbs/03_bundle.ipynb #03057
+# %% ../nbs/03_bundle.ipynb #03059
 LIMITS = dict(float=dict(difference=1e-4), int8=dict(agreement=.985, auroc=.003))
 
-# %% ../nbs/03_bundle.ipynb #03058
+# %% ../nbs/03_bundle.ipynb #03060
 def sample_answers(
     score, # a function: (n, height, width, channels) images -> (n,) probabilities
     spec:InputSpec, # what the network wants
@@ -274,7 +285,7 @@ def sample_answers(
     digest = hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()
     return dict(images=digest, probability=np.round(np.ravel([score(x[None]) for x in images]), 7).tolist())
 
-# %% ../nbs/03_bundle.ipynb #03059
+# %% ../nbs/03_bundle.ipynb #03061
 def compare_sample(
     bundle:Bundle, # with `sample` in its card
 ) -> dict: # `n`, `difference` (largest), `agreement` of verdicts, `ok`
@@ -286,7 +297,7 @@ def compare_sample(
     difference,agreement = float(np.abs(a - b).max()),float(((a >= t) == (b >= t)).mean())
     return dict(n=len(a), difference=difference, agreement=agreement, ok=difference <= kind.get("difference", 1) and agreement >= kind.get("agreement", 0))
 
-# %% ../nbs/03_bundle.ipynb #03060
+# %% ../nbs/03_bundle.ipynb #03062
 def verify_bundle(
     path=None, # a bundle; None for the one that comes with the package
     engine:str="litert", # of `ENGINES`
@@ -299,7 +310,7 @@ def verify_bundle(
     found = compare_sample(bundle)
     return report | dict(parity=(found["ok"], f"largest difference {found['difference']:.1e}, {found['agreement']:.1%} of {found['n']} verdicts equal"))
 
-# %% ../nbs/03_bundle.ipynb #03065
+# %% ../nbs/03_bundle.ipynb #03067
 def heatmap(
     cam:np.ndarray, # (rows, columns), from `Bundle.run`
     top:float=None, # what becomes 1, in the map's units; None takes the map's own maximum
@@ -309,7 +320,7 @@ def heatmap(
     top = positive.max() if top is None else top
     return np.minimum(positive / top if top > 0 else positive, 1).astype(np.float32)
 
-# %% ../nbs/03_bundle.ipynb #03068
+# %% ../nbs/03_bundle.ipynb #03070
 @patch
 def conformal_verdict(self:Bundle,
     p:float, # probability of PNEUMONIA, 0 to 1
@@ -319,7 +330,7 @@ def conformal_verdict(self:Bundle,
     classes = [c for c,stays in zip(CLASSES, (p <= limits["NORMAL"], p >= limits["PNEUMONIA"])) if stays]
     return dict(classes=classes, refer=classes != [CLASSES[int(p >= self.threshold)]], coverage=limits["coverage"])
 
-# %% ../nbs/03_bundle.ipynb #03071
+# %% ../nbs/03_bundle.ipynb #03073
 @patch
 def judge_quality(self:Bundle,
     image:XRay, # from `read_xray`
@@ -329,7 +340,7 @@ def judge_quality(self:Bundle,
     strangeness = self.familiar.strangeness(out["embedding"])[0] if self.familiar else 0.
     return assess_quality(image, strangeness)
 
-# %% ../nbs/03_bundle.ipynb #03072
+# %% ../nbs/03_bundle.ipynb #03074
 @patch
 def look(self:Bundle,
     image:XRay, # from `read_xray`

@@ -89,7 +89,7 @@ class Export:
     @property
     def id(self) -> str: return hashlib.sha256(self.content).hexdigest()[:12] # names exactly this file
 
-# %% ../nbs/26_quantization.ipynb #26016
+# %% ../nbs/26_quantization.ipynb #26017
 @patch
 def report(self:Export) -> dict: # plain types
     "The papers of a copy, for a card or as JSON"
@@ -97,7 +97,7 @@ def report(self:Export) -> dict: # plain types
     return dict(kind=self.kind, id=self.id, bytes=len(self.content), parity=figures, limits=LIMITS[self.arithmetic], misses=self.parity.misses,
                 layers_in_floats=self.floats, calibration_images=self.calibration, notes=self.notes)
 
-# %% ../nbs/26_quantization.ipynb #26018
+# %% ../nbs/26_quantization.ipynb #26019
 @patch
 def save(self:Export,
     path, # where to
@@ -107,18 +107,18 @@ def save(self:Export,
     if not (self.parity or force): raise NoParity("; ".join(self.parity.misses))
     return write_atomic(path, self.content)
 
-# %% ../nbs/26_quantization.ipynb #26019
+# %% ../nbs/26_quantization.ipynb #26021
 @patch
 def _finish(self:ModelOptimizer, export):
     "Compare a copy with the original"
     export.parity = Parity(self.want, answers(export.run, self.images), self.threshold, self.labels, export.arithmetic)
     return export
 
-# %% ../nbs/26_quantization.ipynb #26021
+# %% ../nbs/26_quantization.ipynb #26023
 KINDS = dict(float32="float", float16="float", dynamic="int8", int8="int8", int8_uint8io="int8")
 ENOUGH = 200 # calibration images
 
-# %% ../nbs/26_quantization.ipynb #26022
+# %% ../nbs/26_quantization.ipynb #26024
 @patch
 def quantize_model(self:ModelOptimizer,
     kind:str="int8", # of `KINDS`
@@ -130,7 +130,7 @@ def quantize_model(self:ModelOptimizer,
     made = self._export(kind, self._convert(kind, x), x)
     return made if made.parity or kind != "int8" else self._selective(made, x)
 
-# %% ../nbs/26_quantization.ipynb #26023
+# %% ../nbs/26_quantization.ipynb #26026
 @patch
 def calibration_images(self:ModelOptimizer,
     representative, # images, or a loader
@@ -140,14 +140,14 @@ def calibration_images(self:ModelOptimizer,
     if isinstance(representative, MedicalDataLoader): representative = representative.images(representative.pick("val", 250))
     return self.check_images(representative)
 
-# %% ../nbs/26_quantization.ipynb #26024
+# %% ../nbs/26_quantization.ipynb #26028
 @patch
 def _export(self:ModelOptimizer, kind, content, x, floats=()):
     "LiteRT bytes as an `Export`, compared"
     notes = [f"calibrated on {len(x)} images; {ENOUGH} or more are advised"] if x is not None and len(x) < ENOUGH else []
     return self._finish(Export(kind, content, ".tflite", KINDS[kind], litert_runner(content, self.size), None, list(floats), 0 if x is None else len(x), notes))
 
-# %% ../nbs/26_quantization.ipynb #26025
+# %% ../nbs/26_quantization.ipynb #26030
 def _converter(served, x, bytes_io=False):
     "TensorFlow's converter, for 8 bits"
     tf = need("tensorflow")
@@ -158,14 +158,14 @@ def _converter(served, x, bytes_io=False):
     if bytes_io: converter.target_spec.supported_ops,converter.inference_input_type,converter.inference_output_type = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8],tf.uint8,tf.uint8
     return converter
 
-# %% ../nbs/26_quantization.ipynb #26026
+# %% ../nbs/26_quantization.ipynb #26031
 def _quiet(f, *args, **kw):
     "Call something that talks"
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return f(*args, **kw)
 
-# %% ../nbs/26_quantization.ipynb #26028
+# %% ../nbs/26_quantization.ipynb #26033
 @patch
 def _layer_name(self:ModelOptimizer, tensor):
     "The Keras layer in the long name of a tensor"
@@ -173,7 +173,7 @@ def _layer_name(self:ModelOptimizer, tensor):
     parts = [re.sub(r"_\d+$", "", part) for part in tensor.split(";")[0].split("/")]
     return next((p for p in parts[::-1] if p in names), tensor)
 
-# %% ../nbs/26_quantization.ipynb #26030
+# %% ../nbs/26_quantization.ipynb #26035
 @patch
 def _unsupported(self:ModelOptimizer, error):
     "An error that names the operation and the layer"
@@ -181,7 +181,7 @@ def _unsupported(self:ModelOptimizer, error):
     where = f" in layer {self._layer_name(path[1])!r}" if path else ""
     return BadOption(f"{self.model.name} cannot be converted: " + (f"no operation {op[1] or op[2]}{where}" if op else str(error)[:300]))
 
-# %% ../nbs/26_quantization.ipynb #26031
+# %% ../nbs/26_quantization.ipynb #26036
 @patch
 def _convert(self:ModelOptimizer, kind, x):
     "The bytes of one kind, or an error that names the layer"
@@ -191,7 +191,7 @@ def _convert(self:ModelOptimizer, kind, x):
         return _quiet(_converter(served, x, kind == "int8_uint8io").convert)
     except Exception as e: raise self._unsupported(e) from None
 
-# %% ../nbs/26_quantization.ipynb #26041
+# %% ../nbs/26_quantization.ipynb #26046
 @patch
 def _selective(self:ModelOptimizer, made, x, most=16):
     "Give the worst layers their floats back until the limits are kept"
@@ -205,7 +205,7 @@ def _selective(self:ModelOptimizer, made, x, most=16):
         made,k = self._export("int8", _quiet(debugger.get_nondebug_quantized_model), x, [self._layer_name(t) for t in floats]),2 * k
     return made
 
-# %% ../nbs/26_quantization.ipynb #26042
+# %% ../nbs/26_quantization.ipynb #26048
 def _worst_layers(debugger):
     "Pairs of tensors: the largest error in units of the tensor's step first, each after the tensor before it"
     _quiet(debugger.layer_statistics_dump, out := io.StringIO())
@@ -213,7 +213,7 @@ def _worst_layers(debugger):
     order = (np.sqrt(stats.mean_squared_error) / stats.scale.replace(0, np.inf)).sort_values(ascending=False).index
     return [stats.tensor_name[max(i - 1, 0):i + 1].tolist() for i in order]
 
-# %% ../nbs/26_quantization.ipynb #26047
+# %% ../nbs/26_quantization.ipynb #26053
 @patch
 def _onnx(self:ModelOptimizer) -> bytes:
     "The served network as ONNX, outputs by name; made once"
@@ -229,7 +229,7 @@ def _onnx(self:ModelOptimizer) -> bytes:
     self._made_onnx = self._check_onnx(proto).SerializeToString()
     return self._made_onnx
 
-# %% ../nbs/26_quantization.ipynb #26048
+# %% ../nbs/26_quantization.ipynb #26055
 @patch
 def _check_onnx(self:ModelOptimizer, proto):
     "Raise when an operation is none of ONNX's"
@@ -239,7 +239,7 @@ def _check_onnx(self:ModelOptimizer, proto):
     if odd: raise BadOption(f"{self.model.name} cannot be converted: no operation {odd.op_type} in layer {self._layer_name(odd.name)!r}")
     return proto
 
-# %% ../nbs/26_quantization.ipynb #26050
+# %% ../nbs/26_quantization.ipynb #26057
 def _readable(x):
     "Images as ONNX Runtime's calibration wants them"
     from onnxruntime.quantization import CalibrationDataReader
@@ -248,14 +248,14 @@ def _readable(x):
         def get_next(self): return next(({"image": i[None]} for i in self.images), None)
     return Reader()
 
-# %% ../nbs/26_quantization.ipynb #26051
+# %% ../nbs/26_quantization.ipynb #26058
 def _constant_sums(path):
     "Names of the sums of which one part is a constant"
     graph = need("onnx", "export").load(path).graph
     constants = {i.name for i in graph.initializer} | {o for n in graph.node if n.op_type == "Constant" for o in n.output}
     return [n.name for n in graph.node if n.op_type == "Add" and constants & set(n.input)]
 
-# %% ../nbs/26_quantization.ipynb #26052
+# %% ../nbs/26_quantization.ipynb #26061
 def quantize_onnx(
     content:bytes, # an ONNX model in floats
     x:np.ndarray, # (n, height, width, 3) calibration images
@@ -274,7 +274,7 @@ def quantize_onnx(
                activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8, extra_options=extra, op_types_to_quantize=["Conv", "MatMul", "Gemm", "Add", "Clip"])
         return out.read_bytes()
 
-# %% ../nbs/26_quantization.ipynb #26053
+# %% ../nbs/26_quantization.ipynb #26062
 @patch
 def export_onnx(self:ModelOptimizer,
     precision:str="float32", # or `int8`
@@ -287,7 +287,7 @@ def export_onnx(self:ModelOptimizer,
     content = self._onnx() if x is None else quantize_onnx(self._onnx(), x, symmetric)
     return self._finish(Export(f"onnx-{precision}", content, ".onnx", "float" if x is None else "int8", onnx_runner(content, self.size), calibration=0 if x is None else len(x)))
 
-# %% ../nbs/26_quantization.ipynb #26056
+# %% ../nbs/26_quantization.ipynb #26065
 @patch
 def export_openvino(self:ModelOptimizer,
     precision:str="float32", # or `int8`
@@ -301,7 +301,7 @@ def export_openvino(self:ModelOptimizer,
             for name in ("model.xml", "model.bin"): z.writestr(zipfile.ZipInfo(name), (xml.with_name(name)).read_bytes())
     return self._finish(Export(f"openvino-{precision}", buf.getvalue(), ".zip", source.arithmetic, openvino_runner(source.content, self.size), calibration=source.calibration))
 
-# %% ../nbs/26_quantization.ipynb #26059
+# %% ../nbs/26_quantization.ipynb #26068
 PRECISIONS = ("FP32", "FP16", "INT8")
 
 def find_tensorrt(): # the module
@@ -311,7 +311,7 @@ def find_tensorrt(): # the module
     if name is None: raise MissingPackage("tensorrt or tensorrt_rtx: pip install 'pneumonia-nbdev[tensorrt]'")
     return need(name, "tensorrt")
 
-# %% ../nbs/26_quantization.ipynb #26060
+# %% ../nbs/26_quantization.ipynb #26069
 @patch
 def _precise_onnx(self:ModelOptimizer, precision, x):
     "The ONNX file that has this precision inside"
@@ -321,7 +321,7 @@ def _precise_onnx(self:ModelOptimizer, precision, x):
     from onnxruntime.transformers.float16 import convert_float_to_float16
     return _quiet(convert_float_to_float16, onnx.load_from_string(self._onnx()), keep_io_types=True).SerializeToString()
 
-# %% ../nbs/26_quantization.ipynb #26062
+# %% ../nbs/26_quantization.ipynb #26071
 def gpu_name() -> str: # such as `NVIDIA H100 80GB HBM3`; empty when there is none
     "The first NVIDIA card of this machine"
     import shutil, subprocess
@@ -329,7 +329,7 @@ def gpu_name() -> str: # such as `NVIDIA H100 80GB HBM3`; empty when there is no
     done = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True)
     return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout.strip() else ""
 
-# %% ../nbs/26_quantization.ipynb #26063
+# %% ../nbs/26_quantization.ipynb #26073
 def engine_path(
     cache, # folder
     model, # Keras model
@@ -344,7 +344,7 @@ def engine_path(
     key = hashlib.sha256(f"{layers}|{precision}|{gpu}|{version}".encode() + b"".join(content)).hexdigest()[:16]
     return Path(cache)/f"{key}-{precision.lower()}.engine"
 
-# %% ../nbs/26_quantization.ipynb #26065
+# %% ../nbs/26_quantization.ipynb #26076
 def build_engine(
     onnx:bytes, # an ONNX model
     size:tuple, # (height, width, channels)
@@ -363,7 +363,7 @@ def build_engine(
     if (made := builder.build_serialized_network(network, config)) is None: raise BadOption("TensorRT could not build an engine for this network; its reason is above")
     return bytes(made)
 
-# %% ../nbs/26_quantization.ipynb #26066
+# %% ../nbs/26_quantization.ipynb #26077
 @dataclass
 class TensorRTEngine:
     "An engine on the disk, and how to run what it was built from"
@@ -375,7 +375,7 @@ class TensorRTEngine:
 
     def __repr__(self): return f"TensorRTEngine({self.path.name}, {self.path.stat().st_size/1e6:.1f} MB, TensorRT {self.version}, {self.gpu or 'built without a card'})"
 
-# %% ../nbs/26_quantization.ipynb #26067
+# %% ../nbs/26_quantization.ipynb #26079
 @patch
 def optimize_for_inference(self:ModelOptimizer,
     precision:str="FP16", # of `PRECISIONS`
@@ -392,10 +392,10 @@ def optimize_for_inference(self:ModelOptimizer,
         write_atomic(path, build_engine(source.read_bytes(), self.size))
     return TensorRTEngine(path, path.with_suffix(".onnx").read_bytes(), precision, gpu, version)
 
-# %% ../nbs/26_quantization.ipynb #26071
+# %% ../nbs/26_quantization.ipynb #26083
 PROVIDERS = ("NvTensorRTRTXExecutionProvider", "TensorrtExecutionProvider", "CUDAExecutionProvider")
 
-# %% ../nbs/26_quantization.ipynb #26072
+# %% ../nbs/26_quantization.ipynb #26084
 @patch
 def runner(self:TensorRTEngine): # a function: (n, height, width, channels) -> dict of outputs
     "Run on the graphics card, or say what is missing"
@@ -409,7 +409,7 @@ def runner(self:TensorRTEngine): # a function: (n, height, width, channels) -> d
     names = [o.name for o in session.get_outputs()]
     return lambda x: dict(zip(names, session.run(None, {"image": x})))
 
-# %% ../nbs/26_quantization.ipynb #26075
+# %% ../nbs/26_quantization.ipynb #26087
 @patch
 def write(self:ModelOptimizer,
     export:Export, # a LiteRT or an ONNX copy
@@ -429,7 +429,7 @@ def write(self:ModelOptimizer,
     if export.arithmetic != "float": parts.pop("head.npz", None)  # a Keras model cannot be made of 8 bits
     return write_bundle(path, export.content, own | dict(name=f"{own['name']}, {export.kind}", arithmetic=export.arithmetic, metrics=metrics or {}), parts)
 
-# %% ../nbs/26_quantization.ipynb #26079
+# %% ../nbs/26_quantization.ipynb #26092
 def _content(model):
     "(file content, suffix) of whatever can be measured"
     if isinstance(model, Export): return model.content, model.suffix
@@ -439,7 +439,7 @@ def _content(model):
         keras.saving.save_model(model, path := Path(folder)/"model.keras")
         return path.read_bytes(), ".keras"
 
-# %% ../nbs/26_quantization.ipynb #26080
+# %% ../nbs/26_quantization.ipynb #26093
 def _callable(model):
     "A function of a batch"
     if isinstance(model, Export): return lambda x: answers(model.run, x)
@@ -447,7 +447,7 @@ def _callable(model):
     if isinstance(model, bytes): return lambda x, run=litert_runner(model): answers(run, x)
     return lambda x: model.predict(x, verbose=0)
 
-# %% ../nbs/26_quantization.ipynb #26081
+# %% ../nbs/26_quantization.ipynb #26095
 PEAK = """
 import re, resource, sys
 from pathlib import Path
@@ -465,7 +465,7 @@ status = Path("/proc/self/status")
 print(int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) / 2**10 if status.exists() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 
-# %% ../nbs/26_quantization.ipynb #26082
+# %% ../nbs/26_quantization.ipynb #26096
 def _peak(content, suffix, size):
     "MiB of a fresh process that runs this file"
     if suffix not in (".tflite", ".onnx", ".keras"): return np.nan
@@ -473,7 +473,7 @@ def _peak(content, suffix, size):
         (path := Path(folder)/f"model{suffix}").write_bytes(content)
         return float(run_python("-c", PEAK, path, ",".join(map(str, size))))
 
-# %% ../nbs/26_quantization.ipynb #26083
+# %% ../nbs/26_quantization.ipynb #26098
 @patch
 def compare_performance(self:ModelOptimizer,
     original=None, # Keras model, bundle, LiteRT bytes or `Export`; None for this optimizer's Keras model
@@ -492,10 +492,10 @@ def compare_performance(self:ModelOptimizer,
                        **{f"per_second_{n}": n / times[n][k].median() for n in times}, megabytes=len(content) / 1e6, peak_mib=_peak(content, suffix, self.size))
     return pd.DataFrame(rows).T
 
-# %% ../nbs/26_quantization.ipynb #26085
+# %% ../nbs/26_quantization.ipynb #26101
 TEXT = dict(faster=("times faster", "速度倍数"), per_second_32=("images a second, times", "每秒图像数（倍）"), megabytes=("size, share", "文件大小（占比）"), peak_mib=("memory, share", "内存（占比）"))
 
-# %% ../nbs/26_quantization.ipynb #26086
+# %% ../nbs/26_quantization.ipynb #26102
 def plot_performance(
     table:pd.DataFrame, # from `compare_performance`
     lang:str="en", # language of the labels
@@ -510,7 +510,7 @@ def plot_performance(
         ax.axvline(1, color="k", lw=.8, ls=":"); ax.set_xscale("log"); ax.set_xlim(min(shares.min(), 1) / 2, max(shares.max(), 1) * 3); ax.invert_yaxis(); fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
     return fig
 
-# %% ../nbs/26_quantization.ipynb #26089
+# %% ../nbs/26_quantization.ipynb #26105
 @patch
 def engines(self:ModelOptimizer,
     exports, # LiteRT and ONNX copies
@@ -522,7 +522,7 @@ def engines(self:ModelOptimizer,
     return {f"{name}, {e.kind.removeprefix('onnx-')}, {t} thread{'s' * (t > 1)}": load(e.content, self.size, t)
             for name,(suffix,load) in loaders.items() for e in exports if e.suffix == suffix for t in threads}
 
-# %% ../nbs/26_quantization.ipynb #26090
+# %% ../nbs/26_quantization.ipynb #26106
 @patch
 def measure_engines(self:ModelOptimizer,
     runs:dict, # from `engines`

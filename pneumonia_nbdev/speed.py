@@ -67,7 +67,7 @@ def predict(self:Straightforward,
     p = self.model.predict(self.preprocess_image(path), verbose=0)[0]
     return {"class": CLASSES[int(p.argmax())], "confidence": float(p.max()), "probabilities": dict(zip(CLASSES, map(float, p)))}
 
-# %% ../nbs/25_speed.ipynb #25015
+# %% ../nbs/25_speed.ipynb #25016
 @patch
 def make_gradcam_heatmap(self:Straightforward,
     path, # a JPEG file
@@ -81,7 +81,7 @@ def make_gradcam_heatmap(self:Straightforward,
     heat = tf.maximum(tf.squeeze(maps[0] @ weights[..., None]), 0)
     return (heat / tf.maximum(tf.reduce_max(heat), 1e-9)).numpy()
 
-# %% ../nbs/25_speed.ipynb #25016
+# %% ../nbs/25_speed.ipynb #25017
 @patch
 def batch_predict(self:Straightforward,
     paths, # JPEG files
@@ -89,7 +89,7 @@ def batch_predict(self:Straightforward,
     "Many files, one after the other"
     return [self.predict(p) for p in paths]
 
-# %% ../nbs/25_speed.ipynb #25019
+# %% ../nbs/25_speed.ipynb #25020
 def measure_single(
     system:PneumoniaDetectionSystem, # ours
     plain:Straightforward, # theirs
@@ -102,7 +102,7 @@ def measure_single(
     def theirs(): now[0] = next(files); return plain.predict(now[0]), plain.make_gradcam_heatmap(now[0])
     return faster(in_turns({"straightforward": theirs, "ours": lambda: system.predict(now[0])}, rounds), "straightforward", "one file to verdict and heat map")
 
-# %% ../nbs/25_speed.ipynb #25022
+# %% ../nbs/25_speed.ipynb #25024
 def screen_files(
     system:PneumoniaDetectionSystem, # the detector
     paths, # files
@@ -110,7 +110,7 @@ def screen_files(
     "What `pneumonia screen` does, without writing the report"
     return Report(list(system.stream(paths, pictures=True)), system.bundle.card, system.lang)
 
-# %% ../nbs/25_speed.ipynb #25023
+# %% ../nbs/25_speed.ipynb #25025
 def _reading(bundle, out):
     "Everything but the network, of one file"
     from pneumonia_nbdev.deployment import _pictures
@@ -119,18 +119,19 @@ def _reading(bundle, out):
         preprocess(image, bundle.spec); bundle.judge_quality(image, out); _pictures(image, heatmap(out["cam"][0]))
     return work
 
-# %% ../nbs/25_speed.ipynb #25024
+# %% ../nbs/25_speed.ipynb #25027
 def bounds(
     system:PneumoniaDetectionSystem, # the detector
     paths, # files
-) -> dict: # name -> function: the reading of these files alone, their networks alone, on all cores
+) -> dict: # name -> function: the reading of these files alone, their networks alone, on all cores and on one
     "What a screening cannot be faster than"
     n,twins = system.threads,system.bundle.twins(system.threads)
     x = [preprocess(read_xray(p), system.bundle.spec)[None] for p in paths]
     out = twins[0].run(x[0])
-    return {"reading alone": lambda: list(in_order(zip(paths), [_reading(b, out) for b in twins])), "networks alone": lambda: list(in_order(zip(x), [b.run for b in twins]))}
+    crews = {"reading": (paths, [_reading(b, out) for b in twins]), "networks": (x, [b.run for b in twins])}
+    return {f"{k} alone, {word}": (lambda items=items, crew=crew[:cores]: list(in_order(zip(items), crew))) for k,(items,crew) in crews.items() for word,cores in (("all cores", n), ("one core", 1))}
 
-# %% ../nbs/25_speed.ipynb #25025
+# %% ../nbs/25_speed.ipynb #25029
 def measure_screen(
     system:PneumoniaDetectionSystem, # ours
     paths, # JPEG files
@@ -146,7 +147,7 @@ def measure_screen(
     work = {"screening": ours, **{k: (lambda k: lambda: alone[turn[0] % len(parts)][k]())(k) for k in alone[0]}, **({"straightforward loop": theirs} if plain else {})}
     return faster(in_turns(work, rounds), "screening", "screening a folder")
 
-# %% ../nbs/25_speed.ipynb #25028
+# %% ../nbs/25_speed.ipynb #25032
 def run_python(
     *args, # of the interpreter
 ) -> str: # what it printed
@@ -155,7 +156,7 @@ def run_python(
     if done.returncode: raise BadOption(f"python {' '.join(map(str, args))[:60]} failed: {done.stderr[-300:]}")
     return done.stdout
 
-# %% ../nbs/25_speed.ipynb #25029
+# %% ../nbs/25_speed.ipynb #25033
 def measure_start(
     rounds:int=30, # how often
 ) -> pd.DataFrame: # from `faster`, against `import tensorflow`
@@ -165,7 +166,7 @@ def measure_start(
     work = {"import tensorflow": lambda: run_python("-c", "import tensorflow"), "pneumonia predict FILE": lambda: run_python("-c", "from pneumonia_nbdev.cli import main; main()", "predict", file)}
     return faster(in_turns(work, rounds), "import tensorflow", "cold start")
 
-# %% ../nbs/25_speed.ipynb #25032
+# %% ../nbs/25_speed.ipynb #25036
 PEAK = """
 import re, resource, sys, numpy as np
 from pathlib import Path
@@ -177,7 +178,7 @@ if status.exists(): print(int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())
 else: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 
-# %% ../nbs/25_speed.ipynb #25033
+# %% ../nbs/25_speed.ipynb #25037
 def peak_memory(
     path, # a bundle
     engine:str="litert", # of `ENGINES`
@@ -186,7 +187,7 @@ def peak_memory(
     "The peak memory of a process that judges with this bundle"
     return float(run_python("-c", PEAK, path, engine, threads))
 
-# %% ../nbs/25_speed.ipynb #25038
+# %% ../nbs/25_speed.ipynb #25042
 @dataclass
 class Benchmark:
     "Ratios of speed, from one machine"
@@ -204,7 +205,7 @@ class Benchmark:
         found = json.loads(text)
         return cls(pd.DataFrame(found["rows"]), found["machine"])
 
-# %% ../nbs/25_speed.ipynb #25039
+# %% ../nbs/25_speed.ipynb #25044
 def this_machine() -> dict: # processor, cores, system, versions
     "What the ratios were measured on"
     import platform
@@ -215,13 +216,13 @@ def this_machine() -> dict: # processor, cores, system, versions
     cpu = next((line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
     return dict(cpu=cpu, cores=os.cpu_count(), system=platform.system(), python=platform.python_version(), versions={n: v for n in ("ai-edge-litert", "onnxruntime", "openvino", "tensorflow") if (v := of(n))})
 
-# %% ../nbs/25_speed.ipynb #25040
+# %% ../nbs/25_speed.ipynb #25045
 def _lines(path): return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
 
-# %% ../nbs/25_speed.ipynb #25042
+# %% ../nbs/25_speed.ipynb #25047
 WORDS = dict(x=("times as fast as the base (bar: four of five rounds)", "相对基准的速度倍数（横线：五分之四的轮次）"), base=("base", "基准"))
 
-# %% ../nbs/25_speed.ipynb #25043
+# %% ../nbs/25_speed.ipynb #25048
 @patch
 def plot(self:Benchmark,
     lang:str="en", # language of the labels

@@ -3,6 +3,10 @@
     python tools/measure_exports.py DATA [--ledger nbs/results/test_ledger.csv] [--ship]
 
 DATA is the official set. Calibration: 250 images of validation. Layers are chosen by validation alone; test is looked at once for each export, and the looks go into the ledger. The table goes to nbs/results/parity.csv, `--ship` writes pneumonia_nbdev/models/int8.bundle with the figures of its own network.
+
+    python tools/measure_exports.py DATA --other-quantizer
+
+compares, on validation alone, the 8 bits of TensorFlow's converter with those of ai-edge-quantizer (`pip install ai-edge-quantizer`), from the same calibration images.
 """
 import argparse, os
 from pathlib import Path
@@ -17,9 +21,25 @@ from pneumonia_nbdev.quantization import ModelOptimizer
 
 args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 args.add_argument("data", type=Path); args.add_argument("--ledger", type=Path); args.add_argument("--ship", action="store_true")
+args.add_argument("--other-quantizer", action="store_true")
 args = args.parse_args()
+
+def other_quantizer(optimizer, x):
+    "8 bits by ai-edge-quantizer, floats at both ends"
+    from ai_edge_quantizer import algorithm_manager, quantizer
+    from ai_edge_quantizer.qtyping import TFLOperationName as Op
+    q = quantizer.Quantizer(optimizer.quantize_model("float32").content)
+    q.add_static_config(".*", Op.ALL_SUPPORTED, 8, 8)
+    for end in (Op.INPUT, Op.OUTPUT): q.update_quantization_recipe(".*", end, algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE)
+    content = bytes(q.quantize(q.calibrate({"serving_default": [{"image": i[None]} for i in x]}, num_threads=1)).quantized_model)
+    return optimizer._export("int8", content, x)
+
 bundle,loader = Bundle(),MedicalDataLoader(args.data)
 optimizer = ModelOptimizer(bundle, loader)
+if args.other_quantizer:
+    x = optimizer.calibration_images(loader)
+    print(parity_table({"TensorFlow's converter": optimizer.quantize_model("int8", x).parity, "ai-edge-quantizer": other_quantizer(optimizer, x).parity}).to_string())
+    raise SystemExit
 exports = [optimizer.quantize_model(k, loader) for k in ("float32", "float16", "dynamic", "int8", "int8_uint8io")]
 exports += [optimizer.export_onnx(), optimizer.export_onnx("int8", loader), optimizer.export_onnx("int8", loader, symmetric=True), optimizer.export_openvino(), optimizer.export_openvino("int8", loader)]
 exports[7].kind += "-symmetric"
