@@ -119,7 +119,7 @@ class Bundle:
         self.card,self.parts = read_bundle(self.path)
         self.spec,self.threshold = InputSpec.from_dict(self.card["input"]),self.card["threshold"]
         self.familiar = load_familiar(self.parts["familiar.npz"]) if "familiar.npz" in self.parts else None
-        if self.engine.part not in self.parts: raise BadOption(f"{self.path.name} holds no {self.engine.part}, which {engine} needs; `pneumonia export onnx` adds it")
+        if self.engine.part not in self.parts: raise BadOption(f"{self.path.name} holds no {self.engine.part}, which {engine} needs; `pneumonia export onnx --out NAME.bundle` makes a bundle that does")
         self.id = self.card["files"][self.engine.part]["sha256"][:12]  # names exactly this network
         self._start(threads)
 

@@ -417,21 +417,21 @@ def export(
     if kind not in EXPORTS: raise BadOption(f"{kind!r}; there are {', '.join(EXPORTS)}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from pneumonia_nbdev.data import MedicalDataLoader
-    from pneumonia_nbdev.quantization import ModelOptimizer
     loader = data and MedicalDataLoader(data)
-    with _no_greeting(): optimizer = ModelOptimizer(model, loader)
-    with _no_greeting(): made = _make_copy(optimizer, kind, loader, out)
-    if kind.startswith("tensorrt"): print(write_atomic(out, made.path.read_bytes()).resolve()); return
+    with _no_greeting(): made,optimizer = _make_copy(kind, model, loader)
+    if kind.startswith("tensorrt"): print(f"{made}\n{write_atomic(out, made.path.read_bytes()).resolve()}"); return
     (optimizer.write if out.suffix == ".bundle" else lambda e, path, force: e.save(path, force))(made, out, force)
     print(json.dumps(made.report(), ensure_ascii=False) if as_json else _papers(made, out))
 
 # %% ../nbs/30_cli.ipynb #30081
-def _make_copy(optimizer, kind, loader, out):
-    "The copy of one kind"
+def _make_copy(kind, model, loader):
+    "The copy of one kind, and what made it"
+    from pneumonia_nbdev.quantization import ModelOptimizer
+    optimizer = ModelOptimizer(model, loader)
     target,_,precision = kind.partition("-")
-    if target == "tensorrt": return optimizer.optimize_for_inference(precision.upper(), loader)
-    if target in ("onnx", "openvino"): return getattr(optimizer, f"export_{target}")(precision or "float32", loader)
-    return optimizer.quantize_model(kind, loader)
+    if target == "tensorrt": return optimizer.optimize_for_inference(precision.upper(), loader), optimizer
+    if target in ("onnx", "openvino"): return getattr(optimizer, f"export_{target}")(precision or "float32", loader), optimizer
+    return optimizer.quantize_model(kind, loader), optimizer
 
 # %% ../nbs/30_cli.ipynb #30082
 def _papers(made, out):
