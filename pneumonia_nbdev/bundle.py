@@ -290,7 +290,7 @@ def compare_sample(
     bundle:Bundle, # with `sample` in its card
 ) -> dict: # `n`, `difference` (largest), `agreement` of verdicts, `ok`
     "The network's answers against those in its card"
-    want,kind = bundle.card["sample"],LIMITS[bundle.card.get("arithmetic", "float")]
+    want,kind = bundle.card["sample"],LIMITS[bundle.card.get("arithmetic", {}).get(bundle.engine.part, "float")]
     got = sample_answers(lambda x: bundle.run(x)["probability"], bundle.spec)
     if got["images"] != want["images"]: raise BadBundle("the card was written with another sample of images", file=bundle.path)
     a,b,t = np.array(got["probability"]),np.array(want["probability"]),bundle.threshold

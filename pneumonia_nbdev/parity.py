@@ -65,7 +65,7 @@ def figures(self:Parity) -> dict: # name -> number
 @patch
 def _auroc(self:Parity):
     "The difference of AUROCs, with its interval"
-    if self.y is None or len(np.unique(self.y)) < 2: return dict(auroc=np.nan, auroc_low=np.nan, auroc_high=np.nan)
+    if self.y is None or len(np.unique(self.y)) < 2 or not np.isfinite(self.q).all(): return dict(auroc=np.nan, auroc_low=np.nan, auroc_high=np.nan)
     found = compare_auroc(self.y, self.q, self.p)
     return dict(auroc=found["difference"], auroc_low=found["low"], auroc_high=found["high"])
 

@@ -32,11 +32,12 @@ class ModelOptimizer:
         labels=None, # (n,) labels of these images, 0 or 1
         threshold:float=None, # operating point; by default the bundle's, or 0.5
     ):
-        holds = model is None or isinstance(model, Bundle) or str(model).endswith(".bundle")
+        holds = not isinstance(model, keras.Model) and not str(model).endswith(".keras")
         self.bundle = (model if isinstance(model, Bundle) else Bundle(model)) if holds else None
         self.model = keras_model(self.bundle or model)
         self.size = tuple(self.model.input_shape[1:])
-        self.threshold = threshold or (self.bundle.threshold if holds else .5)
+        self.threshold = threshold if threshold is not None else self.bundle.threshold if holds else .5
+        if not 0 < self.threshold < 1: raise BadOption(f"threshold {threshold}; it is between 0 and 1")
         self.images,self.labels = self._images(images, labels)
         self.want = answers(self.model, self.images)
 
@@ -48,7 +49,9 @@ def _images(self:ModelOptimizer, images, labels):
     "The images on which copies are compared"
     if images is None: images,part = MedicalDataLoader(sample_dir(), self.size[:2]),("val", "test")
     else: part = ("val",)
-    if not isinstance(images, MedicalDataLoader): return self.check_images(images, "the images"), labels
+    if not isinstance(images, MedicalDataLoader):
+        if labels is not None and len(labels) != len(images): raise BadData(f"{len(labels)} labels for {len(images)} images")
+        return self.check_images(images, "the images"), None if labels is None else np.asarray(labels)
     rows = pd.concat([images.part(p) for p in part])
     return self.check_images(images.images(rows), "the loader's images"), (rows.label == CLASSES[1]).to_numpy().astype(int)
 
@@ -118,6 +121,8 @@ def _finish(self:ModelOptimizer, export):
 KINDS = dict(float32="float", float16="float", dynamic="int8", int8="int8", int8_uint8io="int8")
 ENOUGH = 200 # calibration images
 
+def _few(x): return [f"calibrated on {len(x)} images; {ENOUGH} or more are advised"] if x is not None and len(x) < ENOUGH else []
+
 # %% ../nbs/26_quantization.ipynb #26024
 @patch
 def quantize_model(self:ModelOptimizer,
@@ -144,8 +149,7 @@ def calibration_images(self:ModelOptimizer,
 @patch
 def _export(self:ModelOptimizer, kind, content, x, floats=()):
     "LiteRT bytes as an `Export`, compared"
-    notes = [f"calibrated on {len(x)} images; {ENOUGH} or more are advised"] if x is not None and len(x) < ENOUGH else []
-    return self._finish(Export(kind, content, ".tflite", KINDS[kind], litert_runner(content, self.size), None, list(floats), 0 if x is None else len(x), notes))
+    return self._finish(Export(kind, content, ".tflite", KINDS[kind], litert_runner(content, self.size), None, list(floats), 0 if x is None else len(x), _few(x)))
 
 # %% ../nbs/26_quantization.ipynb #26030
 def _converter(served, x, bytes_io=False):
@@ -171,7 +175,8 @@ def _layer_name(self:ModelOptimizer, tensor):
     "The Keras layer in the long name of a tensor"
     names = {l.name for l in self.model.layers}
     parts = [re.sub(r"_\d+$", "", part) for part in tensor.split(";")[0].split("/")]
-    return next((p for p in parts[::-1] if p in names), tensor)
+    whole = tensor.split(";")[0].split("/")
+    return next((n for pair in zip(parts[::-1], whole[::-1]) for n in pair if n in names), tensor)
 
 # %% ../nbs/26_quantization.ipynb #26035
 @patch
@@ -285,7 +290,7 @@ def export_onnx(self:ModelOptimizer,
     if precision not in ("float32", "int8"): raise BadOption(f"precision {precision!r}; there are float32, int8")
     x = self.calibration_images(representative) if precision == "int8" else None
     content = self._onnx() if x is None else quantize_onnx(self._onnx(), x, symmetric)
-    return self._finish(Export(f"onnx-{precision}", content, ".onnx", "float" if x is None else "int8", onnx_runner(content, self.size), calibration=0 if x is None else len(x)))
+    return self._finish(Export(f"onnx-{precision}", content, ".onnx", "float" if x is None else "int8", onnx_runner(content, self.size), calibration=0 if x is None else len(x), notes=_few(x)))
 
 # %% ../nbs/26_quantization.ipynb #26065
 @patch
@@ -299,7 +304,7 @@ def export_openvino(self:ModelOptimizer,
         ov.save_model(ov.Core().read_model(source.content, b""), xml := Path(folder)/"model.xml", compress_to_fp16=False)
         with zipfile.ZipFile(buf := io.BytesIO(), "w") as z:
             for name in ("model.xml", "model.bin"): z.writestr(zipfile.ZipInfo(name), (xml.with_name(name)).read_bytes())
-    return self._finish(Export(f"openvino-{precision}", buf.getvalue(), ".zip", source.arithmetic, openvino_runner(source.content, self.size), calibration=source.calibration))
+    return self._finish(Export(f"openvino-{precision}", buf.getvalue(), ".zip", source.arithmetic, openvino_runner(source.content, self.size), calibration=source.calibration, notes=source.notes))
 
 # %% ../nbs/26_quantization.ipynb #26068
 PRECISIONS = ("FP32", "FP16", "INT8")
@@ -339,7 +344,7 @@ def engine_path(
     calibration=None, # images, for 8 bits
 ) -> Path: # where such an engine is kept
     "One name for each model, precision, calibration, card and version"
-    layers = [type(l).__name__ for l in model.layers]
+    layers = [(type(l).__name__, {k: v for k,v in l.get_config().items() if k != "name"}) for l in model.layers]
     content = [w.tobytes() for w in model.get_weights()] + ([] if calibration is None else [np.ascontiguousarray(calibration).tobytes()])
     key = hashlib.sha256(f"{layers}|{precision}|{gpu}|{version}".encode() + b"".join(content)).hexdigest()[:16]
     return Path(cache)/f"{key}-{precision.lower()}.engine"
@@ -422,12 +427,13 @@ def write(self:ModelOptimizer,
     if export.suffix not in (".tflite", ".onnx"): raise BadOption(f"a bundle holds LiteRT and ONNX, not {export.kind}")
     if not (export.parity or force): raise NoParity("; ".join(export.parity.misses), file=path)
     own = {k: v for k,v in self.bundle.card.items() if k not in ("format", "version", "files", "sha256", "parity")}
-    own |= dict(sample=sample_answers(lambda x: self.model.predict_on_batch(x)[:, -1], self.bundle.spec), exports={**own.get("exports", {}), export.kind: export.report()})
+    own |= dict(sample=sample_answers(lambda x: self.model.predict_on_batch(x)[:, -1], self.bundle.spec), exports={**own.get("exports", {}), export.kind: export.report()},
+               arithmetic={**own.get("arithmetic", {}), f"model{export.suffix}": export.arithmetic})
     parts = dict(self.bundle.parts)
     litert = parts.pop("model.tflite")
     if export.suffix == ".onnx": return write_bundle(path, litert, own, parts | {"model.onnx": export.content})
     if export.arithmetic != "float": parts.pop("head.npz", None)  # a Keras model cannot be made of 8 bits
-    return write_bundle(path, export.content, own | dict(name=f"{own['name']}, {export.kind}", arithmetic=export.arithmetic, metrics=metrics or {}), parts)
+    return write_bundle(path, export.content, own | dict(name=f"{own['name']}, {export.kind}", metrics=metrics or {}), parts)
 
 # %% ../nbs/26_quantization.ipynb #26092
 def _content(model):
@@ -482,6 +488,7 @@ def compare_performance(self:ModelOptimizer,
 ) -> pd.DataFrame: # rows: original, optimized; columns: median_ms, p95_ms, faster, images a second at 1, 8 and 32, megabytes, peak_mib
     "Time, size and memory of two models, side by side"
     pair = dict(original=self.model if original is None else original, optimized=self.bundle if optimized is None else optimized)
+    if pair["optimized"] is None: raise BadOption("give what to compare with: an export, LiteRT bytes, a Keras model or a bundle")
     run,rows = {k: _callable(m) for k,m in pair.items()},{}
     batches = {n: np.resize(self.images, (n, *self.size)) for n in (1, 8, 32)}
     times = {n: in_turns({k: (lambda f=f: f(batches[n])) for k,f in run.items()}, rounds if n == 1 else max(rounds // 3, 1)) for n in batches}
