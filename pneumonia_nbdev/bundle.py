@@ -261,8 +261,8 @@ def twins(self:Bundle,
     "This bundle several times, to work in parallel"
     with self._lock:
         while len(self._twins) < n:
-            self._twins.append(twin := copy.copy(self))
-            twin._start(1)
+            (twin := copy.copy(self))._start(1)
+            self._twins.append(twin)
         return self._twins[:n]
 
 # %% ../nbs/03_bundle.ipynb #03056

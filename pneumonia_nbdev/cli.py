@@ -373,7 +373,7 @@ def benchmark(
 # %% ../nbs/30_cli.ipynb #30074
 def _measure(paths, rounds, system):
     "All that can be measured on this installation"
-    import pandas as pd
+    pd = need("pandas")
     from pneumonia_nbdev.speed import Benchmark, Straightforward, measure_screen, measure_single, measure_start, this_machine
     if not paths: raise BadData("no JPEG file to measure with")
     try: plain = Straightforward(_keras_of(system))
@@ -415,6 +415,7 @@ def export(
 ):
     "Make a copy of a model for another place, compared with the original."
     if kind not in EXPORTS: raise BadOption(f"{kind!r}; there are {', '.join(EXPORTS)}")
+    if out.suffix == ".bundle" and kind.startswith(("tensorrt", "openvino")): raise BadOption(f"a bundle holds LiteRT and ONNX, not {kind}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from pneumonia_nbdev.data import MedicalDataLoader
     loader = data and MedicalDataLoader(data)

@@ -408,8 +408,10 @@ def runner(self:TensorRTEngine): # a function: (n, height, width, channels) -> d
     provider = next((p for p in PROVIDERS if p in ort.get_available_providers()), None)
     if provider is None: raise MissingPackage(f"an NVIDIA provider of ONNX Runtime (pip install onnxruntime-gpu); there are {', '.join(ort.get_available_providers())}")
     if not gpu_name(): raise MissingPackage("an NVIDIA card with its driver (nvidia-smi finds none)")
-    options = [{"trt_engine_cache_enable": True, "trt_engine_cache_path": str(self.path.parent)} if provider.startswith("Tensorrt") else {}]
-    session = ort.InferenceSession(self.onnx, providers=[provider], provider_options=options)
+    options = [{"trt_engine_cache_enable": True, "trt_engine_cache_path": str(self.path.with_suffix(""))} if provider.startswith("Tensorrt") else {}]
+    alone = ort.SessionOptions()
+    alone.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    session = ort.InferenceSession(self.onnx, alone, providers=[provider], provider_options=options)
     if session.get_providers()[0] != provider: raise MissingPackage(f"{provider} did not start, and the processor is not what was asked for")
     names = [o.name for o in session.get_outputs()]
     return lambda x: dict(zip(names, session.run(None, {"image": x})))
