@@ -363,6 +363,7 @@ def benchmark(
     "Measure speed, side by side and as ratios."
     if ctx.invoked_subcommand: return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    need("pandas")
     _can_write(out)
     found = _measure([str(p) for p in find_files(images or sample_dir()/"test")[0] if p.suffix.lower() in (".jpg", ".jpeg")], rounds, _system(model, lang))
     write_atomic(out/"benchmark.json", found.to_json())
