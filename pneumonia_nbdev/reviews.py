@@ -10,7 +10,7 @@ __all__ = ['STORE', 'TABLES', 'READINGS', 'BadStore', 'StoreBusy', 'NoCase', 'ba
 import csv, hashlib, hmac, io, json, os, re, secrets, sqlite3, zipfile
 from collections import Counter
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -92,6 +92,7 @@ CREATE TABLE IF NOT EXISTS cases(id TEXT PRIMARY KEY, added TEXT NOT NULL, sourc
   threshold REAL NOT NULL, quality TEXT NOT NULL, warnings TEXT NOT NULL, embedding BLOB NOT NULL, pixels BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS reviews(number INTEGER PRIMARY KEY AUTOINCREMENT, case_id TEXT NOT NULL REFERENCES cases(id) ON DELETE CASCADE, reader TEXT NOT NULL,
   label TEXT NOT NULL CHECK(label IN ('NORMAL', 'PNEUMONIA', 'UNSURE')), time TEXT NOT NULL, comment TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS features(case_id TEXT NOT NULL REFERENCES cases(id) ON DELETE CASCADE, network TEXT NOT NULL, vector BLOB NOT NULL, PRIMARY KEY(case_id, network));
 CREATE TABLE IF NOT EXISTS decisions(number INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL, what TEXT NOT NULL, model TEXT NOT NULL, facts TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS reviews_by_case ON reviews(case_id);
 """
@@ -168,6 +169,7 @@ class Case:
     quality: dict # measures, and `reasons`
     warnings: list # what a person should look at before the image is shown to others
     embedding: np.ndarray # (dimensions,) float32, from that network
+    new: bool = False # did the call that gave this case bring it?
 
 # %% ../nbs/23_reviews.ipynb #23038
 def _as_case(row):
@@ -193,6 +195,7 @@ def _key(self:ReviewStore):
     try: return (self.folder/"key").read_bytes()
     except OSError: raise BadStore("the key of the pseudonyms is gone; without it, a patient of the past would be another one", file=self.path) from None
 
+# %% ../nbs/23_reviews.ipynb #23041
 @patch
 def look(self:ReviewStore,
     raw:bytes, # a file
@@ -210,7 +213,7 @@ def look(self:ReviewStore,
     measures = {k: round(float(v), 5) for k,v in quality.measures.items()} | dict(reasons=list(quality.reasons))
     return Case(id, now(), source, who, bundle.id, float(out["probability"][0]), bundle.threshold, measures, warnings, out["embedding"][0]), bare_png(image)
 
-# %% ../nbs/23_reviews.ipynb #23041
+# %% ../nbs/23_reviews.ipynb #23042
 @patch
 def add(self:ReviewStore,
     raw, # path, bytes, or an open file
@@ -225,19 +228,20 @@ def add(self:ReviewStore,
     if label is not None: check_reading(label)
     case,png = self.look(raw, bundle, **about)
     with self.writing() as db:
-        self._insert(db, case, png)
+        new = self._insert(db, case, png)
         if label is not None: _write_review(db, case.id, label, reader, comment)
-    return self.case(case.id)
-
-# %% ../nbs/23_reviews.ipynb #23042
-@patch
-def _insert(self:ReviewStore, db, case, png):
-    "A row for a new case; a patient who is named later replaces the stand-in"
-    db.execute("INSERT OR IGNORE INTO cases VALUES(?,?,?,?,?,?,?,?,?,?,?)", (case.id, case.added, case.source, case.patient, case.model, case.probability, case.threshold,
-               json.dumps(case.quality), json.dumps(case.warnings), case.embedding.astype(np.float16).tobytes(), png))
-    if case.patient != case.id: db.execute("UPDATE cases SET patient=? WHERE id=? AND patient=id", (case.patient, case.id))
+    return replace(self.case(case.id), new=new)
 
 # %% ../nbs/23_reviews.ipynb #23043
+@patch
+def _insert(self:ReviewStore, db, case, png):
+    "A row for a new case; a patient who is named later replaces the stand-in. Was it new?"
+    done = db.execute("INSERT OR IGNORE INTO cases VALUES(?,?,?,?,?,?,?,?,?,?,?)", (case.id, case.added, case.source, case.patient, case.model, case.probability, case.threshold,
+               json.dumps(case.quality), json.dumps(case.warnings), case.embedding.astype(np.float16).tobytes(), png))
+    if case.patient != case.id: db.execute("UPDATE cases SET patient=? WHERE id=? AND patient=id", (case.patient, case.id))
+    return done.rowcount == 1
+
+# %% ../nbs/23_reviews.ipynb #23044
 def check_reading(
     label:str, # of `READINGS`
 ) -> str: # the same, when it is known
@@ -248,7 +252,7 @@ def check_reading(
 def _write_review(db, case, label, reader, comment, time=None):
     db.execute("INSERT INTO reviews(case_id, reader, label, time, comment) VALUES(?,?,?,?,?)", (case, clean_name(reader)[:80], check_reading(label), time or now(), str(comment)[:2000]))
 
-# %% ../nbs/23_reviews.ipynb #23044
+# %% ../nbs/23_reviews.ipynb #23045
 @patch
 def case(self:ReviewStore,
     id:str, # 32 hex digits, or the first eight or more of them
@@ -258,7 +262,7 @@ def case(self:ReviewStore,
     if len(found) != 1: raise NoCase(f"{len(found)} cases begin with {clean_name(id)!r}")
     return _as_case(found[0])
 
-# %% ../nbs/23_reviews.ipynb #23045
+# %% ../nbs/23_reviews.ipynb #23046
 @patch
 def pixels(self:ReviewStore,
     id:str, # as for `case`
@@ -266,7 +270,7 @@ def pixels(self:ReviewStore,
     "The image of a case"
     with self.reading() as db: return read_xray(db.execute("SELECT pixels FROM cases WHERE id=?", (self.case(id).id,)).fetchone()[0])
 
-# %% ../nbs/23_reviews.ipynb #23054
+# %% ../nbs/23_reviews.ipynb #23055
 @patch
 def review(self:ReviewStore,
     id:str, # of a case
@@ -279,13 +283,13 @@ def review(self:ReviewStore,
     id = self.case(id).id
     with self.writing() as db: _write_review(db, id, label, reader, comment, time)
 
-# %% ../nbs/23_reviews.ipynb #23055
+# %% ../nbs/23_reviews.ipynb #23056
 @patch
 def cases(self:ReviewStore) -> list: # of `Case`, in the order they came
     "All cases"
     with self.reading() as db: return [_as_case(r) for r in db.execute("SELECT * FROM cases ORDER BY added, rowid")]
 
-# %% ../nbs/23_reviews.ipynb #23056
+# %% ../nbs/23_reviews.ipynb #23057
 @patch
 def reviews(self:ReviewStore,
     id:str=None, # of a case; None for all
@@ -293,28 +297,68 @@ def reviews(self:ReviewStore,
     "Reviews as they were written"
     with self.reading() as db: return [dict(r) for r in db.execute("SELECT * FROM reviews WHERE ? IS NULL OR case_id=? ORDER BY time, number", (id, id))]
 
-# %% ../nbs/23_reviews.ipynb #23057
+# %% ../nbs/23_reviews.ipynb #23058
 @patch
-def votes(self:ReviewStore) -> dict: # case id -> Counter of classes
+def votes(self:ReviewStore,
+    id:str=None, # of a case; None for all
+) -> dict: # case id -> Counter of classes
     "Each reader's last word on each case"
-    last = {(r["case_id"], r["reader"]): r["label"] for r in self.reviews()}
+    last = {(r["case_id"], r["reader"]): r["label"] for r in self.reviews(id)}
     found = {}
     for (case,_),label in last.items(): found.setdefault(case, Counter()).update([label] if label in CLASSES else [])
     return found
 
-# %% ../nbs/23_reviews.ipynb #23058
-@patch
-def truth(self:ReviewStore) -> dict: # case id -> NORMAL or PNEUMONIA
-    "What the majority of the readers says"
-    return {case: max(v, key=v.get) for case,v in self.votes().items() if v["NORMAL"] != v["PNEUMONIA"]}
-
 # %% ../nbs/23_reviews.ipynb #23059
 @patch
-def contradictions(self:ReviewStore) -> list: # of case ids
-    "Cases on which as many readers say one thing as the other"
-    return [case for case,v in self.votes().items() if v["NORMAL"] == v["PNEUMONIA"] > 0]
+def truth(self:ReviewStore,
+    id:str=None, # of a case; None for all
+) -> dict: # case id -> NORMAL or PNEUMONIA
+    "What the majority of the readers says"
+    return {case: max(v, key=v.get) for case,v in self.votes(id).items() if v["NORMAL"] != v["PNEUMONIA"]}
 
-# %% ../nbs/23_reviews.ipynb #23062
+# %% ../nbs/23_reviews.ipynb #23060
+@patch
+def contradictions(self:ReviewStore,
+    id:str=None, # of a case; None for all
+) -> list: # of case ids
+    "Cases on which as many readers say one thing as the other"
+    return [case for case,v in self.votes(id).items() if v["NORMAL"] == v["PNEUMONIA"] > 0]
+
+# %% ../nbs/23_reviews.ipynb #23063
+@patch
+def features(self:ReviewStore,
+    network:str, # name of the network and its layers
+) -> dict: # case id -> (dimensions,) float32
+    "What is known already"
+    with self.reading() as db: return {r["case_id"]: np.frombuffer(r["vector"], np.float32) for r in db.execute("SELECT * FROM features WHERE network=?", (network,))}
+
+# %% ../nbs/23_reviews.ipynb #23064
+@patch
+def keep_features(self:ReviewStore,
+    network:str, # name of the network and its layers
+    found:dict, # case id -> (dimensions,) numbers
+):
+    "Keep what a network made of some cases; a case that was forgotten meanwhile stays forgotten"
+    with self.writing() as db:
+        for case,v in found.items(): db.execute("INSERT OR REPLACE INTO features SELECT id, ?, ? FROM cases WHERE id=?", (network, np.asarray(v, np.float32).tobytes(), case))
+
+# %% ../nbs/23_reviews.ipynb #23065
+@patch
+def decide(self:ReviewStore,
+    what:str, # such as `promoted` or `refused`
+    model:str, # which one
+    **facts, # that led to it; plain types
+):
+    "Note a decision"
+    with self.writing() as db: db.execute("INSERT INTO decisions(time, what, model, facts) VALUES(?,?,?,?)", (now(), what, model, json.dumps(facts, ensure_ascii=False)))
+
+# %% ../nbs/23_reviews.ipynb #23066
+@patch
+def decisions(self:ReviewStore) -> list: # of dictionaries, oldest first
+    "What was decided"
+    with self.reading() as db: return [dict(r) | dict(facts=json.loads(r["facts"])) for r in db.execute("SELECT * FROM decisions ORDER BY number")]
+
+# %% ../nbs/23_reviews.ipynb #23069
 @patch
 def import_csv(self:ReviewStore,
     path, # a CSV; files are looked for beside it
@@ -328,7 +372,7 @@ def import_csv(self:ReviewStore,
         try: yield number, row["file"], self._import(path.parent/row["file"], row, bundle, known)
         except (InputError, BadOption) as e: yield number, row["file"], e
 
-# %% ../nbs/23_reviews.ipynb #23063
+# %% ../nbs/23_reviews.ipynb #23070
 @patch
 def _import(self:ReviewStore, file, row, bundle, known):
     "One row"
@@ -340,7 +384,7 @@ def _import(self:ReviewStore, file, row, bundle, known):
         known.add(told)
     return case
 
-# %% ../nbs/23_reviews.ipynb #23064
+# %% ../nbs/23_reviews.ipynb #23071
 def _rows(path):
     "Numbered rows of a CSV with the columns that are needed"
     try: text = read_bytes(path).decode("utf-8-sig")
@@ -349,7 +393,7 @@ def _rows(path):
     if missing := {"file", "label"} - set(reader.fieldnames or ()): raise BadData(f"the table has no column {', '.join(sorted(missing))}", file=path)
     return [(n, {k: v or "" for k,v in row.items() if isinstance(k, str)}) for n,row in enumerate(reader, 2)]
 
-# %% ../nbs/23_reviews.ipynb #23068
+# %% ../nbs/23_reviews.ipynb #23075
 @patch
 def export(self:ReviewStore,
     id:str, # of a case
@@ -357,13 +401,13 @@ def export(self:ReviewStore,
 ) -> Path: # the archive
     "Everything that is kept of one case"
     case = self.case(id)
-    facts = vars(case) | dict(embedding=[round(float(v), 4) for v in case.embedding], reviews=self.reviews(case.id))
+    facts = {k: v for k,v in vars(case).items() if k != "new"} | dict(embedding=[round(float(v), 4) for v in case.embedding], reviews=self.reviews(case.id))
     with zipfile.ZipFile(buf := io.BytesIO(), "w") as z:
         z.writestr("case.json", json.dumps(facts, indent=1, ensure_ascii=False))
         z.writestr("image.png", bare_png(self.pixels(case.id)))
     return write_atomic(path, buf.getvalue())
 
-# %% ../nbs/23_reviews.ipynb #23069
+# %% ../nbs/23_reviews.ipynb #23076
 @patch
 def delete(self:ReviewStore,
     id:str, # of a case
@@ -374,14 +418,14 @@ def delete(self:ReviewStore,
     with self.reading() as db: left = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     if left: raise StoreBusy("deleted, but another process still reads an older state; call `delete_traces` when it is done", file=self.path)
 
-# %% ../nbs/23_reviews.ipynb #23070
+# %% ../nbs/23_reviews.ipynb #23077
 @patch
 def delete_traces(self:ReviewStore):
     "Empty the write-ahead log"
     with self.reading() as db:
         if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]: raise StoreBusy("another process still reads an older state", file=self.path)
 
-# %% ../nbs/23_reviews.ipynb #23079
+# %% ../nbs/23_reviews.ipynb #23086
 @patch
 def check(self:ReviewStore):
     "Raise `BadStore` unless the whole file is sound"

@@ -44,12 +44,13 @@ def fit_head(
     X:np.ndarray, # (n, channels) features
     y:np.ndarray, # (n,) labels, 0 or 1
     C:float=1e-2, # inverse strength of the penalty, > 0
+    weight=None, # (n,) how much each image counts; None for all the same
 ) -> tuple: # weights (channels,), bias
     "Weights and bias of a linear head"
     from sklearn.linear_model import LogisticRegression
     if len(set(y)) < 2: raise BadData("a classifier needs images of both classes")
     mean,std = X.mean(0),spread(X)
-    fit = LogisticRegression(C=C, max_iter=5000).fit((X - mean) / std, y)
+    fit = LogisticRegression(C=C, max_iter=5000).fit((X - mean) / std, y, weight)
     w = fit.coef_[0] / std
     return w.astype(np.float32), float(fit.intercept_[0] - mean @ w)
 

@@ -11,6 +11,7 @@ from collections import deque, namedtuple
 from concurrent.futures import Future, TimeoutError as FutureTimeout
 from fastcore.basics import patch
 from .core import *
+from .bundle import find_bundle
 from .deployment import PneumoniaDetectionSystem, result_of_error
 
 # %% ../nbs/33_workers.ipynb #33006
@@ -36,7 +37,7 @@ class Workers:
     ):
         if threads < 1 or room < 1: raise BadOption(f"threads={threads}, room={room}; both are 1 or more")
         self.jobs = queue.Queue(room)
-        self.engine,self.systems = engine,[PneumoniaDetectionSystem(model_path, threads=1, engine=engine) for _ in range(threads)]
+        self.engine,self.systems = engine,_open(model_path, engine, threads)
         self.shares = threading.BoundedSemaphore(max(room // 2, 1))  # of the queue, for batches
         self.surprise = lambda error: None  # is told of errors that nobody expected
         self.threads = [threading.Thread(target=self._work, args=(i,), daemon=True, name=f"judge-{i}") for i in range(threads)]
@@ -46,6 +47,12 @@ class Workers:
     def bundle(self): return self.systems[0].bundle # the model of the jobs to come
 
 # %% ../nbs/33_workers.ipynb #33011
+def _open(model_path, engine, n):
+    "The same model n times; a folder of models, which may point elsewhere a moment later, is asked once"
+    path = find_bundle(model_path)
+    return [PneumoniaDetectionSystem(path, threads=1, engine=engine) for _ in range(n)]
+
+# %% ../nbs/33_workers.ipynb #33012
 @patch
 def _work(self:Workers, i):
     "One thread: take a job, judge it with the interpreter of this place, and say how long it took"
@@ -53,13 +60,13 @@ def _work(self:Workers, i):
         if job.future.set_running_or_notify_cancel(): _do(job, self.systems[i])
         del job
 
-# %% ../nbs/33_workers.ipynb #33012
+# %% ../nbs/33_workers.ipynb #33013
 def _do(job, system):
     start,system.lang = time.perf_counter(),job.lang
     try: job.future.set_result(system.predict(job.raw, job.name, job.preview) | {"seconds": dict(waited=start - job.accepted, judged=time.perf_counter() - start)})
     except BaseException as e: job.future.set_exception(e)
 
-# %% ../nbs/33_workers.ipynb #33013
+# %% ../nbs/33_workers.ipynb #33014
 @patch
 def submit(self:Workers,
     raw:bytes, # a file
@@ -74,7 +81,7 @@ def submit(self:Workers,
     except queue.Full: raise Busy(f"{self.jobs.maxsize} files are waiting") from None
     return job.future
 
-# %% ../nbs/33_workers.ipynb #33018
+# %% ../nbs/33_workers.ipynb #33019
 @patch
 def judge(self:Workers,
     raw:bytes, # a file
@@ -86,14 +93,14 @@ def judge(self:Workers,
     "A verdict within the time limit, or `Late`"
     return _in_time(self.submit(raw, name, lang, preview=preview), seconds)
 
-# %% ../nbs/33_workers.ipynb #33019
+# %% ../nbs/33_workers.ipynb #33020
 def _in_time(future, seconds):
     try: return future.result(seconds)
     except FutureTimeout:
         future.cancel()
         raise Late(f"{seconds:g} seconds") from None
 
-# %% ../nbs/33_workers.ipynb #33022
+# %% ../nbs/33_workers.ipynb #33023
 @patch
 def stream(self:Workers,
     files, # (bytes, name) of each file, any number
@@ -106,7 +113,7 @@ def stream(self:Workers,
     if first := next(todo, None): ahead.append((first[1], self._shared(first, lang, preview, 0)))
     return self._stream(todo, ahead, lang, seconds, preview)
 
-# %% ../nbs/33_workers.ipynb #33023
+# %% ../nbs/33_workers.ipynb #33024
 @patch
 def _stream(self:Workers, todo, ahead, lang, seconds, preview):
     file = next(todo, None)
@@ -122,7 +129,7 @@ def _stream(self:Workers, todo, ahead, lang, seconds, preview):
     finally:
         for _,future in ahead: future.cancel()  # the client has gone
 
-# %% ../nbs/33_workers.ipynb #33024
+# %% ../nbs/33_workers.ipynb #33025
 @patch
 def _shared(self:Workers, file, lang, preview, wait):
     "Submit a file of a batch, within the share of the queue that batches have"
@@ -132,7 +139,7 @@ def _shared(self:Workers, file, lang, preview, wait):
     future.add_done_callback(lambda _: self.shares.release())
     return future
 
-# %% ../nbs/33_workers.ipynb #33025
+# %% ../nbs/33_workers.ipynb #33026
 @patch
 def _result(self:Workers, name, future, lang, seconds):
     "The verdict of one file of a batch, or its error"
@@ -140,16 +147,16 @@ def _result(self:Workers, name, future, lang, seconds):
     except PneumoniaError as e: return result_of_error(e, name, lang)
     except Exception as e: self.surprise(e); return result_of_error(PneumoniaError(), name, lang)
 
-# %% ../nbs/33_workers.ipynb #33032
+# %% ../nbs/33_workers.ipynb #33033
 @patch
 def swap(self:Workers,
     model_path=None, # a bundle; None for the one that comes with the package
 ): # the workers
     "Put another model in place while jobs go on"
-    self.systems = [PneumoniaDetectionSystem(model_path, threads=1, engine=self.engine) for _ in self.threads]
+    self.systems = _open(model_path, self.engine, len(self.threads))
     return self
 
-# %% ../nbs/33_workers.ipynb #33036
+# %% ../nbs/33_workers.ipynb #33037
 @patch
 def retire(self:Workers,
     seconds:float=60., # how long a thread may take to finish

@@ -102,6 +102,17 @@ def play(opened, folder, name):
     opened.get_by_text("unreadable_image").first.wait_for(timeout=30_000)
 
 
+def say(opened, folder):
+    "A reading with a comment, which arrives in the store"
+    from pneumonia_nbdev.reviews import ReviewStore
+    opened.locator(PICTURE).first.wait_for(timeout=180_000)
+    opened.get_by_role("button", name="Pneumonia", exact=True).click()
+    opened.get_by_placeholder("optional; no names").fill("lower left"); opened.keyboard.press("Tab")
+    opened.get_by_role("button", name="save reading").click()
+    opened.get_by_text("reading saved").wait_for(timeout=30_000)
+    assert [(r["label"], r["comment"]) for r in ReviewStore(folder).reviews()] == [("PNEUMONIA", "lower left")]
+
+
 def in_lab(folder, pictures):
     "A notebook with the explorer, opened and run in JupyterLab"
     source = "from pneumonia_nbdev.explorer import GradCAMExplorer\nGradCAMExplorer()"
@@ -127,9 +138,10 @@ def in_lab(folder, pictures):
 def in_voila(folder, pictures):
     "`pneumonia explore`, opened in a browser"
     port = free_port()
-    command = [sys.executable, "-c", "from pneumonia_nbdev.cli import main; main()", "explore", "--no-browser", "--port", port]
+    command = [sys.executable, "-c", "from pneumonia_nbdev.cli import main; main()", "explore", "--no-browser", "--port", port, "--reviews", folder/"readings"]
     with server(command, f"http://127.0.0.1:{port}/", folder), page(1250, 900) as opened:
         opened.goto(f"http://127.0.0.1:{port}/", timeout=180_000)
+        say(opened, folder/"readings")
         play(opened, pictures, "explorer-page")
 
 

@@ -1,4 +1,4 @@
-"""The page of `pneumonia serve`, driven by a real browser: one file, many, DICOM, bad files, 200 at once, both languages, a phone, no network, axe.
+"""The page of `pneumonia serve`, driven by a real browser: one file, many, DICOM, bad files, 200 at once, both languages, a phone, no network, readings, axe.
 
     python tools/page.py [--keep]
 
@@ -44,12 +44,12 @@ def files(folder):
 
 
 @contextmanager
-def opened_page(url, _=None, **kw):
+def opened_page(url, _=None, fine="ERR_CONNECTION_REFUSED", **kw):
     "The page, with nothing that goes elsewhere and nothing that complains"
     with page(**kw) as p:
         wrong = []
         p.on("pageerror", lambda e: wrong.append(str(e)))
-        p.on("console", lambda m: m.type == "error" and "ERR_CONNECTION_REFUSED" not in m.text and wrong.append(m.text))
+        p.on("console", lambda m: m.type == "error" and fine not in m.text and wrong.append(m.text))
         p.on("request", lambda r: r.url.startswith((url, f"blob:{url}", "data:")) or wrong.append(f"asks {r.url}"))
         p.goto(url)
         p.locator("#samples button").first.wait_for()
@@ -86,6 +86,7 @@ def one(p, good):
     p.locator("#samples button").last.focus(); p.keyboard.press("Enter")
     done(p, 1)
     assert p.locator("#answer .word").inner_text() in ("Normal", "Pneumonia")
+    assert p.locator(".review").count() == 0  # this server keeps nothing
     assert "operating point" in p.locator("#answer .meter b").inner_text() and "Research tool" in p.locator("#answer").inner_text()
     heat = p.locator(".heat")
     until(p, "document.querySelector('.heat').naturalWidth === 112 && document.querySelector('.xray').naturalWidth > 0 && document.querySelector('.layers').style.width")
@@ -169,6 +170,51 @@ def with_key(folder, good):
         done(p, 1); assert p.locator("#answer .word").inner_text() in ("Normal", "Pneumonia")
 
 
+def writing(path, good):
+    "An X-ray with text in its picture"
+    from PIL import Image, ImageDraw
+    image = Image.open(good).convert("L"); image.thumbnail((700, 700))
+    ImageDraw.Draw(image).text((20, 20), "ERIKA MUSTERMANN 1964", fill=255, font_size=26)
+    image.save(path)
+    return path
+
+
+def says(p, text, seconds=30): until(p, f"document.querySelector('.review .said')?.textContent.includes({json.dumps(text)})", seconds)
+
+
+def readings(folder, good, shoot):
+    "A server that keeps readings: saved, taken back, seen to hold text, refused; by keyboard, in both languages, dark, on a phone"
+    from pneumonia_nbdev.reviews import ReviewStore
+    port, kept = free_port(), folder/"readings"
+    url, store = f"http://127.0.0.1:{port}", ReviewStore(kept)
+    known = store.add(good[1], label="NORMAL", reader="before")
+    with server([*COMMAND, "--port", port, "--reviews", kept], url, folder) as running, opened_page(url, running, "status of 500") as p:
+        assert "unless you save a reading" in p.locator(".notice").first.inner_text()
+        upload(p, good[:1]); done(p, 1)
+        assert p.locator(".review button:visible").all_inner_texts() == ["Normal", "Pneumonia", "Unsure", "Keep, read later"]
+        p.locator(".review button").first.focus(); p.keyboard.press("Enter"); says(p, "Saved.")
+        assert (store.counts()["cases"], "Saved." in p.locator("#live").inner_text()) == (2, True)
+        p.get_by_role("button", name="Undo").click(); says(p, "Removed")
+        assert (store.counts()["cases"], p.evaluate("document.activeElement.textContent")) == (1, "Normal")
+        p.get_by_label("Comment").fill("左下 left lower zone"); p.get_by_role("button", name="Pneumonia", exact=True).click(); says(p, "Saved.")
+        assert p.locator(".review [aria-pressed=true]").inner_text() == "Pneumonia" and p.get_by_label("Comment").input_value() == ""
+        p.get_by_role("button", name="Unsure").click(); until(p, "document.querySelector('.review [aria-pressed=true]').textContent === 'Unsure' && document.querySelector('.review').ariaBusy === 'false'")
+        assert [(r["label"], r["comment"]) for r in store.reviews()][1:] == [("PNEUMONIA", "左下 left lower zone"), ("UNSURE", "")] and p.get_by_role("button", name="Undo").is_visible()
+        axe(p, "a reading, light"); p.locator("#case").scroll_into_view_if_needed(); shoot(p, "page-reading")
+        upload(p, good[1:2]); done(p, 2); p.get_by_role("button", name="Normal", exact=True).click(); says(p, "Saved.")
+        assert len(store.reviews(known.id)) == 2 and p.get_by_role("button", name="Undo").is_hidden()  # it was there before
+        upload(p, [writing(folder/"text.png", good[2])]); done(p, 3); p.get_by_role("button", name="Keep, read later").click(); says(p, "seems to hold text")
+        assert p.get_by_role("button", name="Undo").is_visible() and p.get_by_role("button", name="Keep, read later").is_hidden()
+        p.select_option("#lang", "zh"); p.select_option("#theme", "dark"); says(p, "图像中似乎有文字"); axe(p, "a reading, dark, zh")
+        p.set_viewport_size(dict(width=390, height=844)); assert p.evaluate("document.documentElement.scrollWidth") <= 390, "wider than the phone"
+        p.locator(".review").scroll_into_view_if_needed(); axe(p, "a reading, phone"); shoot(p, "page-reading-phone")
+        p.evaluate("window.print = () => { window.printed = document.querySelectorAll('#report .review').length + 1 }"); p.click("#print"); until(p, "window.printed")
+        assert p.evaluate("window.printed") == 1  # no buttons on paper
+        p.select_option("#lang", "en"); (kept/"reviews.db").write_bytes(b"damaged " * 999)
+        p.get_by_role("button", name="Normal", exact=True).click(); says(p, "Not saved: this store of reviews cannot be used")
+    assert not any(n.encode() in (folder/"server.log").read_bytes() for n in ("left lower", good[0].name))
+
+
 def stopped(p, good):
     "A server that is gone is said to be gone, and a file can be tried again"
     upload(p, good[:2]); until(p, "document.querySelector('#progress').hidden && document.querySelectorAll('tr .failed').length == 2")
@@ -197,6 +243,7 @@ def check(keep=False):
             servers.close(); stopped(p, good)
         with server([*COMMAND, "--port", port], url, folder), opened_page(url) as p: interface(p, url)
         with_key(folder, good)
+        readings(folder, good, shoot)
     return "the page, in " + Path(chromium()).name
 
 

@@ -4,16 +4,21 @@ const $ = s => document.querySelector(s);
 const make = (tag, props = {}, ...children) => { const e = Object.assign(document.createElement(tag), props); e.append(...children); return e; };
 const store = (k, v) => { try { if (v === undefined) return localStorage.getItem(k); localStorage.setItem(k, v); } catch { return null; } };
 const items = [];           // one for each file: {id, file, name, url, state, part, result, error}
-let counter = 0, run = 0, current = null, order = { by: null, down: false }, codes = null, card = null, limits = { body: 2 ** 27, files: 200 }, key = "", stopped = false, active = 0;
+let counter = 0, run = 0, current = null, order = { by: null, down: false }, codes = null, card = null, limits = { body: 2 ** 27, files: 200 }, keeps = false, key = "", stopped = false, active = 0;
 const view = { zoom: 1, x: 0, y: 0, side: false };
 
 // ---------------------------------------------------------------- talking to the server
 
 const headers = () => ({ "Accept-Language": language(), ...(key && { "X-API-Key": key }) });
 
+async function call(path, how = {}) {
+  const answer = await fetch(path, { ...how, headers: headers() });
+  if (answer.status === 401) { await askKey(); return call(path, how); }
+  return answer;
+}
+
 async function get(path) {
-  const answer = await fetch(path, { headers: headers() });
-  if (answer.status === 401) { await askKey(); return get(path); }
+  const answer = await call(path);
   if (!answer.ok) throw new Error(path);
   return answer;
 }
@@ -157,10 +162,57 @@ function answer(i) {  // the verdict card
   out.push(make("p", {}, word("probability") + " ", make("strong", { textContent: prob(r.probabilities.PNEUMONIA) })), meter(r, true));
   if (r.quality.ok) out.push(make("p", { className: "small", textContent: `${word("quality")}: ${word("good")}` }));
   if (!r.heatmap.flat().some(v => v > 0)) out.push(make("p", { className: "small", textContent: word("no_map") }));
+  if (keeps) out.push(review(i));
   const rows = { model: `${r.model.name} ${r.model.id} · ${r.model.backbone}`, rule: r.threshold_rule, time: word("seconds", { s: (r.seconds.waited + r.seconds.judged).toFixed(2) }) };
   out.push(make("dl", {}, ...Object.entries(rows).flatMap(([k, v]) => [make("dt", { textContent: word(k) }), make("dd", { textContent: v })])));
   out.push(make("p", { className: "notice", textContent: word("notice") }));
   return out;
+}
+
+// ---------------------------------------------------------------- what the reader says
+
+async function keep(i, label) {  // sends the file that the browser still holds, without its name
+  const form = new FormData(), was = i.review ?? {};
+  form.append("file", i.file, "image");
+  if (label) { form.append("label", label); form.append("comment", i.comment ?? ""); }
+  i.review = { ...was, busy: true, error: null };
+  try {
+    const answer = await call("/review", { method: "POST", body: form }), found = await answer.json();
+    if (!answer.ok) throw found;
+    if (label) i.comment = "";
+    i.review = { ...found, label: label || was.label, mine: was.mine || found.new, given: (was.given ?? 0) + (label ? 1 : 0) };
+  } catch (e) { i.review = { ...was, error: e.code ? e : { code: "network" } }; }
+}
+
+async function unkeep(i) {
+  const was = i.review;
+  i.review = { ...was, busy: true, error: null };
+  try {
+    const answer = await call(`/review/${was.id}`, { method: "DELETE" });
+    if (!answer.ok && answer.status !== 404) throw await answer.json();
+    i.review = { undone: true };
+  } catch (e) { i.review = { ...was, error: e.code ? e : { code: "network" } }; }
+}
+
+function review(i) {  // the buttons under a verdict, where the server keeps readings
+  const box = make("fieldset", { className: "review" }, make("legend", { textContent: word("reading") })), said = make("p", { className: "said" });
+  const comment = make("input", { type: "text", maxLength: 2000, value: i.comment ?? "", placeholder: word("no_names"), autocomplete: "off", oninput: e => i.comment = e.target.value });
+  const buttons = ["NORMAL", "PNEUMONIA", "UNSURE", ""].map(label => make("button", { type: "button", textContent: word(label || "later"), onclick: () => act(() => keep(i, label)) }));
+  const undo = make("button", { type: "button", textContent: word("undo"), onclick: async () => { await act(() => unkeep(i)); buttons[0].focus(); } });
+  const act = async what => { if (i.review?.busy) return; const doing = what(); draw(); await doing; comment.value = i.comment ?? ""; draw(); $("#live").textContent = text(); };
+  const text = () => { const s = i.review ?? {}; return s.busy ? word("saving") : s.error ? `${word("not_saved")} ${wrong(s.error)}` : s.id ? word("saved") + (s.warnings.includes("burned_in") ? word("burned_in") : "") : s.undone ? word("undone") : ""; };
+  const draw = () => {
+    const s = i.review ?? {};
+    buttons.slice(0, 3).forEach((b, k) => b.setAttribute("aria-pressed", s.label === ["NORMAL", "PNEUMONIA", "UNSURE"][k]));
+    buttons[3].hidden = !!s.id;
+    box.setAttribute("aria-busy", !!s.busy);
+    said.className = s.error ? "said failed" : s.id && s.warnings.includes("burned_in") && !s.busy ? "said box" : "said";
+    said.replaceChildren(text()); said.hidden = !text();
+    undo.hidden = !(s.id && s.mine && s.reviews === s.given) || !!s.busy;  // only what came from here, and from nobody else
+  };
+  draw();
+  box.append(make("div", { className: "buttons" }, ...buttons), make("label", {}, word("comment"), comment), make("div", { className: "outcome" }, said, undo), make("p", { className: "small", textContent: word("keeps") }));
+  return box;
 }
 
 function layers(i, heat) {  // the image, and the map over it, in one box
@@ -278,7 +330,7 @@ function report() {  // what `@media print` shows
   const articles = [...items].filter(i => i.result || i.error).sort((a, b) => rank(a) - rank(b)).map(i => {
     const a = make("article", {}, make("h2", { textContent: i.name }));
     if (i.url) a.append(make("div", { className: "pair" }, ...[false, true].map(heat => make("div", { className: "stage" }, layers(i, heat)))));
-    a.append(...answer(i).filter(e => !["BUTTON", "PROGRESS"].includes(e.tagName)));
+    a.append(...answer(i).filter(e => !["BUTTON", "PROGRESS", "FIELDSET"].includes(e.tagName)));
     return a;
   });
   const head = make("div", { className: "head" }, make("h2", { textContent: word("report") }), make("p", { textContent: `${new Date().toLocaleString(language())} · ${word("counts", numbers())}` }), make("p", { textContent: word("maps") }));
@@ -350,7 +402,8 @@ async function start() {
   listen(); theme(store("theme") || "auto"); grays();
   translate(store("lang") || (navigator.languages || []).map(l => l.slice(0, 2)).find(l => LANGS.includes(l)) || "en");
   const [models, words, samples] = await Promise.all(["/models", "/codes", "/samples"].map(async p => (await get(p)).json()));
-  codes = words; card = models.models[0]; limits = models.limits;
+  codes = words; card = models.models[0]; limits = models.limits; keeps = models.reviews;
+  if (keeps) $("[data-t=privacy]").dataset.t = "privacy_kept";
   for (const s of samples.samples) {
     const img = make("img", { alt: "", loading: "lazy" });
     const answer = await get(s.url);
