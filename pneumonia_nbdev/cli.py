@@ -7,7 +7,8 @@ __all__ = ['app', 'Model', 'Engine', 'Reviews', 'Language', 'Json', 'VERDICT', '
            'Store', 'Case', 'benchmark_app', 'EXPORTS', 'Lang', 'make_table', 'predict', 'find_files', 'screen',
            'train', 'evaluate', 'sample', 'download', 'audit', 'explore', 'serve', 'models_add', 'models_list',
            'models_show', 'models_promote', 'models_rollback', 'review_add', 'review_import', 'review_list',
-           'review_export', 'review_delete', 'review_check', 'benchmark_data', 'benchmark', 'export', 'verify', 'main']
+           'review_export', 'review_delete', 'review_check', 'review_queue', 'update', 'remember', 'monitor',
+           'benchmark_data', 'benchmark', 'export', 'verify', 'main']
 
 # %% ../nbs/36_cli.ipynb #36004
 import json, os, re, sys
@@ -506,10 +507,93 @@ def review_check(store: Store = ...):
     print("ok: " + ", ".join(f"{n} {k}" for k,n in kept.counts().items()))
 
 # %% ../nbs/36_cli.ipynb #36102
+@review_app.command("queue")
+def review_queue(store: Store = ..., n: Annotated[int, typer.Option("-n", min=1, help="How many cases.")] = 20, model: Model = None, as_json: Json = False):
+    "Which cases should be read next, the most worthwhile first."
+    need("scipy"); import pneumonia_nbdev.worklist
+    kept = _store(store, model)
+    with _no_greeting(): kept.bundle
+    rows = kept.worklist(n=n).to_dict("records")
+    if as_json:
+        for row in rows: print(json.dumps(row, ensure_ascii=False))
+    else: _console().print(_rows_table(rows))
+
+# %% ../nbs/36_cli.ipynb #36105
+@app.command()
+def update(
+    store: Store = ..., models: Models = Path("models"),
+    base: Annotated[Optional[Path], typer.Option(help="The bundle to start from, with its memory; by default the one that comes with the package.")] = None,
+    rules: Annotated[Optional[Path], typer.Option(help="A JSON file with rules of the gate; those that it does not name stay.")] = None,
+    data: Annotated[Optional[Path], typer.Option(help="The old images, if they are there: the old side is then judged on their validation part.")] = None,
+    lang: Language = Lang.en, as_json: Json = False,
+):
+    "Learn from readings; put the new model to use if it passes the gate."
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    need("tensorflow")
+    from pneumonia_nbdev.data import MedicalDataLoader
+    from pneumonia_nbdev.gate import Rules, renew
+    from pneumonia_nbdev.registry import ModelRegistry
+    kept,asked = _store(store),Rules.read(rules) if rules else Rules()
+    with _no_greeting(): found = renew(kept, ModelRegistry(models), base, asked, data and MedicalDataLoader(data), lang.value)
+    print(json.dumps(dict(model=found.name, **found.judgement.to_dict()), ensure_ascii=False) if as_json else found.judgement.markdown(lang.value))
+    raise typer.Exit(0 if found else 1)
+
+# %% ../nbs/36_cli.ipynb #36109
+@app.command()
+def remember(
+    bundle: Annotated[Path, typer.Argument(help="A model bundle with a Keras part; it is replaced.")],
+    data: Annotated[Path, typer.Option(help="The data set that it was trained on.")] = ...,
+    core: Annotated[int, typer.Option(min=2, help="Training images to keep, as features.")] = 1000,
+):
+    "Let a bundle remember its old images, so that it can learn on and be watched."
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    need("tensorflow")
+    from pneumonia_nbdev.bundle import Bundle
+    from pneumonia_nbdev.continual import with_memory
+    from pneumonia_nbdev.data import MedicalDataLoader
+    with _no_greeting(): old = Bundle(bundle)
+    print(with_memory(old, MedicalDataLoader(data, (old.spec.height, old.spec.width)), bundle, core))
+
+# %% ../nbs/36_cli.ipynb #36113
+@app.command()
+def monitor(
+    folder: Annotated[Optional[Path], typer.Argument(help="A folder with images, in the order of their names.")] = None,
+    store: Annotated[Optional[Path], typer.Option(help="Or the folder with a store of readings: its cases, in the order they came.")] = None,
+    out: Annotated[Optional[Path], typer.Option(help="Where drift.png goes.")] = None,
+    model: Model = None, lang: Language = Lang.en, as_json: Json = False,
+):
+    "Compare a stream of images with the model's reference, every 50 images."
+    if (folder is None) == (store is None): raise BadOption("give either a folder or --store")
+    for package in ("pandas", "scipy"): need(package)
+    from pneumonia_nbdev.bundle import Bundle
+    from pneumonia_nbdev.drift import monitor, plot_watch, reference_of
+    with _no_greeting(): bundle = Bundle(model)
+    reference = reference_of(bundle)
+    watch = monitor(reference, _stream(bundle, folder, store))
+    if out: _can_write(out); plot_watch({str(folder or store): watch}, lang.value).savefig(out/"drift.png", dpi=120)
+    if as_json: print(json.dumps(dict(alarm=watch.alarm, looks=watch.table.to_dict("records"), numbers=watch.last.reset_index().to_dict("records"))))
+    else:
+        _console().print(_rows_table(watch.table.to_dict("records")))
+        _console().print(f"alarm after {watch.alarm} images" if watch.alarm else "no alarm", style="red" if watch.alarm else "green")
+    raise typer.Exit(1 if watch.alarm else 0)
+
+# %% ../nbs/36_cli.ipynb #36114
+def _stream(bundle, folder, store):
+    "What the model saw of a folder or of a store; files that cannot be judged are told and left out"
+    from pneumonia_nbdev.drift import see, seen_in_store
+    from pneumonia_nbdev.image import read_xray
+    if store: return seen_in_store(_store(store).cases(), bundle.id)
+    def readable():
+        for p in find_files(folder)[0]:
+            try: yield read_xray(p)
+            except InputError as e: print(e.message("en"), file=sys.stderr)
+    return see(bundle, readable())
+
+# %% ../nbs/36_cli.ipynb #36119
 benchmark_app = typer.Typer(help="Measure speed, side by side and as ratios.")
 app.add_typer(benchmark_app, name="benchmark")
 
-# %% ../nbs/36_cli.ipynb #36103
+# %% ../nbs/36_cli.ipynb #36120
 @benchmark_app.command("data")
 def benchmark_data(
     folder: Annotated[Optional[Path], typer.Argument(help="JPEG files in the official layout; by default the originals of the sample.")] = None,
@@ -522,7 +606,7 @@ def benchmark_data(
     cost = benchmark_augmentation(MedicalDataLoader(sample_dir()), rounds)
     print(f"augmentation beside a training step: {cost:.2f} times the time without it")
 
-# %% ../nbs/36_cli.ipynb #36106
+# %% ../nbs/36_cli.ipynb #36123
 @benchmark_app.callback(invoke_without_command=True)
 def benchmark(
     ctx: typer.Context,
@@ -543,7 +627,7 @@ def benchmark(
     for group,table in found.table.groupby("group", sort=False): _console().print(_rich_table(f"{group}: times as fast as {table.base.iloc[0]}", table[["name", "ratio", "low", "high", "rounds"]].set_index("name").round(2)))
     print(out.resolve()/"benchmark.json")
 
-# %% ../nbs/36_cli.ipynb #36107
+# %% ../nbs/36_cli.ipynb #36124
 def _measure(paths, rounds, system):
     "All that can be measured on this installation"
     pd = need("pandas")
@@ -554,14 +638,14 @@ def _measure(paths, rounds, system):
     tables = [measure_single(system, plain, paths, rounds), measure_screen(system, paths, plain, rounds), measure_start(rounds), _measure_engines(system, rounds)]
     return Benchmark(pd.concat(tables, ignore_index=True), this_machine())
 
-# %% ../nbs/36_cli.ipynb #36108
+# %% ../nbs/36_cli.ipynb #36125
 def _keras_of(system):
     "The network of a detector in Keras; of the default one where it cannot be built again"
     need("tensorflow")
     from pneumonia_nbdev.explanation import keras_model
     return keras_model(system.bundle if system.bundle.rebuildable else None)
 
-# %% ../nbs/36_cli.ipynb #36109
+# %% ../nbs/36_cli.ipynb #36126
 def _measure_engines(system, rounds):
     "The engines that are installed, with the network in floats and in 8 bits"
     from pneumonia_nbdev.data import MedicalDataLoader
@@ -573,10 +657,10 @@ def _measure_engines(system, rounds):
     except MissingPackage as e: print(e.message("en"), file=sys.stderr)
     return optimizer.measure_engines(optimizer.engines(exports), rounds)
 
-# %% ../nbs/36_cli.ipynb #36112
+# %% ../nbs/36_cli.ipynb #36129
 EXPORTS = ("float32", "float16", "dynamic", "int8", "int8_uint8io", "onnx", "onnx-int8", "openvino", "openvino-int8", "tensorrt-fp16", "tensorrt-int8")
 
-# %% ../nbs/36_cli.ipynb #36113
+# %% ../nbs/36_cli.ipynb #36130
 @app.command()
 def export(
     kind: Annotated[str, typer.Argument(help=", ".join(EXPORTS))],
@@ -597,7 +681,7 @@ def export(
     (optimizer.write if out.suffix == ".bundle" else lambda e, path, force: e.save(path, force))(made, out, force)
     print(json.dumps(made.report(), ensure_ascii=False) if as_json else _papers(made, out))
 
-# %% ../nbs/36_cli.ipynb #36114
+# %% ../nbs/36_cli.ipynb #36131
 def _make_copy(kind, model, loader):
     "The copy of one kind, and what made it"
     from pneumonia_nbdev.quantization import ModelOptimizer
@@ -607,7 +691,7 @@ def _make_copy(kind, model, loader):
     if target in ("onnx", "openvino"): return getattr(optimizer, f"export_{target}")(precision or "float32", loader), optimizer
     return optimizer.quantize_model(kind, loader), optimizer
 
-# %% ../nbs/36_cli.ipynb #36115
+# %% ../nbs/36_cli.ipynb #36132
 def _papers(made, out):
     "A copy's papers in a few lines"
     f = made.parity.figures
@@ -615,7 +699,7 @@ def _papers(made, out):
     if f["auroc"] == f["auroc"]: lines.append(f"  AUROC {f['auroc']:+.4f} (95 % CI {f['auroc_low']:+.4f} to {f['auroc_high']:+.4f})")
     return "\n".join([*lines, *(f"  limit missed: {m}" for m in made.parity.misses), *(f"  in floats: {', '.join(made.floats)}" for _ in made.floats[:1]), *(f"  {n}" for n in made.notes), str(out.resolve())])
 
-# %% ../nbs/36_cli.ipynb #36118
+# %% ../nbs/36_cli.ipynb #36135
 @app.command()
 def verify(
     bundle: Annotated[Optional[Path], typer.Argument(help="A model bundle, or `int8`; by default the one that comes with the package.")] = None,
@@ -629,12 +713,12 @@ def verify(
         for name,(ok,found) in report.items(): print(f"{dict([(True, 'ok'), (False, 'FAILED'), (None, 'not checked')])[ok]:12} {name}: {found}")
     raise typer.Exit(0 if all(ok is not False for ok,_ in report.values()) else 1)
 
-# %% ../nbs/36_cli.ipynb #36121
+# %% ../nbs/36_cli.ipynb #36138
 @app.callback(invoke_without_command=True)
 def _options(version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False):
     if version: print(__version__); raise typer.Exit()
 
-# %% ../nbs/36_cli.ipynb #36122
+# %% ../nbs/36_cli.ipynb #36139
 def main():
     "The entry point of `pneumonia`"
     try: app(prog_name="pneumonia")

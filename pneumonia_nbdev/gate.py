@@ -29,7 +29,7 @@ pd = need("pandas")
 class Rules:
     "What a candidate must keep to be put to use"
     old_auroc_loss: float = .005 # the AUROC on the old exam may fall by this much at most
-    old_alpha: float = .05 # a loss that is significant at this level is refused, however small; old exam
+    old_alpha: float = .01 # a loss that is significant at this level is refused, however small; old exam
     old_sensitivity: float = .9 # floor on the old exam
     old_specificity: float = .8 # floor on the old exam
     old_ece: float = .02 # the calibration error on the old exam may rise by this much at most

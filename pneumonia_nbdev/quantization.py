@@ -434,7 +434,7 @@ def write(self:ModelOptimizer,
     parts = dict(self.bundle.parts)
     litert = parts.pop("model.tflite")
     if export.suffix == ".onnx": return write_bundle(path, litert, own, parts | {"model.onnx": export.content})
-    if export.arithmetic != "float": parts.pop("head.npz", None)  # a Keras model cannot be made of 8 bits
+    if export.arithmetic != "float": parts = {k: v for k,v in parts.items() if k not in ("head.npz", "memory.npz", "model.keras")}  # a Keras model cannot be made of 8 bits
     return write_bundle(path, export.content, own | dict(name=f"{own['name']}, {export.kind}", metrics=metrics or {}), parts)
 
 # %% ../nbs/27_quantization.ipynb #27092
