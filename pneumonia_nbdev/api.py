@@ -7,11 +7,11 @@ __all__ = ['STATUS', 'log', 'ROUTES', 'POLICY', 'HEADERS', 'NDJSON', 'NoFile', '
            'Foreign', 'WrongMethod', 'Stopping', 'status_of', 'Limits', 'OneFile', 'ManyFiles', 'Wishes', 'OneReading',
            'Problem', 'Failed', 'Quality', 'Conformal', 'Served', 'Seconds', 'Verdict', 'Verdicts', 'Sample', 'Samples',
            'Models', 'Codes', 'Health', 'Kept', 'Deleted', 'map_picture', 'data_address', 'as_answer', 'Metrics',
-           'log_line', 'route', 'described', 'PneumoniaDetectionAPI', 'lang', 'upload', 'Place', 'CaseId', 'SampleName',
-           'json_on_stderr']
+           'log_line', 'route', 'described', 'PneumoniaDetectionAPI', 'lang', 'upload', 'Place', 'CaseId',
+           'WhichReading', 'SampleName', 'json_on_stderr', 'only_here']
 
 # %% ../nbs/35_api.ipynb #35004
-import base64, hmac, json, logging, os, re, sys, threading, time, uuid
+import base64, hmac, ipaddress, json, logging, os, re, sys, threading, time, uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, wraps
@@ -236,11 +236,13 @@ class Kept(BaseModel):
     truth: Literal[CLASSES] | None = Field(description="What the majority of the readers says.")
     contradictory: bool = Field(description="Do as many readers say one thing as the other?")
     reviews: int = Field(description="How many readings there are.")
+    number: int | None = Field(description="Of the reading that was sent, to take it back; null when there was none.")
 
 # %% ../nbs/35_api.ipynb #35040
 class Deleted(BaseModel):
-    "A case that was forgotten"
-    deleted: str
+    "A case that was forgotten, or a reading that was taken back"
+    deleted: str = Field(description="The id of the case.")
+    whole: bool = Field(description="Is the case gone, with image and all readings?")
 
 # %% ../nbs/35_api.ipynb #35043
 def map_picture(
@@ -360,7 +362,7 @@ class PneumoniaDetectionAPI:
         self.limits,self.api_key,self.cors = limits,_checked_key(api_key),frozenset(map(_checked_origin, cors))
         self.model_path,self.store = model_path,None if reviews is None else ReviewStore(reviews)
         self.workers = Workers(model_path, threads or min(os.cpu_count() or 1, 4), limits.queue, engine)
-        self.metrics,self.stopping = Metrics(self.workers),threading.Event()
+        self.metrics,self.stopping,self.trouble = Metrics(self.workers),threading.Event(),None
         self.batches,self.keeping = threading.BoundedSemaphore(limits.batches),threading.BoundedSemaphore(2)
         self.workers.surprise = lambda e: self._unexpected(e)
         self.samples = {p.name: p for p in sorted((sample_dir()/"originals").rglob("*.jpeg"))}
@@ -559,7 +561,7 @@ def review(self:PneumoniaDetectionAPI, form:OneReading):
     try: case = store.add(raw, self.workers.bundle, form.label, form.reader, form.comment, source="page", patient=form.patient)
     finally: self.keeping.release()
     return dict(id=case.id, new=case.new, label=form.label, warnings=case.warnings, truth=store.truth(case.id).get(case.id),
-                contradictory=bool(store.contradictions(case.id)), reviews=len(store.reviews(case.id)))
+                contradictory=bool(store.contradictions(case.id)), reviews=len(store.reviews(case.id)), number=case.number)
 
 # %% ../nbs/35_api.ipynb #35111
 class CaseId(BaseModel):
@@ -567,16 +569,21 @@ class CaseId(BaseModel):
     id: str = Field(description="From the answer of `/review`.")
 
 # %% ../nbs/35_api.ipynb #35112
+class WhichReading(BaseModel):
+    "Which reading, if not all"
+    number: int | None = Field(None, ge=1, lt=2**63, description="From the answer of `/review`; left out, the whole case goes.")
+
+# %% ../nbs/35_api.ipynb #35113
 @patch
-@route("delete", "/review/<id>", Deleted, 403, 404, 503, 507)
-def forget(self:PneumoniaDetectionAPI, path:CaseId):
-    "Forget an image and all that was said of it."
+@route("delete", "/review/<id>", Deleted, 400, 403, 404, 503, 507)
+def forget(self:PneumoniaDetectionAPI, path:CaseId, query:WhichReading):
+    "Forget an image and all that was said of it, or take back one reading."
     store = self._writing()
     if len(path.id) != 32: raise NoCase("an id has 32 hex digits")
-    store.delete(path.id)
-    return dict(deleted=path.id)
+    whole = store.unreview(path.id, query.number) if query.number else store.delete(path.id) is None
+    return dict(deleted=path.id, whole=whole)
 
-# %% ../nbs/35_api.ipynb #35122
+# %% ../nbs/35_api.ipynb #35125
 @patch
 @route("get", "/models", Models)
 def models(self:PneumoniaDetectionAPI):
@@ -585,26 +592,26 @@ def models(self:PneumoniaDetectionAPI):
     card = {k: v for k,v in system.bundle.card.items() if k not in ("files", "sha256", "recipe", "sample")}
     return dict(models=[system.model | card | dict(figures_note=words(lang())["figures"])], limits=vars(self.limits), reviews=self.store is not None)
 
-# %% ../nbs/35_api.ipynb #35123
+# %% ../nbs/35_api.ipynb #35126
 @patch
 @route("get", "/codes", Codes, free=True)
 def codes(self:PneumoniaDetectionAPI):
     "Every code that an answer may hold, with its sentence in both languages."
     return dict(classes=LABELS, errors={c: dict(en=e.en, zh=e.zh) for c,e in error_codes().items()}, quality={c: dict(zip(LANGS, texts)) for c,(_,*texts) in {**REASONS, **HEADER}.items()})
 
-# %% ../nbs/35_api.ipynb #35126
+# %% ../nbs/35_api.ipynb #35129
 class SampleName(BaseModel):
     "Which sample"
     name: str = Field(description="From `/samples`.")
 
-# %% ../nbs/35_api.ipynb #35127
+# %% ../nbs/35_api.ipynb #35130
 @patch
 @route("get", "/samples", Samples)
 def list_samples(self:PneumoniaDetectionAPI):
     "Chest X-rays of the official test set, to try."
     return dict(samples=[{"name": n, "class": p.parent.name, "url": f"/samples/{n}"} for n,p in self.samples.items()])
 
-# %% ../nbs/35_api.ipynb #35128
+# %% ../nbs/35_api.ipynb #35131
 @patch
 @route("get", "/samples/<name>", described("image/jpeg", "A JPEG", type="string", format="binary"), 404)
 def sample(self:PneumoniaDetectionAPI, path:SampleName):
@@ -612,34 +619,34 @@ def sample(self:PneumoniaDetectionAPI, path:SampleName):
     if path.name not in self.samples: raise NotFound("no such sample")
     return send_file(self.samples[path.name], mimetype="image/jpeg", max_age=3600)
 
-# %% ../nbs/35_api.ipynb #35130
+# %% ../nbs/35_api.ipynb #35133
 @patch
 @route("get", "/metrics", described("text/plain", "Prometheus' text format", type="string"))
 def counts(self:PneumoniaDetectionAPI):
     "Counts for Prometheus."
     return Response(self.metrics.text(), mimetype="text/plain")
 
-# %% ../nbs/35_api.ipynb #35133
+# %% ../nbs/35_api.ipynb #35136
 @patch
 @route("get", "/", free=True)
 def page(self:PneumoniaDetectionAPI): return current_app.send_static_file("index.html")
 
-# %% ../nbs/35_api.ipynb #35134
+# %% ../nbs/35_api.ipynb #35137
 @patch
 @route("get", "/docs", free=True)
 def docs(self:PneumoniaDetectionAPI): return current_app.send_static_file("docs.html")
 
-# %% ../nbs/35_api.ipynb #35135
+# %% ../nbs/35_api.ipynb #35138
 @patch
 @route("get", "/docs/<path:name>", free=True)
 def docs_part(self:PneumoniaDetectionAPI, **kw): return send_from_directory(Path(need("flask_openapi3_swagger", "").__file__).parent/"templates"/"swagger", request.view_args["name"])
 
-# %% ../nbs/35_api.ipynb #35136
+# %% ../nbs/35_api.ipynb #35139
 @patch
 @route("get", "/openapi.json", free=True)
 def openapi(self:PneumoniaDetectionAPI): return jsonify(current_app.api_doc)
 
-# %% ../nbs/35_api.ipynb #35139
+# %% ../nbs/35_api.ipynb #35142
 @contextmanager
 def json_on_stderr():
     "The log goes to standard error, and nothing else does"
@@ -651,19 +658,28 @@ def json_on_stderr():
     try: yield
     finally: log.removeHandler(handler); handler.stream.close(); os.dup2(saved, 2); os.close(saved)
 
-# %% ../nbs/35_api.ipynb #35143
+# %% ../nbs/35_api.ipynb #35146
+def only_here(
+    host:str, # address or name to listen on; empty for all addresses
+) -> bool: # does only this machine hear it?
+    "Is this an address of this machine alone?"
+    try: return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError: return False
+
+# %% ../nbs/35_api.ipynb #35149
 @patch
 def server(self:PneumoniaDetectionAPI,
     host:str="127.0.0.1", # address of this machine; `0.0.0.0` hears the whole network
     port:int=5000, # 0 to 65535; 0 takes a free one
 ) -> Server: # not yet running
     "This interface on a socket"
+    if self.store and not self.api_key and not only_here(host): raise BadOption(f"readings on {host or 'all addresses'}, which others can reach, need an API key; set PNEUMONIA_API_KEY")
     l = self.limits
     server = Server(self.app, listen(host, port), l.queue + len(self.workers.threads) + l.batches + 8, l.body, l.memory, refused=self._refused)
     self.stopping = server.stopping
     return server
 
-# %% ../nbs/35_api.ipynb #35144
+# %% ../nbs/35_api.ipynb #35150
 @patch
 def _refused(self:PneumoniaDetectionAPI, status):
     "Count and log a request that never reached Flask"
@@ -671,7 +687,7 @@ def _refused(self:PneumoniaDetectionAPI, status):
     self.metrics.errors.labels(code).inc(); self.metrics.requests.labels("none", status).inc()
     log_line("refused", status=status, code=code)
 
-# %% ../nbs/35_api.ipynb #35147
+# %% ../nbs/35_api.ipynb #35153
 @patch
 def run(self:PneumoniaDetectionAPI,
     host:str="127.0.0.1", # address of this machine; `0.0.0.0` hears the whole network
@@ -688,36 +704,47 @@ def run(self:PneumoniaDetectionAPI,
         self.workers.retire()
         log_line("stopped")
 
-# %% ../nbs/35_api.ipynb #35149
+# %% ../nbs/35_api.ipynb #35155
 @patch(as_prop=True)
 def many(self:PneumoniaDetectionAPI) -> bool: # was the model given as a folder?
     "Is it a folder of models?"
     return self.model_path is not None and Path(self.model_path).is_dir()
 
-# %% ../nbs/35_api.ipynb #35150
+# %% ../nbs/35_api.ipynb #35156
 @patch
 def _version(self:PneumoniaDetectionAPI):
-    "What changes when there is another model"
-    if self.many: return find_bundle(self.model_path)
-    found = self.workers.bundle.path.stat()
+    "What changes when there is another model; None while there is none to be found"
+    try:
+        if self.many: return find_bundle(self.model_path)
+        found = self.workers.bundle.path.stat()
+    except (OSError, BadBundle): return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 
-# %% ../nbs/35_api.ipynb #35151
+# %% ../nbs/35_api.ipynb #35157
 @patch
 def watch(self:PneumoniaDetectionAPI,
     every:float=None, # seconds between two looks; None for half a second with a folder of models, else two
 ):
     "Swap the model whenever there is another one, until the server stops"
-    seen,wait = self.workers.bundle.path if self.many else None,every or (.5 if self.many else 2)
-    while not self.stopping.wait(wait if seen else 0):
-        try: now = self._version()
-        except (OSError, BadBundle): continue
-        if seen and now != seen: self._swap(self.model_path if self.many else self.workers.bundle.path)
-        seen = now
+    path,seen = (self.model_path, self.workers.bundle.path) if self.many else (self.workers.bundle.path, self._version())
+    failed,pause,due = None,.5,0.
+    while not self.stopping.wait(every or (.5 if self.many else 2)):
+        now = self._version()
+        if now is None: continue
+        if now == seen: failed = self.trouble = None; continue
+        if now != failed: pause,due = .5,0.
+        if time.monotonic() < due: continue
+        if self._swap(path, now if self.many else path): seen,failed = now,None
+        else: failed,due,pause = now,time.monotonic() + pause,min(2 * pause, 30.)
 
-# %% ../nbs/35_api.ipynb #35152
+# %% ../nbs/35_api.ipynb #35158
 @patch
-def _swap(self:PneumoniaDetectionAPI, path):
-    try: self.workers.swap(path); log_line("swapped", model=self.workers.bundle.id)
-    except PneumoniaError as e: log_line("not swapped", code=e.code, reason=e.reason)
-    except Exception as e: log_line("not swapped", code="error", reason=type(e).__name__)
+def _swap(self:PneumoniaDetectionAPI, path, wanted) -> bool:
+    "Take up a model. Did it work? The same trouble with the same file is logged once"
+    try: self.workers.swap(path); why = None
+    except PneumoniaError as e: why = wanted, e.code, e.reason
+    except Exception as e: why = wanted, "error", type(e).__name__
+    if why is None: log_line("swapped", model=self.workers.bundle.id)
+    elif why != self.trouble: log_line("not swapped", code=why[1], reason=why[2])
+    self.trouble = why
+    return why is None

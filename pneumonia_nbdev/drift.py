@@ -46,7 +46,7 @@ def see(
     if not looks: raise BadData("no image to look at")
     return Sight(np.concatenate([o["embedding"] for _,o in looks]), np.concatenate([o["probability"] for _,o in looks]), np.array([[q.measures[k] for k in MEASURES] for q,_ in looks]))
 
-# %% ../nbs/29_drift.ipynb #29010
+# %% ../nbs/29_drift.ipynb #29011
 def seen_in_store(
     cases:list, # of `Case`, from `ReviewStore.cases`
     model:str, # id of the network; cases that another one judged are left out
@@ -56,7 +56,7 @@ def seen_in_store(
     if not mine: raise BadData(f"none of {len(cases)} cases was judged by {model}")
     return Sight(np.stack([c.embedding for c in mine]), np.array([c.probability for c in mine]), np.array([[c.quality.get(k, np.nan) for k in MEASURES] for c in mine]))
 
-# %% ../nbs/29_drift.ipynb #29014
+# %% ../nbs/29_drift.ipynb #29015
 @dataclass
 class Reference:
     "How images look that the model was validated on"
@@ -71,7 +71,7 @@ class Reference:
         p = np.clip(np.asarray(sight.probability, float), 1e-6, 1 - 1e-6)
         return np.hstack([(sight.embedding - self.mean) @ self.axes, np.log(p / (1 - p))[:, None], sight.measures])
 
-# %% ../nbs/29_drift.ipynb #29015
+# %% ../nbs/29_drift.ipynb #29017
 def fit_reference(
     sight:Sight, # of validation images, 20 or more; hundreds are better
 ) -> Reference: # ready to be compared with
@@ -83,7 +83,7 @@ def fit_reference(
     found.numbers = found.of(sight)
     return found
 
-# %% ../nbs/29_drift.ipynb #29016
+# %% ../nbs/29_drift.ipynb #29019
 def reference_bytes(
     reference:Reference, # from `fit_reference`
 ) -> bytes: # a small `.npz`
@@ -91,7 +91,7 @@ def reference_bytes(
     np.savez_compressed(buf := io.BytesIO(), **{k: v.astype(np.float32 if k == "numbers" else np.float16) for k,v in vars(reference).items()})
     return buf.getvalue()
 
-# %% ../nbs/29_drift.ipynb #29017
+# %% ../nbs/29_drift.ipynb #29020
 def reference_of(
     bundle:Bundle, # a model with a reference
 ) -> Reference: # as it was made
@@ -99,7 +99,7 @@ def reference_of(
     if "reference.npz" not in bundle.parts: raise BadOption(f"{bundle.path.name} holds no reference; `pneumonia remember` adds one from a data set")
     with np.load(io.BytesIO(bundle.parts["reference.npz"])) as f: return Reference(*(f[k].astype(np.float32) for k in ("mean", "axes", "numbers")))
 
-# %% ../nbs/29_drift.ipynb #29020
+# %% ../nbs/29_drift.ipynb #29023
 def psi(
     a:np.ndarray, # (n,) of the reference
     b:np.ndarray, # (m,) of the stream
@@ -111,7 +111,7 @@ def psi(
     x,y = share(a),share(b)
     return float(((y - x) * np.log(y / x)).sum())
 
-# %% ../nbs/29_drift.ipynb #29023
+# %% ../nbs/29_drift.ipynb #29026
 def mmd(
     a:np.ndarray, # (n, k) of the reference
     b:np.ndarray, # (m, k) of the stream
@@ -127,7 +127,7 @@ def mmd(
     found = (draws * (K @ draws)).sum(0)
     return float(found[0]), float((found >= found[0] - 1e-12).mean())
 
-# %% ../nbs/29_drift.ipynb #29026
+# %% ../nbs/29_drift.ipynb #29029
 def holm(
     p, # (k,) p-values
 ) -> np.ndarray: # (k,) corrected, in the same order
@@ -137,23 +137,25 @@ def holm(
     out[order] = np.minimum(np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))), 1)
     return out
 
-# %% ../nbs/29_drift.ipynb #29027
+# %% ../nbs/29_drift.ipynb #29031
 def compare(
     reference:Reference, # of the model
     sight:Sight, # of the stream, 20 images or more
-) -> pd.DataFrame: # rows: `NUMBERS` and `embedding`; columns: psi, p_value (corrected)
+) -> pd.DataFrame: # rows: `NUMBERS`, with corrected p-values, and `embedding`, with its own; columns: psi, p_value
     "How far a stream is from the reference"
     from scipy.stats import ks_2samp
     if len(sight) < 20: raise BadData(f"{len(sight)} images; a comparison needs 20 or more")
     a,b = reference.numbers,reference.of(sight)
     rows = [(psi(x, y), ks_2samp(x, y, method="asymp").pvalue) for x,y in zip(a.T, b.T)]
-    table = pd.DataFrame([*rows, mmd(a[:, :AXES], b[:, :AXES])], index=[*NUMBERS, "embedding"], columns=["psi", "p_value"])
-    return table.assign(p_value=holm(table.p_value)).rename_axis("number")
+    table = pd.DataFrame(rows, index=NUMBERS, columns=["psi", "p_value"])
+    table["p_value"] = holm(table.p_value)
+    table.loc["embedding"] = np.nan, mmd(a[:, :AXES], b[:, :AXES])[1]
+    return table.rename_axis("number")
 
-# %% ../nbs/29_drift.ipynb #29031
+# %% ../nbs/29_drift.ipynb #29035
 ALPHA,EVERY,WINDOW = .002,50,200
 
-# %% ../nbs/29_drift.ipynb #29032
+# %% ../nbs/29_drift.ipynb #29036
 @dataclass
 class Watch:
     "What a monitor found"
@@ -166,7 +168,7 @@ class Watch:
         rang = self.table[self.table.alarm]
         return int(rang.images.iloc[0]) if len(rang) else None
 
-# %% ../nbs/29_drift.ipynb #29033
+# %% ../nbs/29_drift.ipynb #29038
 def monitor(
     reference:Reference, # of the model
     sight:Sight, # of the stream, in the order it came
@@ -175,16 +177,16 @@ def monitor(
 ) -> Watch: # every look
     "Compare a stream with the reference, again and again"
     looks,table = [],None
-    for end in range(every, len(sight) + 1, every) or [len(sight)]:
+    for end in sorted({*range(every, len(sight) + 1, every), len(sight)}):
         table = compare(reference, sight[max(end - window, 0):end])
         what = table.p_value.idxmin()
         looks.append(dict(images=end, what=what, psi=table.psi[what], p_value=table.p_value[what], alarm=bool(table.p_value[what] < ALPHA)))
     return Watch(pd.DataFrame(looks), table)
 
-# %% ../nbs/29_drift.ipynb #29035
+# %% ../nbs/29_drift.ipynb #29042
 TEXT = dict(images=("images", "图像数"), p=("smallest corrected p-value", "最小校正 p 值"), limit=("alarm below", "报警阈值"))
 
-# %% ../nbs/29_drift.ipynb #29036
+# %% ../nbs/29_drift.ipynb #29043
 def plot_watch(
     watches:dict, # name -> `Watch`
     lang:str="en", # language of the labels
@@ -198,7 +200,7 @@ def plot_watch(
         ax.axhline(ALPHA, color="k", ls=":", label=f"{say('limit')} {ALPHA}"); ax.set(xlabel=say("images"), ylabel=say("p")); ax.legend(fontsize=7); fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
     return fig
 
-# %% ../nbs/29_drift.ipynb #29040
+# %% ../nbs/29_drift.ipynb #29047
 def false_alarms(
     sight:Sight, # of one domain
     patients, # (n,) who each image belongs to
@@ -214,7 +216,7 @@ def false_alarms(
         rang += monitor(fit_reference(sight[rows[k:]]), sight[rows[:k]]).alarm is not None
     return rang / draws
 
-# %% ../nbs/29_drift.ipynb #29041
+# %% ../nbs/29_drift.ipynb #29049
 def detection(
     sight:Sight, # of one domain
     strange:Sight, # of another
@@ -231,5 +233,5 @@ def detection(
         found.append(rang.images.iloc[0] - before if len(rang) else np.nan)
     return np.array(found)
 
-# %% ../nbs/29_drift.ipynb #29042
+# %% ../nbs/29_drift.ipynb #29050
 def _join(a, b): return Sight(*(np.concatenate([x, y]) for x,y in zip(vars(a).values(), vars(b).values())))

@@ -49,9 +49,11 @@ class ModelRegistry:
     @property
     def state(self) -> dict: # current, before, history
         "What the pointer file says"
-        try: return json.loads((self.folder/POINTER).read_text(encoding="utf-8"))
+        try: found = json.loads((self.folder/POINTER).read_text(encoding="utf-8"))
         except FileNotFoundError: return dict(format=1, current=None, before=[], history=[])
         except (OSError, ValueError) as e: raise BadBundle(f"the registry cannot be read: {e}", file=self.folder/POINTER) from None
+        if not isinstance(found, dict) or not all(isinstance(found.get(k), list) for k in ("before", "history")) or not isinstance(found.get("current"), (str, type(None))): raise BadBundle("this is no registry", file=self.folder/POINTER)
+        return found
 
     @property
     def current(self) -> str|None: # name of the model in use
@@ -69,13 +71,13 @@ def path(self:ModelRegistry,
     if len(found) != 1: raise NoModel(f"{len(found)} models begin with {clean_name(name)!r}" if name else "none is in use", file=self.folder)
     return self.folder/"bundles"/f"{found[0]}.bundle"
 
-# %% ../nbs/28_registry.ipynb #28014
+# %% ../nbs/28_registry.ipynb #28015
 @patch
 def names(self:ModelRegistry) -> list: # sorted
     "All models"
     return sorted(p.stem for p in (self.folder/"bundles").glob("*.bundle"))
 
-# %% ../nbs/28_registry.ipynb #28017
+# %% ../nbs/28_registry.ipynb #28018
 @patch
 def add(self:ModelRegistry,
     path=None, # a bundle; None for the one that comes with the package
@@ -84,10 +86,10 @@ def add(self:ModelRegistry,
     path = find_bundle(path)
     name = read_bundle(path)[0]["sha256"][:12]
     target = self.folder/"bundles"/f"{name}.bundle"
-    if not target.exists(): write_atomic(target, path.read_bytes()).chmod(0o444)
+    if not target.exists() or target.read_bytes() != path.read_bytes(): write_atomic(target, path.read_bytes()).chmod(0o444)  # a damaged copy is mended
     return name
 
-# %% ../nbs/28_registry.ipynb #28020
+# %% ../nbs/28_registry.ipynb #28021
 @patch
 def _switch(self:ModelRegistry, what, name, before, reason):
     "Write the new state: pointer and history in one file"
@@ -96,27 +98,29 @@ def _switch(self:ModelRegistry, what, name, before, reason):
     write_atomic(self.folder/POINTER, json.dumps(dict(format=1, current=name, before=before, history=state["history"] + [event]), indent=1, ensure_ascii=False))
     return name
 
-# %% ../nbs/28_registry.ipynb #28021
+# %% ../nbs/28_registry.ipynb #28022
 @patch
 def promote(self:ModelRegistry,
     name:str, # of a model, or how it begins
     reason:str, # why; somebody will want to know
+    after:str=None, # only if this one is still in use; None for whatever is
 ) -> str: # name of the model now in use
     "Put a model to use"
     if not reason.strip(): raise BadOption("a promotion needs a reason")
     with locked(self.folder):
+        if after is not None and self.current != after: raise Locked(f"{self.current} was put to use meanwhile, not {after}", file=self.folder)
         name = self._sound(self.path(name))
         if name == self.current: return name
         return self._switch("promote", name, self.state["before"] + [n for n in (self.current,) if n], reason)
 
-# %% ../nbs/28_registry.ipynb #28022
+# %% ../nbs/28_registry.ipynb #28023
 @patch
 def _sound(self:ModelRegistry, path):
     "The name of a bundle that is what its name says"
     if read_bundle(path)[0]["sha256"][:12] != path.stem: raise BadBundle("another bundle lies under this name", file=path)
     return path.stem
 
-# %% ../nbs/28_registry.ipynb #28023
+# %% ../nbs/28_registry.ipynb #28024
 @patch
 def rollback(self:ModelRegistry,
     reason:str="", # why
@@ -126,7 +130,7 @@ def rollback(self:ModelRegistry,
         if not (before := self.state["before"]): raise NoModel("no model was in use before this one", file=self.folder)
         return self._switch("rollback", self._sound(self.path(before[-1])), before[:-1], reason)
 
-# %% ../nbs/28_registry.ipynb #28030
+# %% ../nbs/28_registry.ipynb #28031
 @patch
 def models(self:ModelRegistry) -> list: # of dictionaries, in the order in which they were first put to use
     "All models with the facts of their cards"
@@ -134,7 +138,7 @@ def models(self:ModelRegistry) -> list: # of dictionaries, in the order in which
     order = sorted(self.names(), key=lambda n: (used.index(n) if n in used else len(used), n))
     return [self._facts(n, n == state["current"]) for n in order]
 
-# %% ../nbs/28_registry.ipynb #28031
+# %% ../nbs/28_registry.ipynb #28032
 @patch
 def _facts(self:ModelRegistry, name, in_use):
     "One line of the table; a damaged bundle is a line, too"

@@ -13,7 +13,7 @@ from .core import *
 from .image import XRay, preprocess, squash, stretch
 from .bundle import Bundle
 from .augmentation import Augmentation, augment_batch
-from .reviews import ReviewStore
+from .reviews import HELD, ReviewStore, share
 pd = need("pandas")
 
 # %% ../nbs/30_worklist.ipynb #30008
@@ -39,7 +39,7 @@ def views(
     moved = augment_batch(np.stack([small] * n), SLIGHT, 0, 0)
     return np.repeat(np.stack([stretch(m, bundle.spec) for m in moved])[..., None], bundle.spec.channels, -1)
 
-# %% ../nbs/30_worklist.ipynb #30013
+# %% ../nbs/30_worklist.ipynb #30014
 def disagreement(
     image:XRay, # as it came
     bundle:Bundle, # the model
@@ -49,7 +49,7 @@ def disagreement(
     p = np.clip(bundle.run(views(image, bundle, n))["probability"].astype(float), 1e-6, 1 - 1e-6)
     return float(np.std(np.log(p / (1 - p))))
 
-# %% ../nbs/30_worklist.ipynb #30018
+# %% ../nbs/30_worklist.ipynb #30019
 def novelty(
     embeddings:np.ndarray, # (n, dimensions) of the cases
     bundle:Bundle, # the model, whose familiar centres are known
@@ -61,7 +61,7 @@ def novelty(
     unit = lambda x: x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6)
     return 1 - (unit(np.asarray(embeddings, float)) @ unit(seen).T).max(1)
 
-# %% ../nbs/30_worklist.ipynb #30021
+# %% ../nbs/30_worklist.ipynb #30022
 @dataclass
 class Candidates:
     "Cases that wait for a reader, and what speaks for each"
@@ -72,7 +72,7 @@ class Candidates:
 
     def __len__(self): return len(self.ids)
 
-# %% ../nbs/30_worklist.ipynb #30022
+# %% ../nbs/30_worklist.ipynb #30024
 def ranks(
     v, # (n,) numbers
 ) -> np.ndarray: # (n,) 0 for the smallest, 1 for the largest; ties share
@@ -80,7 +80,7 @@ def ranks(
     from scipy.stats import rankdata
     return (rankdata(v) - 1) / max(len(v) - 1, 1)
 
-# %% ../nbs/30_worklist.ipynb #30023
+# %% ../nbs/30_worklist.ipynb #30025
 def in_worth(
     c:Candidates, # who waits
     bundle:Bundle, # the model
@@ -97,32 +97,44 @@ def in_worth(
         alike = np.minimum(alike, angle[best])
     return pd.DataFrame(dict(id=[c.ids[i] for i in order], value=value[order], unsure=c.unsure[order], torn=c.torn[order], novel=novel[order]))
 
-# %% ../nbs/30_worklist.ipynb #30024
+# %% ../nbs/30_worklist.ipynb #30027
 def _angles(x):
     "One minus the cosine of every pair, as a share of the typical one, at most 1"
     d = need("scipy.spatial.distance").squareform(need("scipy.spatial.distance").pdist(np.asarray(x, float), "cosine"))
     return np.minimum(d / max(np.median(d[d > 0]) if (d > 0).any() else 1, 1e-9), 1)
 
-# %% ../nbs/30_worklist.ipynb #30029
+# %% ../nbs/30_worklist.ipynb #30032
+def _asked(store, bundle, case):
+    "Embedding, probability and disagreement of a case, by this model"
+    image = store.pixels(case.id)
+    torn = disagreement(image, bundle)
+    if case.model == bundle.id: return case.embedding, case.probability, torn
+    out = bundle.run(preprocess(image, bundle.spec)[None])
+    return out["embedding"][0], float(out["probability"][0]), torn
+
+# %% ../nbs/30_worklist.ipynb #30033
+def _waiting(store, bundle, cases):
+    "Cases as `Candidates`"
+    found = [_asked(store, bundle, c) for c in cases]
+    e,p,torn = zip(*found) if found else ((), (), ())
+    return Candidates([c.id for c in cases], np.array(e) if found else np.zeros((0, 1)), uncertainty(np.array(p), bundle.threshold), np.array(torn))
+
+# %% ../nbs/30_worklist.ipynb #30035
 @patch
 def worklist(self:ReviewStore,
     bundle:Bundle=None, # the model; None for the store's own
     n:int=20, # how many cases
-) -> pd.DataFrame: # as `in_worth`, with `why`
+) -> pd.DataFrame: # id, value, unsure, torn, novel, why
     "Which cases should be read next"
-    bundle,truth,torn = bundle or self.bundle,self.truth(),set(self.contradictions())
-    every = self.cases()
-    mine = {c.id: c for c in every if c.model == bundle.id}
-    looks = {c.id: self.pixels(c.id) for c in every if c.id not in truth}
-    seen = {id: (c.probability, c.embedding) if (c := mine.get(id)) else _ask(bundle, x) for id,x in looks.items()}
-    known = [c.embedding for id,c in mine.items() if id in truth]
-    waiting = Candidates(list(seen), np.array([e for _,e in seen.values()]), uncertainty([p for p,_ in seen.values()], bundle.threshold), np.array([disagreement(x, bundle) for x in looks.values()]))
-    order = in_worth(waiting, bundle, np.array(known) if known else None)
-    order["why"] = ["readers disagree" if id in torn else _reason(r) for id,r in zip(order.id, order[["unsure", "torn", "novel"]].rank(pct=True).itertuples(index=False))]
-    return order.iloc[np.argsort([id not in torn for id in order.id], kind="stable")].head(n).reset_index(drop=True)
+    bundle,truth,doubt,every = bundle or self.bundle,self.truth(),set(self.contradictions()),self.cases()
+    unread = [c for c in every if c.id not in truth and c.id not in doubt]
+    lots = sorted((c for c in unread if share(c.patient, HELD) == 0), key=lambda c: c.id)
+    known = [c.embedding for c in every if c.model == bundle.id and c.id in truth]
+    order = in_worth(_waiting(self, bundle, [c for c in unread if share(c.patient, HELD)]), bundle, np.array(known) if known else None)
+    order["why"] = [_reason(r) for r in order[["unsure", "torn", "novel"]].rank(pct=True).itertuples(index=False)]
+    few = min(len(lots), max(round(n / HELD), n - len(doubt) - len(order)))
+    first = [pd.DataFrame(dict(id=ids, why=why)) for ids,why in ((sorted(doubt), "readers disagree"), ([c.id for c in lots[:few]], "by lot, to judge by"))]
+    return pd.concat([first[0], order.head(max(n - len(doubt) - few, 0)), first[1]], ignore_index=True).head(n).reindex(columns=[*order.columns])
 
-# %% ../nbs/30_worklist.ipynb #30030
-def _ask(bundle, xray): return (float((out := bundle.run(preprocess(xray, bundle.spec)[None]))["probability"][0]), out["embedding"][0])
-
-# %% ../nbs/30_worklist.ipynb #30031
+# %% ../nbs/30_worklist.ipynb #30036
 def _reason(r): return ("the verdict is close", "trifles change the verdict", "nothing like it was read")[int(np.argmax(r))]

@@ -108,9 +108,10 @@ def say(opened, folder):
     opened.locator(PICTURE).first.wait_for(timeout=180_000)
     opened.get_by_role("button", name="Pneumonia", exact=True).click()
     opened.get_by_placeholder("optional; no names").fill("lower left"); opened.keyboard.press("Tab")
+    opened.get_by_placeholder("optional; your name or sign").fill("A. B."); opened.keyboard.press("Tab")
     opened.get_by_role("button", name="save reading").click()
     opened.get_by_text("reading saved").wait_for(timeout=30_000)
-    assert [(r["label"], r["comment"]) for r in ReviewStore(folder).reviews()] == [("PNEUMONIA", "lower left")]
+    assert [(r["label"], r["comment"], r["reader"]) for r in ReviewStore(folder).reviews()] == [("PNEUMONIA", "lower left", "A. B.")]
 
 
 def in_lab(folder, pictures):

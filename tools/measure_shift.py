@@ -2,11 +2,11 @@
 
     python tools/measure_shift.py DATA ADULTS [--work runs/shift] [--ledger nbs/results/test_ledger.csv]
 
-DATA is the official set, ADULTS a folder with labels.csv (patientId, cls, view, target) and the images. Every third patient of each class and view, in the order of a hash, is held out for good; the others come in five rounds in the same order. In each round the worklist of the model in use gives out 80 cases. Four ways: no update; naive fine-tuning of all layers on the round's cases, one after the other; replay with the gate; and the same with 30 % of the labels of the third round flipped.
+DATA is the official set, ADULTS a folder with labels.csv (patientId, cls, view, target) and the images. Every third patient of each class and view, in the order of a hash, is held out for good; the others come in five rounds in the same order. In each round the worklist of the model in use gives out 80 cases, a quarter of them by lot from patients that are held out for the gate. Four ways: no update; naive fine-tuning of all layers on the round's cases, one after the other; replay with the gate; and the same with 30 % of the labels of the third round flipped, which is the last one there.
 
 The figures of each model on the official test set (logged in the ledger) and on the held-out adults go to nbs/results/shift.csv, learning curves by order of labelling to nbs/results/curve.csv. Nothing is chosen by them. An arm that is done is not done again.
 """
-import argparse, hashlib, json, os
+import argparse, hashlib, json, os, shutil
 from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras, numpy as np, pandas as pd
@@ -64,8 +64,7 @@ def line(way, n, labels, model, name, threshold, gate=""):
 
 def ask(store, bundle, batch, flip=0.):
     "A round arrives; the worklist's cases get their labels, a share of them flipped"
-    for r in batch.itertuples(): store.add(r.path, base, patient=r.patientId, source="import")
-    labels = {store.look(r.path.read_bytes(), base)[0].id: CLASSES[r.target] for r in batch.itertuples()} | json.loads((store.folder/"labels.json").read_text() if (store.folder/"labels.json").exists() else "{}")
+    labels = {store.add(r.path, base, patient=r.patientId, source="import").id: CLASSES[r.target] for r in batch.itertuples()} | json.loads((store.folder/"labels.json").read_text() if (store.folder/"labels.json").exists() else "{}")
     (store.folder/"labels.json").write_text(json.dumps(labels))
     todo = store.worklist(bundle, args.budget).id.tolist()
     lies = set(sorted(todo, key=lambda i: hashlib.sha256(f"lie {i}".encode()).hexdigest())[:round(flip * len(todo))])
@@ -73,14 +72,15 @@ def ask(store, bundle, batch, flip=0.):
     return todo,[CLASSES.index(labels[i]) for i in todo]
 
 def replay(way, poisoned=None):
-    "Rounds with replay and gate; the round `poisoned` has 30 % wrong labels"
-    store,registry = ReviewStore(args.work/way/"reviews"),ModelRegistry(args.work/way/"models")
-    rows = []
-    for n,batch in enumerate(rounds, 1):
+    "Rounds with replay and gate; the last of them is `poisoned`: 30 % wrong labels"
+    shutil.rmtree(args.work/way, ignore_errors=True)  # a half-done arm begins anew
+    store,registry,rows = ReviewStore(args.work/way/"reviews"),ModelRegistry(args.work/way/"models"),[]
+    for n,batch in enumerate(rounds[:poisoned], 1):
         current = Bundle(registry.folder) if registry.current else base
         ask(store, current, batch, .3 if n == poisoned else 0.)
         found = renew(store, registry, base, Rules())
         now = Bundle(registry.folder)
+        assert len(store.truth()) == n * args.budget
         rows.append(line(way, n, n * args.budget, now, now.id, now.threshold, "promoted" if found else "refused: " + "; ".join(found.judgement.reasons)))
         if not found or n == poisoned:
             refused = Bundle(registry.path(found.name))
@@ -89,6 +89,7 @@ def replay(way, poisoned=None):
 
 def naive():
     "All layers are trained on the round's cases alone, five epochs, one round after the other"
+    shutil.rmtree(args.work/"naive", ignore_errors=True)
     store,rows = ReviewStore(args.work/"naive"/"reviews"),[]
     keras.utils.set_random_seed(0)
     model = keras_model(base)
@@ -118,7 +119,7 @@ def curve():
                 i = at[:n]
                 if min(np.bincount(y[i], minlength=2)) < 2: continue
                 X,labels = np.concatenate([memory.X[core], F[i]]),np.r_[memory.y[core], y[i]]
-                w,b = fit_head(X, labels, 3e-4, balanced(np.r_[np.zeros(core.sum()), np.ones(n)], labels))
+                w,b = fit_head(X, labels, 1e-4, balanced(np.r_[np.zeros(core.sum()), np.ones(n)], labels))
                 rows.append(dict(order=order, draw=draw, labels=n, auroc=evaluate(y_held, 1 / (1 + np.exp(-(H @ w + b) / 5)), .5, draws=2).value["auroc"]))
     return rows
 

@@ -196,23 +196,32 @@ def readings(folder, good, shoot):
         assert (store.counts()["cases"], "Saved." in p.locator("#live").inner_text()) == (2, True)
         p.get_by_role("button", name="Undo").click(); says(p, "Removed")
         assert (store.counts()["cases"], p.evaluate("document.activeElement.textContent")) == (1, "Normal")
+        p.get_by_label("Your name or sign").fill("Dr. A 王"); p.get_by_label("Patient number").fill("PN-4711-0815")
         p.get_by_label("Comment").fill("左下 left lower zone"); p.get_by_role("button", name="Pneumonia", exact=True).click(); says(p, "Saved.")
         assert p.locator(".review [aria-pressed=true]").inner_text() == "Pneumonia" and p.get_by_label("Comment").input_value() == ""
         p.get_by_role("button", name="Unsure").click(); until(p, "document.querySelector('.review [aria-pressed=true]').textContent === 'Unsure' && document.querySelector('.review').ariaBusy === 'false'")
-        assert [(r["label"], r["comment"]) for r in store.reviews()][1:] == [("PNEUMONIA", "左下 left lower zone"), ("UNSURE", "")] and p.get_by_role("button", name="Undo").is_visible()
+        assert [(r["label"], r["comment"], r["reader"]) for r in store.reviews()][1:] == [("PNEUMONIA", "左下 left lower zone", "Dr. A 王"), ("UNSURE", "", "Dr. A 王")]
+        first = store.reviews()[-1]["case_id"]; store.review(first, "NORMAL", "meanwhile")
+        p.get_by_role("button", name="Undo").click(); says(p, "taken back")
+        assert [r["reader"] for r in store.reviews(first)] == ["Dr. A 王", "meanwhile"] and p.locator(".review [aria-pressed=true]").inner_text() == "Pneumonia"  # the last one only
         axe(p, "a reading, light"); p.locator("#case").scroll_into_view_if_needed(); shoot(p, "page-reading")
-        upload(p, good[1:2]); done(p, 2); p.get_by_role("button", name="Normal", exact=True).click(); says(p, "Saved.")
-        assert len(store.reviews(known.id)) == 2 and p.get_by_role("button", name="Undo").is_hidden()  # it was there before
-        upload(p, [writing(folder/"text.png", good[2])]); done(p, 3); p.get_by_role("button", name="Keep, read later").click(); says(p, "seems to hold text")
+        upload(p, good[1:2]); done(p, 2); assert [p.get_by_label(n).input_value() for n in ("Your name or sign", "Patient number")] == ["Dr. A 王", ""]  # the one stays, the other is the image's
+        p.get_by_label("Patient number").fill("PN-4711-0815"); p.get_by_role("button", name="Normal", exact=True).click(); says(p, "Saved.")
+        assert len(store.reviews(known.id)) == 2 and store.case(known.id).patient == store.case(first).patient not in (known.id, first)  # one person, two images
+        p.get_by_role("button", name="Undo").click(); says(p, "taken back"); assert [r["reader"] for r in store.reviews(known.id)] == ["before"]
+        waiting = store.add(good[3]); upload(p, good[3:4]); done(p, 3); p.get_by_role("button", name="Normal", exact=True).click(); says(p, "Saved.")
+        assert len(store.reviews(waiting.id)) == 1 and p.get_by_role("button", name="Undo").is_hidden()  # it was there before, and must not go
+        upload(p, [writing(folder/"text.png", good[2])]); done(p, 4); p.get_by_role("button", name="Keep, read later").click(); says(p, "seems to hold text")
         assert p.get_by_role("button", name="Undo").is_visible() and p.get_by_role("button", name="Keep, read later").is_hidden()
         p.select_option("#lang", "zh"); p.select_option("#theme", "dark"); says(p, "图像中似乎有文字"); axe(p, "a reading, dark, zh")
         p.set_viewport_size(dict(width=390, height=844)); assert p.evaluate("document.documentElement.scrollWidth") <= 390, "wider than the phone"
         p.locator(".review").scroll_into_view_if_needed(); axe(p, "a reading, phone"); shoot(p, "page-reading-phone")
         p.evaluate("window.print = () => { window.printed = document.querySelectorAll('#report .review').length + 1 }"); p.click("#print"); until(p, "window.printed")
         assert p.evaluate("window.printed") == 1  # no buttons on paper
+        assert not any(b"4711-0815" in f.read_bytes() for f in kept.iterdir()) and "PN-4711" not in p.evaluate("JSON.stringify({...sessionStorage, ...localStorage})")
         p.select_option("#lang", "en"); (kept/"reviews.db").write_bytes(b"damaged " * 999)
         p.get_by_role("button", name="Normal", exact=True).click(); says(p, "Not saved: this store of reviews cannot be used")
-    assert not any(n.encode() in (folder/"server.log").read_bytes() for n in ("left lower", good[0].name))
+    assert not any(n.encode() in (folder/"server.log").read_bytes() for n in ("left lower", "4711-0815", "Dr. A", good[0].name))
 
 
 def stopped(p, good):

@@ -3,6 +3,7 @@ import { speak, word, language, LANGS } from "/web/words.js";
 const $ = s => document.querySelector(s);
 const make = (tag, props = {}, ...children) => { const e = Object.assign(document.createElement(tag), props); e.append(...children); return e; };
 const store = (k, v) => { try { if (v === undefined) return localStorage.getItem(k); localStorage.setItem(k, v); } catch { return null; } };
+const reader = { name: "", get: () => { try { return sessionStorage.getItem("reader") ?? reader.name; } catch { return reader.name; } }, set: v => { reader.name = v; try { sessionStorage.setItem("reader", v); } catch { /* remembered until the page is left */ } } };
 const items = [];           // one for each file: {id, file, name, url, state, part, result, error}
 let counter = 0, run = 0, current = null, order = { by: null, down: false }, codes = null, card = null, limits = { body: 2 ** 27, files: 200 }, keeps = false, key = "", stopped = false, active = 0;
 const view = { zoom: 1, x: 0, y: 0, side: false };
@@ -174,44 +175,49 @@ function answer(i) {  // the verdict card
 async function keep(i, label) {  // sends the file that the browser still holds, without its name
   const form = new FormData(), was = i.review ?? {};
   form.append("file", i.file, "image");
-  if (label) { form.append("label", label); form.append("comment", i.comment ?? ""); }
+  form.append("patient", i.patient ?? "");
+  if (label) { form.append("label", label); form.append("comment", i.comment ?? ""); form.append("reader", reader.get()); }
   i.review = { ...was, busy: true, error: null };
   try {
     const answer = await call("/review", { method: "POST", body: form }), found = await answer.json();
     if (!answer.ok) throw found;
     if (label) i.comment = "";
-    i.review = { ...found, label: label || was.label, mine: was.mine || found.new, given: (was.given ?? 0) + (label ? 1 : 0) };
+    const given = found.new ? [] : was.given ?? [];
+    i.review = { ...found, label: label || was.label, mine: was.mine || found.new, given: label ? [...given, { label, number: found.number }] : given };
   } catch (e) { i.review = { ...was, error: e.code ? e : { code: "network" } }; }
 }
 
-async function unkeep(i) {
-  const was = i.review;
+async function unkeep(i) {  // the last reading that came from here; of a case that nobody has read, the case
+  const was = i.review, last = was.given.at(-1), left = was.given.slice(0, -1);
   i.review = { ...was, busy: true, error: null };
   try {
-    const answer = await call(`/review/${was.id}`, { method: "DELETE" });
+    const answer = await call(`/review/${was.id}${last ? `?number=${last.number}` : ""}`, { method: "DELETE" });
     if (!answer.ok && answer.status !== 404) throw await answer.json();
-    i.review = { undone: true };
+    const gone = !last || (answer.ok && (await answer.json()).whole);
+    i.review = left.length && !gone ? { ...was, given: left, label: left.at(-1).label, reviews: was.reviews - 1, undone: "taken_back" } : { undone: gone ? "undone" : "taken_back" };
   } catch (e) { i.review = { ...was, error: e.code ? e : { code: "network" } }; }
 }
 
 function review(i) {  // the buttons under a verdict, where the server keeps readings
   const box = make("fieldset", { className: "review" }, make("legend", { textContent: word("reading") })), said = make("p", { className: "said" });
-  const comment = make("input", { type: "text", maxLength: 2000, value: i.comment ?? "", placeholder: word("no_names"), autocomplete: "off", oninput: e => i.comment = e.target.value });
+  const field = (value, most, hint, oninput) => make("input", { type: "text", maxLength: most, value, placeholder: word(hint), autocomplete: "off", oninput: e => oninput(e.target.value) });
+  const comment = field(i.comment ?? "", 2000, "no_names", v => i.comment = v), name = field(reader.get(), 80, "optional", reader.set), patient = field(i.patient ?? "", 200, "optional", v => i.patient = v);
+  patient.setAttribute("aria-describedby", "pseudonym");
   const buttons = ["NORMAL", "PNEUMONIA", "UNSURE", ""].map(label => make("button", { type: "button", textContent: word(label || "later"), onclick: () => act(() => keep(i, label)) }));
   const undo = make("button", { type: "button", textContent: word("undo"), onclick: async () => { await act(() => unkeep(i)); buttons[0].focus(); } });
   const act = async what => { if (i.review?.busy) return; const doing = what(); draw(); await doing; comment.value = i.comment ?? ""; draw(); $("#live").textContent = text(); };
-  const text = () => { const s = i.review ?? {}; return s.busy ? word("saving") : s.error ? `${word("not_saved")} ${wrong(s.error)}` : s.id ? word("saved") + (s.warnings.includes("burned_in") ? word("burned_in") : "") : s.undone ? word("undone") : ""; };
+  const text = () => { const s = i.review ?? {}; return s.busy ? word("saving") : s.error ? `${word("not_saved")} ${wrong(s.error)}` : s.undone ? word(s.undone) : s.id ? word("saved") + (s.warnings.includes("burned_in") ? word("burned_in") : "") : ""; };
   const draw = () => {
     const s = i.review ?? {};
     buttons.slice(0, 3).forEach((b, k) => b.setAttribute("aria-pressed", s.label === ["NORMAL", "PNEUMONIA", "UNSURE"][k]));
     buttons[3].hidden = !!s.id;
     box.setAttribute("aria-busy", !!s.busy);
-    said.className = s.error ? "said failed" : s.id && s.warnings.includes("burned_in") && !s.busy ? "said box" : "said";
+    said.className = s.error ? "said failed" : s.id && s.warnings.includes("burned_in") && !s.busy && !s.undone ? "said box" : "said";
     said.replaceChildren(text()); said.hidden = !text();
-    undo.hidden = !(s.id && s.mine && s.reviews === s.given) || !!s.busy;  // only what came from here, and from nobody else
+    undo.hidden = !s.id || !!s.busy || !(s.given.length ? s.mine || s.reviews > s.given.length : s.mine && !s.reviews);  // only what came from here; a case that was there before must not go with its last reading
   };
   draw();
-  box.append(make("div", { className: "buttons" }, ...buttons), make("label", {}, word("comment"), comment), make("div", { className: "outcome" }, said, undo), make("p", { className: "small", textContent: word("keeps") }));
+  box.append(make("div", { className: "buttons" }, ...buttons), make("div", { className: "fields" }, ...[["comment", comment], ["reader", name], ["patient", patient]].map(([k, e]) => make("label", {}, word(k), e))), make("div", { className: "outcome" }, said, undo), make("p", { className: "small" }, word("keeps"), " ", make("span", { id: "pseudonym", textContent: word("pseudonym") })));
   return box;
 }
 
