@@ -704,13 +704,13 @@ def run(self:PneumoniaDetectionAPI,
         self.workers.retire()
         log_line("stopped")
 
-# %% ../nbs/35_api.ipynb #35155
+# %% ../nbs/35_api.ipynb #35156
 @patch(as_prop=True)
 def many(self:PneumoniaDetectionAPI) -> bool: # was the model given as a folder?
     "Is it a folder of models?"
     return self.model_path is not None and Path(self.model_path).is_dir()
 
-# %% ../nbs/35_api.ipynb #35156
+# %% ../nbs/35_api.ipynb #35157
 @patch
 def _version(self:PneumoniaDetectionAPI):
     "What changes when there is another model; None while there is none to be found"
@@ -720,7 +720,7 @@ def _version(self:PneumoniaDetectionAPI):
     except (OSError, BadBundle): return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 
-# %% ../nbs/35_api.ipynb #35157
+# %% ../nbs/35_api.ipynb #35158
 @patch
 def watch(self:PneumoniaDetectionAPI,
     every:float=None, # seconds between two looks; None for half a second with a folder of models, else two
@@ -737,7 +737,7 @@ def watch(self:PneumoniaDetectionAPI,
         if self._swap(path, now if self.many else path): seen,failed = now,None
         else: failed,due,pause = now,time.monotonic() + pause,min(2 * pause, 30.)
 
-# %% ../nbs/35_api.ipynb #35158
+# %% ../nbs/35_api.ipynb #35159
 @patch
 def _swap(self:PneumoniaDetectionAPI, path, wanted) -> bool:
     "Take up a model. Did it work? The same trouble with the same file is logged once"

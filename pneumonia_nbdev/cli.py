@@ -470,12 +470,12 @@ def review_import(
 
 # %% ../nbs/36_cli.ipynb #36094
 @review_app.command("list")
-def review_list(store: Store = ..., as_json: Json = False):
+def review_list(store: Store = ..., patient: Annotated[Optional[str], typer.Option(help="Only the cases of this patient, by the number that came with the images.")] = None, as_json: Json = False):
     "All cases, with the model's probability and what readers said."
     kept = _store(store)
     truth,doubt,said = kept.truth(),set(kept.contradictions()),kept.reviews()
     rows = [dict(id=c.id, added=c.added, probability=c.probability, readings=[{k: r[k] for k in ("reader", "label", "time", "comment")} for r in said if r["case_id"] == c.id],
-                 truth=truth.get(c.id), contradictory=c.id in doubt, warnings=c.warnings) for c in kept.cases()]
+                 truth=truth.get(c.id), contradictory=c.id in doubt, warnings=c.warnings) for c in (kept.cases() if patient is None else kept.cases_of(patient))]
     if as_json:
         for row in rows: print(json.dumps(row, ensure_ascii=False))
     else: _console().print(_rows_table([_short(row) for row in rows]))
@@ -513,7 +513,8 @@ def review_queue(store: Store = ..., n: Annotated[int, typer.Option("-n", min=1,
     need("scipy"); import pneumonia_nbdev.worklist
     kept = _store(store, model)
     with _no_greeting(): kept.bundle
-    rows = kept.worklist(n=n).to_dict("records")
+    table = kept.worklist(n=n).astype(object)
+    rows = table.where(table.notna(), None).to_dict("records")
     if as_json:
         for row in rows: print(json.dumps(row, ensure_ascii=False))
     else: _console().print(_rows_table(rows))
@@ -571,7 +572,7 @@ def monitor(
     reference = reference_of(bundle)
     watch = monitor(reference, _stream(bundle, folder, store))
     if out: _can_write(out); plot_watch({str(folder or store): watch}, lang.value).savefig(out/"drift.png", dpi=120)
-    if as_json: print(json.dumps(dict(alarm=watch.alarm, looks=watch.table.to_dict("records"), numbers=watch.last.reset_index().to_dict("records"))))
+    if as_json: print(json.dumps(dict(alarm=watch.alarm, looks=[r | dict(psi=None if r["psi"] != r["psi"] else r["psi"]) for r in watch.table.to_dict("records")], p_values=watch.last.p_value.to_dict())))
     else:
         _console().print(_rows_table(watch.table.to_dict("records")))
         _console().print(f"alarm after {watch.alarm} images" if watch.alarm else "no alarm", style="red" if watch.alarm else "green")

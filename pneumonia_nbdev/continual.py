@@ -9,17 +9,16 @@ __all__ = ['keras', 'pd', 'PARTS', 'GRID', 'KEEP', 'RULE', 'last_maps', 'pooled'
 
 # %% ../nbs/31_continual.ipynb #31004
 import hashlib, io, json, re, tempfile, zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
-from fastcore.basics import patch
 from .core import *
 from .image import preprocess
 from .quality import familiar_bytes, fit_familiar
-from .bundle import Bundle, find_bundle, sample_answers, write_bundle
+from .bundle import Bundle, sample_answers, write_bundle
 from .data import MedicalDataLoader
-from .figures import check_scores, evaluate
-from .training import fit_head, fit_temperature, linear_model, log_loss
+from .figures import evaluate
+from .training import fit_head, fit_temperature, linear_model
 from .evaluation import sensitivity_threshold, youden_threshold
 from .gradcam import layer_outputs, pooled_maps, served_model, to_litert
 from .calibration import conformal_limits
@@ -196,7 +195,7 @@ class Head:
     "What an update has learned"
     w: np.ndarray # (dimensions,)
     b: float
-    temperature: float
+    temperature: float # that is still to be divided by; 1 after an update, whose weights hold it already
     threshold: float # operating point, by Youden's J below a ceiling
     C: float # inverse strength of the penalty, by cross-validation and the one-standard-error rule
     limits: dict # conformal, for the card
@@ -258,15 +257,14 @@ def out_of_fold(
 def _tuned(memory, w, b, C, y_new, z_new, losses):
     "Temperature, operating point and conformal limits, from the tuning half of the old validation and the cross-validated new cases"
     tune = memory.rows("tune")
-    w,b = np.float16(w).astype(np.float32),float(np.float16(b))  # as they will be served
-    y,z = np.r_[memory.y[tune], y_new],np.r_[memory.X[tune] @ w + b, z_new]
-    T = fit_temperature(y, z)
-    p = 1 / (1 + np.exp(-z / T))
+    y = np.r_[memory.y[tune], y_new]
+    T = fit_temperature(y, np.r_[memory.X[tune] @ w + b, z_new])
+    w,b = np.float16(w / T).astype(np.float32),float(np.float16(b / T))
+    p = 1 / (1 + np.exp(-np.r_[memory.X[tune] @ w + b, z_new / T]))
     try: limits = {k: np.round(v, 6).tolist() for k,v in conformal_limits(y, p).items()}
     except BadData: limits = {}
-    old = p[:tune.sum()]
-    threshold = min(youden_threshold(y, p), sensitivity_threshold(memory.y[tune], old, KEEP))
-    return Head(w, b, T, round(threshold, 6), C, limits, losses)
+    threshold = min(youden_threshold(y, p), sensitivity_threshold(memory.y[tune], p[:tune.sum()], KEEP))
+    return Head(w, b, 1., round(threshold, 6), C, limits, losses)
 
 # %% ../nbs/31_continual.ipynb #31054
 def build(

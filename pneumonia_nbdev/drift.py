@@ -10,9 +10,7 @@ __all__ = ['pd', 'AXES', 'MEASURES', 'NUMBERS', 'ALPHA', 'EVERY', 'WINDOW', 'TEX
 # %% ../nbs/29_drift.ipynb #29004
 import io
 from dataclasses import dataclass
-from pathlib import Path
 import numpy as np
-from fastcore.basics import patch
 from .core import *
 from .bundle import Bundle
 from .data import plot_language

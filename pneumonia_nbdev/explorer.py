@@ -151,7 +151,7 @@ TEXT = dict(
     last=("last", "最后一层"), back=("previous", "上一张"), next=("next", "下一张"), save=("save PNG", "保存 PNG"), saved=("saved", "已保存"), anyway=("explain anyway", "仍要解释"),
     threshold=("operating point", "判定阈值"), half=("no operating point of its own: 0.5", "模型自身没有阈值：0.5"), good=("quality: nothing found", "质量：未发现问题"), nothing=("nothing in the image speaks for {}", "图像中没有支持“{}”的依据"), held=("The quality gate warns; no map is shown.", "质量检查有警告；未显示热力图。"),
     note=("Research tool, not a medical device. The map shows what the model used, not where disease is.", "研究工具，不是医疗器械。热力图表示模型所用的依据，并非病灶位置。"),
-    review=("your reading", "您的判读"), unsure=("unsure", "不确定"), comment=("comment", "备注"), names=("optional; no names", "可选；请勿填写姓名"), send=("save reading", "保存判读"), sent=("reading saved", "判读已保存"))
+    review=("your reading", "您的判读"), unsure=("unsure", "不确定"), comment=("comment", "备注"), names=("optional; no names", "可选；请勿填写姓名"), reader=("read by", "判读者"), sign=("optional; your name or sign", "可选；您的姓名或代号"), send=("save reading", "保存判读"), sent=("reading saved", "判读已保存"))
 
 # %% ../nbs/24_explorer.ipynb #24027
 def taker(
@@ -160,7 +160,7 @@ def taker(
     "Who takes a reading"
     if reviews is None or callable(reviews): return reviews
     store = reviews if isinstance(reviews, ReviewStore) else ReviewStore(reviews)
-    return lambda r: store.add(r["source"], r["bundle"], r["reading"], comment=r["comment"], source="explorer", name=r["file"])
+    return lambda r: store.add(r["source"], r["bundle"], r["reading"], r.get("reader", ""), r["comment"], source="explorer", name=r["file"])
 
 # %% ../nbs/24_explorer.ipynb #24029
 class GradCAMExplorer:
@@ -231,8 +231,9 @@ def _review_knobs(self:GradCAMExplorer):
     w,t = widgets,self.word
     self.reading = w.ToggleButtons(options=[(label(c, self.lang), c) for c in CLASSES] + [(t("unsure"), "UNSURE")], value=None, description=t("review"), style=dict(button_width="95px", description_width="90px"))
     self.comment = w.Text(description=t("comment"), placeholder=t("names"), layout=w.Layout(width="320px"), style=dict(description_width="90px"))
+    self.reader = w.Text(description=t("reader"), placeholder=t("sign"), layout=w.Layout(width="320px"), style=dict(description_width="90px"))
     self.send = w.Button(description=t("send"), disabled=True, layout=w.Layout(width="320px"))
-    return [self.reading, self.comment, self.send] if self.reviews else []
+    return [self.reading, self.comment, self.reader, self.send] if self.reviews else []
 
 # %% ../nbs/24_explorer.ipynb #24036
 class Panel:
@@ -484,7 +485,7 @@ def _send_review(self:GradCAMExplorer):
 def _review(self:GradCAMExplorer, panel):
     "One reading, as the store takes it"
     self.reviews(dict(file=self.image.value, source=self.images[self.image.value], probability=self.answer(*panel.question).probability, threshold=panel.source.threshold,
-                      model=panel.source.bundle.id if panel.source.bundle else panel.model.value, bundle=panel.source.bundle, reading=self.reading.value, comment=self.comment.value))
+                      model=panel.source.bundle.id if panel.source.bundle else panel.model.value, bundle=panel.source.bundle, reading=self.reading.value, comment=self.comment.value, reader=self.reader.value))
 
 # %% ../nbs/24_explorer.ipynb #24064
 @patch

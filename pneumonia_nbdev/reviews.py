@@ -13,7 +13,6 @@ from collections import Counter
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from functools import cached_property
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch

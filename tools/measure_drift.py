@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from pneumonia_nbdev.bundle import Bundle
 from pneumonia_nbdev.data import MedicalDataLoader
-from pneumonia_nbdev.drift import compare, detection, false_alarms, fit_reference, monitor, see, ALPHA, WINDOW
+from pneumonia_nbdev.drift import detection, false_alarms, see, ALPHA, WINDOW
 from pneumonia_nbdev.figures import wilson
 from pneumonia_nbdev.image import XRay, read_xray
 from pneumonia_nbdev.robustness import CORRUPTIONS

@@ -11,7 +11,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras, numpy as np, pandas as pd
 from pneumonia_nbdev.bundle import Bundle
-from pneumonia_nbdev.continual import balanced, last_maps, lesson_of, memory_of, pooled
+from pneumonia_nbdev.continual import balanced, last_maps, memory_of, pooled
 from pneumonia_nbdev.core import CLASSES
 from pneumonia_nbdev.data import MedicalDataLoader, fingerprint
 from pneumonia_nbdev.evaluation import log_test
@@ -71,32 +71,47 @@ def ask(store, bundle, batch, flip=0.):
     for id in todo: store.review(id, labels[id] if id not in lies else CLASSES[labels[id] == CLASSES[0]], "reader")
     return todo,[CLASSES.index(labels[i]) for i in todo]
 
-def replay(way, poisoned=None):
-    "Rounds with replay and gate; the last of them is `poisoned`: 30 % wrong labels"
-    shutil.rmtree(args.work/way, ignore_errors=True)  # a half-done arm begins anew
-    store,registry,rows = ReviewStore(args.work/way/"reviews"),ModelRegistry(args.work/way/"models"),[]
-    for n,batch in enumerate(rounds[:poisoned], 1):
+def rounds_of(store, registry, way, numbers, poisoned=None):
+    "Some rounds with replay and gate; in the one that is `poisoned`, 30 % of the labels are wrong"
+    rows = []
+    for n in numbers:
         current = Bundle(registry.folder) if registry.current else base
-        ask(store, current, batch, .3 if n == poisoned else 0.)
+        ask(store, current, rounds[n - 1], .3 if n == poisoned else 0.)
         found = renew(store, registry, base, Rules())
-        now = Bundle(registry.folder)
+        now,candidate = Bundle(registry.folder),Bundle(registry.path(found.name))
         assert len(store.truth()) == n * args.budget
         rows.append(line(way, n, n * args.budget, now, now.id, now.threshold, "promoted" if found else "refused: " + "; ".join(found.judgement.reasons)))
-        if not found or n == poisoned:
-            refused = Bundle(registry.path(found.name))
-            rows.append(line(f"{way}: the candidate", n, n * args.budget, refused, refused.id, refused.threshold, "promoted" if found else "refused"))
+        if not found or n == poisoned: rows.append(line(f"{way}: the candidate", n, n * args.budget, candidate, candidate.id, candidate.threshold, "promoted" if found else "refused"))
     return rows
 
+def replay(way="replay and gate"):
+    "All five rounds"
+    shutil.rmtree(args.work/way, ignore_errors=True)  # a half-done arm begins anew
+    return rounds_of(ReviewStore(args.work/way/"reviews"), ModelRegistry(args.work/way/"models"), way, range(1, 6))
+
+def poisoned(way="replay and gate, third round poisoned"):
+    "The third round again, from the store and the model of the second, with 30 % wrong labels"
+    clean,folder = args.work/"replay and gate",args.work/way
+    shutil.rmtree(folder, ignore_errors=True)
+    for part in ("reviews", "models"): shutil.copytree(clean/part, folder/part)
+    store,registry = ReviewStore(folder/"reviews"),ModelRegistry(folder/"models")
+    early = {c.id for batch in rounds[:2] for p in batch.patientId for c in store.cases_of(p)}
+    for c in store.cases():
+        if c.id not in early: store.delete(c.id)
+    second = [r for r in json.loads((args.work/"replay.json").read_text()) if r["round"] == 2][0]["model"]
+    while Bundle(registry.folder).id != second: registry.rollback("back to the second round")
+    return rounds_of(store, registry, way, [3], 3)
+
 def naive():
-    "All layers are trained on the round's cases alone, five epochs, one round after the other"
-    shutil.rmtree(args.work/"naive", ignore_errors=True)
-    store,rows = ReviewStore(args.work/"naive"/"reviews"),[]
+    "All layers are trained on the cases that each round of the replay had labelled, five epochs, one round after the other"
+    store,rows = ReviewStore(args.work/"replay and gate"/"reviews"),[]
+    asked = store.reviews()
     keras.utils.set_random_seed(0)
     model = keras_model(base)
     model.compile(keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy")
-    for n,batch in enumerate(rounds, 1):
-        todo,y = ask(store, base, batch)
-        model.fit(np.stack([preprocess(store.pixels(i), base.spec) for i in todo]), np.array(y), epochs=5, batch_size=16, verbose=0)
+    for n in range(1, 6):
+        batch = asked[(n - 1) * args.budget:n * args.budget]
+        model.fit(np.stack([preprocess(store.pixels(r["case_id"]), base.spec) for r in batch]), np.array([CLASSES.index(r["label"]) for r in batch]), epochs=5, batch_size=16, verbose=0)
         name = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()[:12]
         rows.append(line("naive fine-tuning", n, n * args.budget, model, name, base.threshold))
     return rows
@@ -124,7 +139,7 @@ def curve():
     return rows
 
 WAYS = dict(none=lambda: [line("no update", 0, 0, base, base.id, base.threshold)],
-            replay=lambda: replay("replay and gate"), naive=naive, poisoned=lambda: replay("replay and gate, third round poisoned", 3), curve=curve)
+            replay=replay, naive=naive, poisoned=poisoned, curve=curve)
 args.work.mkdir(parents=True, exist_ok=True)
 for way,f in WAYS.items():
     if not (kept := args.work/f"{way}.json").exists(): kept.write_text(json.dumps(f()))

@@ -201,10 +201,10 @@ def readings(folder, good, shoot):
         assert p.locator(".review [aria-pressed=true]").inner_text() == "Pneumonia" and p.get_by_label("Comment").input_value() == ""
         p.get_by_role("button", name="Unsure").click(); until(p, "document.querySelector('.review [aria-pressed=true]').textContent === 'Unsure' && document.querySelector('.review').ariaBusy === 'false'")
         assert [(r["label"], r["comment"], r["reader"]) for r in store.reviews()][1:] == [("PNEUMONIA", "左下 left lower zone", "Dr. A 王"), ("UNSURE", "", "Dr. A 王")]
+        axe(p, "a reading, light"); p.locator("#case").scroll_into_view_if_needed(); shoot(p, "page-reading")
         first = store.reviews()[-1]["case_id"]; store.review(first, "NORMAL", "meanwhile")
         p.get_by_role("button", name="Undo").click(); says(p, "taken back")
         assert [r["reader"] for r in store.reviews(first)] == ["Dr. A 王", "meanwhile"] and p.locator(".review [aria-pressed=true]").inner_text() == "Pneumonia"  # the last one only
-        axe(p, "a reading, light"); p.locator("#case").scroll_into_view_if_needed(); shoot(p, "page-reading")
         upload(p, good[1:2]); done(p, 2); assert [p.get_by_label(n).input_value() for n in ("Your name or sign", "Patient number")] == ["Dr. A 王", ""]  # the one stays, the other is the image's
         p.get_by_label("Patient number").fill("PN-4711-0815"); p.get_by_role("button", name="Normal", exact=True).click(); says(p, "Saved.")
         assert len(store.reviews(known.id)) == 2 and store.case(known.id).patient == store.case(first).patient not in (known.id, first)  # one person, two images

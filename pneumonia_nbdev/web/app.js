@@ -217,7 +217,7 @@ function review(i) {  // the buttons under a verdict, where the server keeps rea
     undo.hidden = !s.id || !!s.busy || !(s.given.length ? s.mine || s.reviews > s.given.length : s.mine && !s.reviews);  // only what came from here; a case that was there before must not go with its last reading
   };
   draw();
-  box.append(make("div", { className: "buttons" }, ...buttons), make("div", { className: "fields" }, ...[["comment", comment], ["reader", name], ["patient", patient]].map(([k, e]) => make("label", {}, word(k), e))), make("div", { className: "outcome" }, said, undo), make("p", { className: "small" }, word("keeps"), " ", make("span", { id: "pseudonym", textContent: word("pseudonym") })));
+  box.append(make("div", { className: "buttons" }, ...buttons), make("div", { className: "fields" }, ...[["comment", comment], ["reader", name], ["patient", patient]].map(([k, e]) => make("label", {}, word(k), e))), make("div", { className: "outcome" }, said, undo), make("p", { className: "small" }, word("keeps"), make("span", { id: "pseudonym", textContent: word("pseudonym") })));
   return box;
 }
 

@@ -25,7 +25,7 @@ const WORDS = {
   key_title: ["This server asks for a key", "该服务器需要密钥"], key: ["API key", "API 密钥"], enter: ["Enter", "确定"], wrong_key: ["This key was not accepted.", "密钥无效。"], folder: ["this is a folder or cannot be read; choose the files in it", "这是文件夹或无法读取，请选择其中的文件"], error: ["Error", "错误"],
   privacy_kept: ["Images go to this server only, are judged in memory, and are not kept unless you save a reading.", "图像只发送到本服务器，仅在内存中处理；除非您保存判读，否则不会保存。"],
   reading: ["Your reading", "您的判读"], UNSURE: ["Unsure", "不确定"], later: ["Keep, read later", "保存，稍后判读"], comment: ["Comment", "备注"], no_names: ["optional; no names", "可选；请勿填写姓名"],
-  reader: ["Your name or sign", "判读者"], patient: ["Patient number", "患者编号"], optional: ["optional", "可选"], pseudonym: ["Of the patient number only a pseudonym is stored.", "患者编号仅以假名保存。"],
+  reader: ["Your name or sign", "判读者"], patient: ["Patient number", "患者编号"], optional: ["optional", "可选"], pseudonym: [" Of the patient number only a pseudonym is stored.", "患者编号仅以假名保存。"],
   keeps: ["Pressing a button keeps the image on this server, without file name and header, and with what you write here.", "点击按钮后，图像（不含文件名和文件头信息）及您填写的内容将保存在本服务器上。"],
   saving: ["saving …", "正在保存…"], saved: ["Saved.", "已保存。"], undo: ["Undo", "撤销"], undone: ["Removed from the server.", "已从服务器删除。"], taken_back: ["Your last reading was taken back.", "已撤回您的上一次判读。"], not_saved: ["Not saved:", "未保存："],
   burned_in: [" The picture seems to hold text; look before sharing it.", "图像中似乎有文字，分享前请检查。"],
