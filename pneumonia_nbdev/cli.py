@@ -581,14 +581,14 @@ def monitor(
 # %% ../nbs/36_cli.ipynb #36114
 def _stream(bundle, folder, store):
     "What the model saw of a folder or of a store; files that cannot be judged are told and left out"
-    from pneumonia_nbdev.drift import see, seen_in_store
+    from pneumonia_nbdev.drift import sight_of, seen_in_store
     from pneumonia_nbdev.image import read_xray
     if store: return seen_in_store(_store(store).cases(), bundle.id)
     def readable():
         for p in find_files(folder)[0]:
             try: yield read_xray(p)
             except InputError as e: print(e.message("en"), file=sys.stderr)
-    return see(bundle, readable())
+    return sight_of(bundle, readable())
 
 # %% ../nbs/36_cli.ipynb #36119
 benchmark_app = typer.Typer(help="Measure speed, side by side and as ratios.")

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CLASSES', 'LANGS', 'LABELS', 'clean_name', 'error_line', 'PneumoniaError', 'InputError', 'MissingFile',
            'UnreadableImage', 'TooLarge', 'NoPixels', 'MultiFrame', 'NotAnXray', 'BadBundle', 'NewerBundle', 'BadData',
-           'CannotWrite', 'BadOption', 'MissingPackage', 'error_codes', 'check_lang', 'label', 'need', 'sample_dir',
-           'data_dir', 'shared_path', 'write_atomic']
+           'CannotWrite', 'BadOption', 'MissingPackage', 'error_codes', 'check_lang', 'in_language', 'label', 'need',
+           'sample_dir', 'data_dir', 'shared_path', 'write_atomic']
 
 # %% ../nbs/00_core.ipynb #00004
 import os, sys, tempfile
@@ -125,6 +125,15 @@ def check_lang(
     "`lang`, or a `BadOption` that lists the languages"
     if lang not in LANGS: raise BadOption(f"language {lang!r}; there are {', '.join(LANGS)}")
     return lang
+
+# %% ../nbs/00_core.ipynb #n5447088
+def in_language(
+    words:dict, # key -> (English, Chinese)
+    lang:str="en", # `en` or `zh`
+) -> dict: # key -> the word
+    "A table of words in one language"
+    at = LANGS.index(check_lang(lang))
+    return {key: both[at] for key,both in words.items()}
 
 # %% ../nbs/00_core.ipynb #00028
 def label(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from pneumonia_nbdev.bundle import Bundle
 from pneumonia_nbdev.data import MedicalDataLoader
-from pneumonia_nbdev.drift import detection, false_alarms, see, ALPHA, WINDOW
+from pneumonia_nbdev.drift import detection, false_alarms, sight_of, ALPHA, WINDOW
 from pneumonia_nbdev.figures import wilson
 from pneumonia_nbdev.image import XRay, read_xray
 from pneumonia_nbdev.robustness import CORRUPTIONS
@@ -20,7 +20,7 @@ args.add_argument("--out", type=Path, default=Path("nbs/results/drift.csv"))
 args = args.parse_args()
 bundle,loader,rows = Bundle(),MedicalDataLoader(args.data),[]
 val = loader.part("val")
-familiar = see(bundle, val.path)
+familiar = sight_of(bundle, val.path)
 
 def note(stream, rang, found=None):
     "One line: how many of the streams rang within the window, and after how many images"
@@ -30,10 +30,10 @@ def note(stream, rang, found=None):
 
 note("same domain (validation, other patients)", [True] * round(false_alarms(familiar, val.patient.to_numpy(), draws=args.draws) * args.draws))
 strange = {}
-if args.adults: strange["adults, another hospital"] = see(bundle, sorted(p for p in args.adults.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")))
+if args.adults: strange["adults, another hospital"] = sight_of(bundle, sorted(p for p in args.adults.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")))
 for name,(change,levels) in CORRUPTIONS.items():
-    strange[f"{name.split(',')[0]} {levels[2]}"] = see(bundle, (XRay(np.asarray(change(read_xray(p).levels, levels[2]), np.float32)) for p in val.path[::2]))
-strange["official test set, no labels"] = see(bundle, loader.part("test").path)
+    strange[f"{name.split(',')[0]} {levels[2]}"] = sight_of(bundle, (XRay(np.asarray(change(read_xray(p).levels, levels[2]), np.float32)) for p in val.path[::2]))
+strange["official test set, no labels"] = sight_of(bundle, loader.part("test").path)
 for name,sight in strange.items():
     found = detection(familiar, sight, draws=args.draws)
     note(name, found <= WINDOW, found)

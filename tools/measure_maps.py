@@ -16,7 +16,7 @@ from pneumonia_nbdev.evaluation import log_test
 from pneumonia_nbdev.explanation import METHODS, ModelExplainer
 from pneumonia_nbdev.figures import bootstrap_weights, evaluate
 from pneumonia_nbdev.image import InputSpec, load_image, preprocess
-from pneumonia_nbdev.localization import GRID, baselines, box_mask, deletion_insertion, localization_row, sanity_check, where
+from pneumonia_nbdev.localization import MAP_SIDE, baselines, box_mask, deletion_insertion, localization_row, sanity_check, where
 
 RESULTS = Path(__file__).parents[1]/"nbs"/"results"
 
