@@ -11,6 +11,7 @@ __all__ = ['STATUS', 'log', 'ROUTES', 'POLICY', 'HEADERS', 'NDJSON', 'NoFile', '
            'WhichReading', 'SampleName', 'json_on_stderr', 'only_here']
 
 # %% ../nbs/35_api.ipynb #35004
+# Serving wing (no TensorFlow); builds on core, quality, bundle, deployment, reviews, workers, server
 import base64, hmac, ipaddress, json, logging, os, re, sys, threading, time, uuid
 from contextlib import contextmanager
 from dataclasses import dataclass

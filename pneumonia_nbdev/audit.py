@@ -7,6 +7,7 @@ __all__ = ['FACTS', 'NOTES', 'perceptual_hash', 'file_facts', 'all_facts', 'find
            'unprovable', 'shortcut_report', 'overview', 'said']
 
 # %% ../nbs/07_audit.ipynb #07004
+# Training wing; builds on core, image, data, figures
 import hashlib, io, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

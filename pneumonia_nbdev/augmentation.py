@@ -7,6 +7,7 @@ __all__ = ['Augmentation', 'move', 'refocus', 'expose', 'degrade', 'cut_out', 'b
            'augment_batch']
 
 # %% ../nbs/04_augmentation.ipynb #04004
+# Training wing; builds on core
 from dataclasses import dataclass, replace
 from functools import cache
 import numpy as np

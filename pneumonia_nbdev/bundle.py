@@ -8,6 +8,7 @@ __all__ = ['FORMAT', 'CARD', 'POINTER', 'OUTPUTS', 'ENGINES', 'LIMITS', 'check_c
            'openvino_runner', 'check_engine', 'sample_answers', 'compare_sample', 'verify_bundle', 'heatmap']
 
 # %% ../nbs/03_bundle.ipynb #03004
+# Ground floor (no TensorFlow); builds on core, image, quality
 import copy, hashlib, io, json, os, threading, zipfile
 from dataclasses import dataclass
 from pathlib import Path

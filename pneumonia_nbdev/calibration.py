@@ -7,6 +7,7 @@ __all__ = ['ANSWERS', 'reliability', 'plot_reliability', 'calibrators', 'calibra
            'card_limits', 'conformal_table']
 
 # %% ../nbs/14_calibration.ipynb #14004
+# Training wing; builds on core, data, figures, training
 import warnings
 import numpy as np
 from .core import *

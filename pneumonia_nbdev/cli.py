@@ -11,6 +11,7 @@ __all__ = ['app', 'Model', 'Engine', 'Reviews', 'Language', 'Json', 'VERDICT', '
            'benchmark_data', 'benchmark', 'export', 'verify', 'main']
 
 # %% ../nbs/36_cli.ipynb #36004
+# Serving wing (no TensorFlow); builds on core, image; when called, also on bundle, data, audit, recipe, deployment, report, explanation, reviews, explorer, speed, quantization, registry, drift, worklist, continual, gate, server, api
 import json, os, re, sys
 from contextlib import contextmanager
 from enum import Enum

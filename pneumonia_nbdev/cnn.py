@@ -7,6 +7,7 @@ __all__ = ['Precision', 'Recall', 'AUROC', 'BLOCKS', 'of_pneumonia', 'metrics', 
            'PneumoniaCNN']
 
 # %% ../nbs/09_cnn.ipynb #09004
+# Training wing; builds on core
 import numpy as np
 from .core import *
 

@@ -8,6 +8,7 @@ __all__ = ['PARTS', 'PENALTIES', 'KEEP', 'UPDATE_RULE', 'last_maps', 'pooled', '
            'update_facts', 'new_card', 'update']
 
 # %% ../nbs/31_continual.ipynb #31004
+# Training wing; builds on core, image, quality, bundle, data, figures, training, evaluation, gradcam, calibration, recipe, explanation, reviews, registry, drift
 import hashlib, io, json, re, tempfile, zipfile
 from dataclasses import dataclass
 from pathlib import Path

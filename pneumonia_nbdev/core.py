@@ -9,6 +9,7 @@ __all__ = ['CLASSES', 'LANGS', 'LABELS', 'clean_name', 'error_line', 'PneumoniaE
            'sample_dir', 'data_dir', 'shared_path', 'write_atomic']
 
 # %% ../nbs/00_core.ipynb #00004
+# Ground floor (no TensorFlow); builds on nothing
 import os, sys, tempfile
 from pathlib import Path
 

@@ -8,6 +8,7 @@ __all__ = ['PATIENT', 'SPLITS', 'IMAGE_COLUMNS', 'ABOUT', 'TITLES', 'KAGGLE', 'p
            'plot_language', 'title', 'epoch_order', 'Epochs', 'download', 'benchmark_data', 'benchmark_augmentation']
 
 # %% ../nbs/05_data.ipynb #05004
+# Training wing; builds on core, image, quality, bundle, augmentation
 import hashlib, os, re, warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager

@@ -7,6 +7,7 @@ __all__ = ['PneumoniaDetectionSystem', 'display_name', 'jpeg', 'in_order', 'resu
            'verdict_text', 'Report']
 
 # %% ../nbs/16_deployment.ipynb #16004
+# Serving wing (no TensorFlow); builds on core, image, bundle
 import base64, copy, csv, io, os, queue
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor

@@ -8,6 +8,7 @@ __all__ = ['AXES', 'MEASURES', 'NUMBERS', 'ALPHA', 'EVERY', 'WINDOW', 'Sight', '
            'plot_watch', 'false_alarms', 'detection']
 
 # %% ../nbs/29_drift.ipynb #29004
+# Training wing; builds on core, image, bundle, data, figures
 import io
 from dataclasses import dataclass
 import numpy as np

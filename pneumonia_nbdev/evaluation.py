@@ -8,6 +8,7 @@ __all__ = ['POINTS', 'youden_threshold', 'sensitivity_threshold', 'specificity_t
            'plot_decision_curve', 'Scorer', 'probability', 'scorer', 'score', 'ModelEvaluator', 'log_test']
 
 # %% ../nbs/12_evaluation.ipynb #12004
+# Training wing; builds on core, bundle, data, figures
 import csv, hashlib, io
 from dataclasses import dataclass
 from datetime import date

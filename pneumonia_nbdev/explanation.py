@@ -7,6 +7,7 @@ __all__ = ['METHODS', 'keras_model', 'Look', 'grad_cam', 'hires_cam', 'grad_cam_
            'pixel_contributions', 'integrated_gradients', 'occlusion', 'ModelExplainer', 'Explanation', 'Shown']
 
 # %% ../nbs/20_explanation.ipynb #20004
+# Training wing; builds on core, image, quality, bundle, data, transfer, training, gradcam
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable

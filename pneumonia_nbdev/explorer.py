@@ -7,6 +7,7 @@ __all__ = ['widgets', 'SERVED', 'BY_KERAS', 'Answer', 'Source', 'windowed', 'dra
            'GradCAMExplorer', 'Panel', 'explorer_page', 'from_environment']
 
 # %% ../nbs/24_explorer.ipynb #24004
+# Training wing; builds on core, image, quality, bundle, reviews; when called, also on explanation
 import html, io, re
 from collections import OrderedDict
 from dataclasses import dataclass

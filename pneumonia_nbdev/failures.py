@@ -6,6 +6,7 @@
 __all__ = ['worst_mistakes', 'Seen', 'look_through', 'nearest', 'failure_gallery', 'label_suspects']
 
 # %% ../nbs/18_failures.ipynb #18004
+# Training wing; builds on core, image, bundle, data, figures, training
 from dataclasses import dataclass
 import numpy as np
 from .core import *

@@ -6,6 +6,7 @@
 __all__ = ['FeatureVisualizer']
 
 # %% ../nbs/22_features.ipynb #22004
+# Training wing; builds on core, data, explanation; when called, also on image
 import numpy as np
 from fastcore.basics import patch
 from .core import *

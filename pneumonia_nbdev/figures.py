@@ -7,6 +7,7 @@ __all__ = ['FIGURES', 'MORE', 'check_scores', 'log_odds', 'sigmoid', 'weighted_f
            'wilson', 'evaluate', 'delong', 'delong_interval', 'compare_auroc', 'mcnemar']
 
 # %% ../nbs/06_figures.ipynb #06004
+# Training wing; builds on core
 import numpy as np
 from .core import *
 

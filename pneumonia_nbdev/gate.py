@@ -7,6 +7,7 @@ __all__ = ['CHECKS', 'NEW', 'AT_MOST', 'Rules', 'Scores', 'head_scores', 'old_sc
            'check_old', 'check_new', 'check_served', 'check_int8', 'Judgement', 'judge', 'Round', 'renew']
 
 # %% ../nbs/32_gate.ipynb #32004
+# Training wing; builds on core, image, bundle, data, figures, recipe, reviews, quantization, registry, continual
 import io, json, tempfile
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path

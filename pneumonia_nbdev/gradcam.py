@@ -7,6 +7,7 @@ __all__ = ['Node', 'SLOPES', 'layer_outputs', 'logits_of', 'pooled_maps', 'gradi
            'weighted_maps', 'served_model', 'to_litert']
 
 # %% ../nbs/13_gradcam.ipynb #13004
+# Training wing; builds on core
 import io, warnings
 from contextlib import redirect_stdout
 from collections import namedtuple

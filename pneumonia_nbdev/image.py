@@ -8,6 +8,7 @@ __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'MAX_SIDE', 'FORMATS', 'MAX_SCANS', 'MAX_I
            'InputSpec', 'squash', 'read_small', 'gray_range', 'stretch', 'preprocess', 'palette', 'overlay']
 
 # %% ../nbs/01_image.ipynb #01004
+# Ground floor (no TensorFlow); builds on core
 import io, os, stat, threading, warnings
 from dataclasses import dataclass, field, asdict
 from functools import cache, cached_property

@@ -7,6 +7,7 @@ __all__ = ['MAP_SIDE', 'LEVELS', 'LUNGS', 'on_grid', 'box_mask', 'score_map', 'l
            'deletion_insertion', 'randomized', 'sanity_check', 'marks', 'where']
 
 # %% ../nbs/21_localization.ipynb #21004
+# Training wing; builds on core, image, bundle, figures, explanation
 import numpy as np
 from .core import *
 from .image import overlay

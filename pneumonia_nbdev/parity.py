@@ -6,6 +6,7 @@
 __all__ = ['answers', 'Parity', 'parity_table']
 
 # %% ../nbs/25_parity.ipynb #25004
+# Training wing; builds on core, bundle, data, figures, gradcam
 from dataclasses import dataclass
 import numpy as np
 from fastcore.basics import patch

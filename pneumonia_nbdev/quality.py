@@ -7,6 +7,7 @@ __all__ = ['REASONS', 'HEADER', 'thumb', 'mean_chest', 'symmetry', 'content_shar
            'familiar_bytes', 'load_familiar', 'Quality', 'assess_quality']
 
 # %% ../nbs/02_quality.ipynb #02004
+# Ground floor (no TensorFlow); builds on core, image
 import io
 from dataclasses import dataclass, field
 from functools import cache

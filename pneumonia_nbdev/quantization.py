@@ -7,6 +7,7 @@ __all__ = ['KINDS', 'ENOUGH', 'PRECISIONS', 'PROVIDERS', 'ModelOptimizer', 'NoPa
            'gpu_name', 'engine_path', 'build_engine', 'TensorRTEngine', 'plot_performance']
 
 # %% ../nbs/27_quantization.ipynb #27004
+# Training wing; builds on core, bundle, data, gradcam, explanation, parity, speed
 import hashlib, io, re, tempfile, warnings, zipfile
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field

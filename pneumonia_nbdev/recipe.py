@@ -8,6 +8,7 @@ __all__ = ['WIDE', 'LINEAR', 'RECIPES', 'THRESHOLD_RULE', 'OFFICIAL', 'wide_batc
            'write_measured', 'parity', 'make_card', 'head_npz', 'keras_part']
 
 # %% ../nbs/15_recipe.ipynb #15004
+# Training wing; builds on core, image, quality, bundle, augmentation, data, figures, transfer, training, evaluation, gradcam, calibration
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path

@@ -6,6 +6,7 @@
 __all__ = ['NoModel', 'Locked', 'locked', 'ModelRegistry']
 
 # %% ../nbs/28_registry.ipynb #28004
+# Serving wing (no TensorFlow); builds on core, bundle, reviews
 import json
 from contextlib import contextmanager
 from pathlib import Path

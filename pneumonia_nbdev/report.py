@@ -6,6 +6,7 @@
 __all__ = ['SECTIONS', 'NAMES', 'LISTS', 'section', 'Evaluation', 'pushed_scores', 'evaluate_bundle', 'phrase', 'shown']
 
 # %% ../nbs/19_report.ipynb #19004
+# Training wing; builds on core, bundle, data, figures, evaluation, calibration, recipe, robustness, failures
 import base64, io, json
 from dataclasses import dataclass, field
 from datetime import date

@@ -8,6 +8,7 @@ __all__ = ['HELD', 'STORE', 'APPLICATION', 'TABLES', 'READINGS', 'BadStore', 'St
            'check_reading']
 
 # %% ../nbs/23_reviews.ipynb #23004
+# Serving wing (no TensorFlow); builds on core, image, bundle
 import csv, hashlib, hmac, io, json, os, re, secrets, sqlite3, zipfile
 from collections import Counter
 from contextlib import closing, contextmanager

@@ -7,6 +7,7 @@ __all__ = ['FEW', 'AGES', 'CORRUPTIONS', 'group_figures', 'groupings', 'into_thi
            'mean_degradation', 'shuffle_control']
 
 # %% ../nbs/17_robustness.ipynb #17004
+# Training wing; builds on core, image, data, figures, training, evaluation
 import re
 from pathlib import Path
 import numpy as np

@@ -7,6 +7,7 @@ __all__ = ['REFUSALS', 'listen', 'language', 'BadRequest', 'BodyTooLarge', 'refu
            'Channel', 'too_slow', 'Server', 'one_heap']
 
 # %% ../nbs/34_server.ipynb #34004
+# Serving wing (no TensorFlow); builds on core, workers
 import json, select, signal, socket, threading, time
 from functools import partial
 from fastcore.basics import patch

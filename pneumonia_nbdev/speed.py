@@ -7,6 +7,7 @@ __all__ = ['GROUPS', 'in_turns', 'faster', 'Straightforward', 'measure_single', 
            'run_python', 'measure_start', 'peak_of', 'peak_memory', 'Benchmark', 'this_machine']
 
 # %% ../nbs/26_speed.ipynb #26004
+# Training wing; builds on core, image, bundle, data, deployment
 import json, os, subprocess, sys
 from dataclasses import dataclass, field
 from pathlib import Path

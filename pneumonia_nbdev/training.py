@@ -8,6 +8,7 @@ __all__ = ['precompute_features', 'spread', 'fit_head', 'out_of_fold', 'choose_C
            'ModelTrainer', 'Best', 'Progress', 'ToMLflow']
 
 # %% ../nbs/11_training.ipynb #11004
+# Training wing; builds on core, data, cnn
 import json, os, platform
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version

@@ -8,6 +8,7 @@ __all__ = ['LITE0', 'MEAN', 'SD', 'SCALINGS', 'BACKBONES', 'conv_bn', 'inverted_
            'unfreeze']
 
 # %% ../nbs/10_transfer.ipynb #10004
+# Training wing; builds on core, bundle, cnn
 from pathlib import Path
 import re, warnings
 import numpy as np

@@ -6,6 +6,7 @@
 __all__ = ['COLORS', 'word', 'DataVisualizer', 'gallery', 'shift_auroc']
 
 # %% ../nbs/08_visualization.ipynb #08005
+# Training wing; builds on core, image, quality, bundle, data
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch

@@ -6,6 +6,7 @@
 __all__ = ['Job', 'Busy', 'Late', 'Workers']
 
 # %% ../nbs/33_workers.ipynb #33004
+# Serving wing (no TensorFlow); builds on core, bundle, deployment
 import queue, threading, time
 from collections import deque, namedtuple
 from concurrent.futures import Future, TimeoutError as FutureTimeout

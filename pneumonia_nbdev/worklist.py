@@ -6,6 +6,7 @@
 __all__ = ['SLIGHT', 'uncertainty', 'views', 'disagreement', 'novelty', 'Candidates', 'ranks', 'in_worth']
 
 # %% ../nbs/30_worklist.ipynb #30004
+# Training wing; builds on core, image, bundle, augmentation, figures, reviews
 from dataclasses import dataclass
 import numpy as np
 from fastcore.basics import patch
