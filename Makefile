@@ -1,4 +1,4 @@
-# make run | serve | test | lab | docs | train | export | clean
+# make run | serve | test | test-slow | lab | docs | train | export | clean
 PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.10,$(shell command -v $(p) >/dev/null 2>&1 && $(p) tools/system.py >/dev/null 2>&1 && echo $(p))) python3)
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run serve test lab docs readme train export clean
+.PHONY: run serve test test-slow lab docs readme train export clean
 
 run: $(VENV)/.installed  ## screen the X-rays that come with the package
 	@pneumonia screen --sample --out "$(OUT)"
@@ -21,6 +21,9 @@ serve: $(VENV)/.installed  ## the page and the HTTP interface, on this machine
 
 test: $(VENV)/.installed-dev  ## all notebooks and all checks
 	@python tools/check.py
+
+test-slow: $(VENV)/.installed-dev  ## also what takes long: cells marked `slow`, and the tutorials in a real JupyterLab
+	@python tools/check.py --slow
 
 lab: $(VENV)/.installed-dev  ## JupyterLab on the notebooks
 	@jupyter lab nbs

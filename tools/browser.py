@@ -1,9 +1,10 @@
 """The explorer in real JupyterLab and as a page of its own, driven by a real browser; pictures go to `nbs/images`.
 
-    python tools/browser.py [--keep]
+    python tools/browser.py [--book] [--keep]
 
 Chromium is that of the system (`apt install chromium`); without it, or without Playwright, the check is skipped and says so.
 `--keep` writes the pictures into the documentation; otherwise they go to a temporary folder.
+`--book` opens the tutorials instead, runs all their cells as a reader would, and reads what JupyterLab saved.
 """
 import json, os, shutil, socket, subprocess, sys, tempfile, time, urllib.request
 from contextlib import contextmanager
@@ -114,26 +115,78 @@ def say(opened, folder):
     assert [(r["label"], r["comment"], r["reader"]) for r in ReviewStore(folder).reviews()] == [("PNEUMONIA", "lower left", "A. B.")]
 
 
-def in_lab(folder, pictures):
-    "A notebook with the explorer, opened and run in JupyterLab"
-    source = "from pneumonia_nbdev.explorer import GradCAMExplorer\nGradCAMExplorer()"
-    cell = dict(cell_type="code", execution_count=None, id="explore", metadata={}, outputs=[], source=source)
-    (folder/"explore.ipynb").write_text(json.dumps(dict(cells=[cell], metadata=dict(kernelspec=dict(name="python3", display_name="Python 3", language="python")), nbformat=4, nbformat_minor=5)))
+@contextmanager
+def lab(folder, notebook, height=1000):
+    "JupyterLab on a folder, with a notebook open and its kernel ready"
     settings = folder/"settings"/"@jupyterlab"/"apputils-extension"
     settings.mkdir(parents=True)
     (settings/"notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')  # no question about news over the page
     port = free_port()
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=local", "--allow-root",
                f"--ServerApp.root_dir={folder}", f"--LabApp.user_settings_dir={folder/'settings'}", f"--LabApp.workspaces_dir={folder/'workspaces'}"]
-    with server(command, f"http://127.0.0.1:{port}/api?token=local", folder), page(1500, 1000) as opened:
-        opened.goto(f"http://127.0.0.1:{port}/lab/tree/explore.ipynb?token=local")
+    with server(command, f"http://127.0.0.1:{port}/api?token=local", folder), page(1500, height) as opened:
+        opened.goto(f"http://127.0.0.1:{port}/lab/tree/{notebook}?token=local")
         opened.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=120_000)
         opened.get_by_text("| Idle").first.wait_for(timeout=120_000)  # before the kernel is there, nothing is run
-        opened.get_by_role("menuitem", name="Run").first.click()
-        opened.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        yield opened
+
+
+def run_all(opened):
+    "Run > Run All Cells, with the mouse"
+    opened.get_by_role("menuitem", name="Run").first.click()
+    opened.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+
+def in_lab(folder, pictures):
+    "A notebook with the explorer, opened and run in JupyterLab"
+    source = "from pneumonia_nbdev.explorer import GradCAMExplorer\nGradCAMExplorer()"
+    cell = dict(cell_type="code", execution_count=None, id="explore", metadata={}, outputs=[], source=source)
+    (folder/"explore.ipynb").write_text(json.dumps(dict(cells=[cell], metadata=dict(kernelspec=dict(name="python3", display_name="Python 3", language="python")), nbformat=4, nbformat_minor=5)))
+    with lab(folder, "explore.ipynb") as opened:
+        run_all(opened)
         opened.locator(PICTURE).first.wait_for(timeout=180_000)
         opened.keyboard.press("Control+b")  # the file browser away
         play(opened, pictures, "explorer")
+
+
+def saved(opened, path):
+    "The code cells as JupyterLab writes them to disk"
+    opened.keyboard.press("Control+s"); time.sleep(2)
+    return [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code" and "".join(c["source"]).strip()]
+
+
+def read_tutorial(name, folder, pictures, limit=1200):
+    "A tutorial from its first cell to its last; how many seconds it took"
+    shutil.copytree(ROOT/"nbs", folder/"nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    path = folder/"nbs"/"tutorials"/f"{name}.ipynb"
+    nb = json.loads(path.read_text(encoding="utf-8"))
+    for c in nb["cells"]:
+        if c["cell_type"] == "code": c |= dict(outputs=[], execution_count=None)  # what is seen afterwards was made here
+    path.write_text(json.dumps(nb))
+    with lab(folder, f"nbs/tutorials/{name}.ipynb") as opened:
+        start = time.time()
+        opened.locator(".jp-Notebook").first.click(position=dict(x=5, y=5))
+        run_all(opened)
+        while time.time() - start < limit:
+            time.sleep(5)
+            cells = saved(opened, path)
+            wrong = [o for c in cells for o in c["outputs"] if o["output_type"] == "error"]
+            assert not wrong, f"{name}: {wrong[0]['ename']}: {wrong[0]['evalue']}"
+            if all(c["execution_count"] for c in cells): break
+        else: raise AssertionError(f"{name}: {sum(not c['execution_count'] for c in cells)} cells were not run in {limit} s")
+        took = time.time() - start
+        opened.keyboard.press("Control+b"); opened.keyboard.press("Escape")
+        opened.screenshot(path=pictures/f"lab-{name}.png")
+        if name == "end_to_end" and any("GradCAMExplorer" in "".join(c["source"]) for c in cells): play(opened, pictures, "lab-explorer")
+    return round(took)
+
+
+def book(keep=False, names=("ten_lines", "end_to_end", "own_data")):
+    "The tutorials in JupyterLab; returns a line for the log"
+    took = {}
+    for name in names:
+        with tempfile.TemporaryDirectory() as d: took[name] = read_tutorial(name, Path(d), ROOT/"nbs"/"images" if keep else Path(d))
+    return "in JupyterLab, seconds: " + ", ".join(f"{k} {v}" for k, v in took.items())
 
 
 def in_voila(folder, pictures):
@@ -158,4 +211,4 @@ def check(keep=False):
 
 if __name__ == "__main__":
     if reason := missing(): sys.exit(f"skipped: {reason}")
-    print(check("--keep" in sys.argv))
+    print((book if "--book" in sys.argv else check)("--keep" in sys.argv))

@@ -1,7 +1,8 @@
-"""All checks of the project, one line each, and at the end `N passed, M failed`.
+"""All checks of the project, one line each, and at the end `N passed, M failed`; with `--slow` also those that take long.
 
 Every notebook is run by `nbdev_test`; besides, what is generated must be what is committed, and the wheel must work on its own.
 """
+import ast
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ class Skip(Exception):
 
 def sh(*command, **kw):
     "Run a command; its output is the message when it fails"
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=kw.pop("cwd", ROOT), **kw)
+    done = subprocess.run(list(map(str, command)), check=False, capture_output=True, text=True, cwd=kw.pop("cwd", ROOT), **kw)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return done.stdout + done.stderr
 
@@ -60,19 +61,66 @@ def committed_outputs():
         assert not found, f"{p.name} holds the path {found[0]}"
 
 
-def wings():
-    "Serving never imports the training wing at its top, and a module imports only from chapters before it"
-    order = [re.sub(r"^\d+_", "", p.stem) for p in CHAPTERS]
-    for name in order:
+WING = re.compile(r"^# (Ground floor|Serving wing|Training wing)(?: \(no TensorFlow\))?; builds on ([\w, ]+?)(?:; when called, also on ([\w, ]+))?$", re.MULTILINE)
+
+
+def chapters_of(node):
+    "The chapters that an import statement names"
+    if isinstance(node, ast.ImportFrom):
+        module = re.fullmatch(r"(?:pneumonia_nbdev\.)?(\w+)", node.module or "")
+        return {module[1]} if module and (node.level == 1 or node.module.startswith("pneumonia_nbdev.")) else set()
+    if isinstance(node, ast.Import): return {m[1] for a in node.names if (m := re.fullmatch(r"pneumonia_nbdev\.(\w+)", a.name))}
+    return set()
+
+
+def houses():
+    "Chapter -> wing, what its first line says that it builds on, and what it really imports: at its top, and when called"
+    for p in CHAPTERS:
+        name = re.sub(r"^\d+_", "", p.stem)
         source = (ROOT/"pneumonia_nbdev"/f"{name}.py").read_text(encoding="utf-8")
-        everywhere = re.findall(r"^\s*from (?:pneumonia_nbdev)?\.(\w+) import", source, re.M)
-        at_top = re.findall(r"^from (?:pneumonia_nbdev)?\.(\w+) import", source, re.M)
-        assert name == "core" or "core" in at_top, f"no import of core seen in {name}: is this check still right?"
-        late = [u for u in everywhere if order.index(u) >= order.index(name)]
+        found = WING.search(source)
+        assert found, f"{name}: the first cell does not say its wing and what it builds on"
+        said = [set() if part in (None, "nothing") else set(part.split(", ")) for part in found.groups()[1:]]
+        tree = ast.parse(source)
+        top = set.union(set(), *map(chapters_of, tree.body))
+        yield name, found[1], said, [top, set.union(set(), *map(chapters_of, ast.walk(tree))) - top]
+
+
+def wings():
+    "A module says its wing and what it builds on; that is true, comes before it, and serving never starts the training wing"
+    before, wing = [], {}
+    for name, where, said, real in houses():
+        assert said == real, f"{name} says that it builds on {said}, and builds on {real}"
+        late = set.union(*real) - set(before)
         assert not late, f"{name} imports {late}, which come later"
-        if name in ("core", "image", "quality", "bundle", "deployment", "workers", "reviews", "registry", "server", "api", "cli"):
-            wrong = set(at_top) & {"augmentation", "data", "figures", "audit", "visualization", "cnn", "transfer", "training", "evaluation", "gradcam", "calibration", "recipe", "robustness", "failures", "report", "explanation", "localization", "features", "explorer", "parity", "speed", "quantization", "drift", "worklist", "continual", "gate"}
-            assert not wrong, f"{name} imports {wrong} of the training wing"
+        wrong = {u for u in real[0] if wing[u] == "Training wing" or (where == "Ground floor" and wing[u] != where)}
+        assert not wrong or where == "Training wing", f"{name}, {where.lower()}, imports {wrong} at its top"
+        before.append(name); wing[name] = where
+
+
+def names():
+    "A public name is defined in one module only"
+    where = {}
+    for p in (ROOT/"pneumonia_nbdev").glob("[a-z]*.py"):
+        public = next((ast.literal_eval(n.value) for n in ast.parse(p.read_text(encoding="utf-8")).body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "__all__"), [])
+        for name in public: where.setdefault(name, []).append(p.stem)
+    twice = {k: v for k, v in where.items() if len(v) > 1}
+    assert len(where) > 300 and not twice, f"defined more than once: {twice}"
+
+
+def hints():
+    "Every public function says the type of each parameter and of its answer"
+    missing = []
+    for p in (ROOT/"pneumonia_nbdev").glob("[a-z]*.py"):
+        tree = ast.parse(p.read_text(encoding="utf-8"))
+        bodies = [tree.body, *(n.body for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_"))]
+        for f in (f for body in bodies for f in body if isinstance(f, ast.FunctionDef) and (f.name == "__init__" or not f.name.startswith("_"))):
+            given = [a for a in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs) if a.arg not in ("self", "cls")]
+            if any(a.annotation is None for a in given) or (f.returns is None and f.name != "__init__"): missing.append(f"{p.stem}.{f.name}")
+    assert not missing, f"without type hints: {', '.join(missing)}"
+
+
+def ruff(): sh("ruff", "check", "pneumonia_nbdev", "tools")
 
 
 def wheel():
@@ -113,9 +161,16 @@ def container():
     return sh(sys.executable, "tools/container.py").splitlines()[-1]
 
 
-def notebook(path):
+def book():
+    "The tutorials in JupyterLab, from the first cell to the last"
+    import browser
+    if reason := browser.missing(): raise Skip(f"the tutorials were not opened in a browser: {reason}")
+    return sh(sys.executable, "tools/browser.py", "--book").splitlines()[-1]
+
+
+def notebook(path, flags=()):
     def run():
-        log = sh("nbdev_test", "--path", path, "--n_workers", "0", env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+        log = sh("nbdev_test", "--path", path, "--n_workers", "0", *flags, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
         return "; ".join(sorted({line for line in log.splitlines() if line.startswith("skipped:") and "no/such" not in line}))
     return run
 
@@ -129,11 +184,16 @@ def attempt(name, check):
     return word, note.count("skipped:")
 
 
+LIGHT = (export, clean, readme, committed_outputs, wings, names, hints, ruff)
+HEAVY = (wheel, docs, explorer, serving_page, container)
+SLOW = (book,)  # with the cells that are marked `slow`
+
+
 if __name__ == "__main__":
-    first = {f.__name__: f for f in (export, clean, readme, committed_outputs, wings, wheel, docs, explorer, serving_page, container)}
-    done = [attempt(name, check) for name, check in first.items()]
-    with ThreadPoolExecutor(2) as pool:
-        done += pool.map(lambda p: attempt(p.name, notebook(p)), NOTEBOOKS)
+    slow = "--slow" in sys.argv
+    done = [attempt(f.__name__, f) for f in LIGHT]  # they write files that the others read
+    work = [(f.__name__, f) for f in (*HEAVY, *(SLOW if slow else ()))] + [(p.name, notebook(p, ("--flags", "slow") if slow else ())) for p in NOTEBOOKS]
+    with ThreadPoolExecutor(2) as pool: done += pool.map(lambda pair: attempt(*pair), work)
     words = [word for word, _ in done]
     n = {w: words.count(w) for w in ("ok", "FAIL", "skip")}
     n["skip"] += sum(parts for _, parts in done)  # a part of a notebook whose files are not here
