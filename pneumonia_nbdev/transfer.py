@@ -23,14 +23,14 @@ layers = keras.layers
 
 # %% ../nbs/10_transfer.ipynb #10006
 def conv_bn(
-    x, # (batch, rows, columns, channels) tensor
+    x:keras.KerasTensor, # (batch, rows, columns, channels)
     conv:str, # name of the convolution
     bn:str, # name of the normalization
-    filters:int=None, # output channels; None for a depthwise convolution, which keeps them
+    filters:int|None=None, # output channels; None for a depthwise convolution, which keeps them
     kernel:int=1, # 1, 3 or 5 pixels
     stride:int=1, # 2 halves the resolution
     relu:bool=True, # False for a linear bottleneck
-):
+) -> keras.KerasTensor: # (batch, rows, columns, filters); rows and columns are halved by a stride of 2
     "Convolution, batch normalization, ReLU6"
     if stride == 2: x = layers.ZeroPadding2D(_padding(x.shape[1:3], kernel), name=f"{conv}_pad")(x)
     args = dict(strides=stride, padding="same" if stride == 1 else "valid", use_bias=False, name=conv)
@@ -46,13 +46,13 @@ def _padding(shape, kernel):
 
 # %% ../nbs/10_transfer.ipynb #10010
 def inverted_residual(
-    x, # (batch, rows, columns, channels) tensor
+    x:keras.KerasTensor, # (batch, rows, columns, channels)
     name:str, # prefix of the layers' names, such as `block2a`
     kernel:int, # of the depthwise convolution
     stride:int, # 1 or 2
     expand:int, # how many times the channels are widened
     filters:int, # output channels
-):
+) -> keras.KerasTensor: # (batch, rows, columns, filters)
     "Widen, filter, narrow; and add the input where it fits"
     y,channels = x,x.shape[-1]
     if expand > 1: y = conv_bn(y, f"{name}_expand_conv", f"{name}_expand_bn", channels*expand)
@@ -65,8 +65,8 @@ LITE0 = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3),
 
 # %% ../nbs/10_transfer.ipynb #10014
 def lite0_features(
-    x, # (batch, height, width, 3) tensor, about -1 to 1
-): # (batch, height/32, width/32, 1280) tensor
+    x:keras.KerasTensor, # (batch, height, width, 3), about -1 to 1
+) -> keras.KerasTensor: # (batch, height/32, width/32, 1280)
     "The stem, the seven stages and the last convolution"
     x = conv_bn(x, "stem_conv", "stem_bn", 32, kernel=3, stride=2)
     for i,(kernel,stride,expand,filters,repeats) in enumerate(LITE0, 1):
@@ -75,9 +75,9 @@ def lite0_features(
 
 # %% ../nbs/10_transfer.ipynb #10015
 def efficientnet_lite0(
-    input_shape:tuple=(224, 224, 3), # (height, width, 3); values 0 to 1
-    weights=None, # a `.npz` with ImageNet weights, or a bundle that has this backbone; None leaves them random
-): # Keras model: images -> (batch, height/32, width/32, 1280) features
+    input_shape:tuple[int, int, int]=(224, 224, 3), # (height, width, 3); values 0 to 1
+    weights:str|Path|None=None, # a `.npz` with ImageNet weights, or a bundle that has this backbone; None leaves them random
+) -> keras.Model: # images -> (batch, height/32, width/32, 1280) features
     "EfficientNet-Lite0 without its classifier"
     inputs = keras.Input(input_shape, name="image")
     x = layers.Rescaling(255/128, offset=-127/128, name="scale")(inputs)  # 0..1 to about -1..1
@@ -87,10 +87,10 @@ def efficientnet_lite0(
 
 # %% ../nbs/10_transfer.ipynb #10017
 def load_npz(
-    model, # Keras model
-    path, # `.npz` with keys `layer/variable`
+    model:keras.Model, # to be filled
+    path:str|Path, # `.npz` with keys `layer/variable`
     partial:bool=False, # load what fits; else completely or not at all
-) -> list: # names of the layers that stayed as they were; empty when all were filled
+) -> list[str]: # names of the layers that stayed as they were; empty when all were filled
     "Fill a model from a `.npz` by layer name"
     path = Path(path)
     if not path.exists(): raise MissingFile(file=path)
@@ -104,7 +104,7 @@ def load_npz(
 # %% ../nbs/10_transfer.ipynb #10023
 def litert_constants(
     litert:bytes, # a LiteRT model with 16-bit weights
-) -> dict: # (convolution's name, dimensions) -> array; 4 dimensions: kernel, 1: bias
+) -> dict[tuple[str, int], np.ndarray]: # (convolution's name, dimensions) -> array; 4 dimensions: kernel, 1: bias
     "The weights of the convolutions in a LiteRT model"
     runtime = need("ai_edge_litert.interpreter", "")
     plain = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # a delegate would keep the constants to itself
@@ -115,8 +115,8 @@ def litert_constants(
 
 # %% ../nbs/10_transfer.ipynb #10025
 def load_bundle(
-    model, # from `efficientnet_lite0`
-    path, # a bundle with this backbone
+    model:keras.Model, # from `efficientnet_lite0`
+    path:str|Path, # a bundle with this backbone
 ) -> int: # how many convolutions were loaded
     "Fill a model from the served network of a bundle, completely or not at all"
     constants = litert_constants(read_bundle(path)[1]["model.tflite"])
@@ -145,10 +145,10 @@ BACKBONES = dict( # name: (what it expects, options of `keras.applications`)
 # %% ../nbs/10_transfer.ipynb #10033
 def build_backbone(
     name:str, # of `BACKBONES`
-    input_shape:tuple=(224, 224, 3), # (height, width, 3); values 0 to 1
-    weights=None, # `imagenet`, a `.npz`, a `.weights.h5`, a bundle; None leaves them random
-    cut:str=None, # name of the layer to stop at; None takes the whole backbone
-): # Keras model: images -> feature maps
+    input_shape:tuple[int, int, int]=(224, 224, 3), # (height, width, 3); values 0 to 1
+    weights:str|Path|None=None, # `imagenet`, a `.npz`, a `.weights.h5`, a bundle; None leaves them random
+    cut:str|None=None, # name of the layer to stop at; None takes the whole backbone
+) -> keras.Model: # images -> feature maps
     "Any backbone of the registry, flat, with its own scaling inside"
     if name not in BACKBONES: raise BadOption(f"backbone {name!r}; there are {', '.join(BACKBONES)}")
     scaling,options = BACKBONES[name]
@@ -159,38 +159,39 @@ def build_backbone(
     if cut:
         if cut not in (names := [l.name for l in model.layers]): raise BadOption(f"{name} has no layer {cut!r}; its last ones are {', '.join(names[-5:])}")
         model = keras.Model(inputs, model.get_layer(cut).output, name=f"{model.name}_{cut}")
-    if weights is not None and (left := load_weights(model, weights, name)) and isinstance(left, list):
+    if weights is not None and (left := load_weights(model, weights, name)):
         warnings.warn(f"{len(left)} layers of {name} are not in {Path(weights).name} and stayed random, from {left[0]} to {left[-1]}")
     return model
 
 # %% ../nbs/10_transfer.ipynb #10035
 def load_weights(
-    model, # from `build_backbone`
-    weights, # `imagenet`, or a file
+    model:keras.Model, # from `build_backbone`
+    weights:str|Path, # `imagenet`, or a file
     name:str, # of `BACKBONES`
-) -> list|None: # layers of a `.npz` that stayed random
+) -> list[str]: # layers that a `.npz` does not have, which stayed random; every other source fills all
     "Fill a backbone from Keras's download, a `.npz`, a `.weights.h5` or a bundle"
     if str(weights) == "imagenet":
         if BACKBONES[name][1] is None: raise BadOption(f"Keras has no weights for {name}; give a .npz file or a bundle")
         try: source = getattr(keras.applications, name)(include_top=False, weights="imagenet", **BACKBONES[name][1])
         except Exception as e: raise BadData(f"the ImageNet weights of {name} could not be downloaded ({type(e).__name__}); give a file, weights='….npz' or '….weights.h5'") from None
-        return model.set_weights(source.get_weights())
-    if not Path(weights).exists(): raise MissingFile(file=weights)
-    if str(weights).endswith(".npz"): return load_npz(model, weights, partial=True)
-    if str(weights).endswith(".weights.h5"):
-        try: return model.load_weights(weights)
+        model.set_weights(source.get_weights())
+    elif not Path(weights).exists(): raise MissingFile(file=weights)
+    elif str(weights).endswith(".npz"): return load_npz(model, weights, partial=True)
+    elif str(weights).endswith(".weights.h5"):
+        try: model.load_weights(weights)
         except Exception as e: raise BadData(f"these weights do not fit {name}: {str(e)[:200]}", file=weights) from None
-    return load_bundle(model, weights)
+    else: load_bundle(model, weights)
+    return []
 
 # %% ../nbs/10_transfer.ipynb #10040
 class TransferLearningModel:
     "A pretrained backbone with a new head"
     def __init__(self,
         base_model_name:str="EfficientNetB0", # of `BACKBONES`
-        input_shape:tuple=(224, 224, 3), # (height, width, 3); values 0 to 1
+        input_shape:tuple[int, int, int]=(224, 224, 3), # (height, width, 3); values 0 to 1
         num_classes:int=2, # NORMAL and PNEUMONIA
-        weights="imagenet", # `imagenet`, a `.npz`, a `.weights.h5`, a bundle; None leaves them random
-        cut:str=None, # name of the backbone's layer to stop at; None takes it whole
+        weights:str|Path|None="imagenet", # `imagenet`, a `.npz`, a `.weights.h5`, a bundle; None leaves them random
+        cut:str|None=None, # name of the backbone's layer to stop at; None takes it whole
     ):
         if base_model_name not in BACKBONES: raise BadOption(f"backbone {base_model_name!r}; there are {', '.join(BACKBONES)}")
         self.name,self.input_shape,self.num_classes,self.weights,self.cut,self.model = base_model_name,tuple(input_shape),num_classes,weights,cut,None
@@ -202,7 +203,7 @@ class TransferLearningModel:
 def build_model(self:TransferLearningModel,
     fine_tune_layers:int|None=10, # how many of the backbone's last layers are trained; None for all
     head:str="dense", # `dense` as in the article, or `linear`
-): # Keras model: images -> probabilities
+) -> keras.Model: # images -> probabilities
     "Backbone and head, with what is to be trained unfrozen"
     if head not in ("dense", "linear"): raise BadOption(f"head {head!r}; there are dense, linear")
     backbone = build_backbone(self.name, self.input_shape, self.weights, self.cut)
@@ -218,9 +219,9 @@ def build_model(self:TransferLearningModel,
 
 # %% ../nbs/10_transfer.ipynb #10042
 def unfreeze(
-    backbone_layers:list, # in order from the image
+    backbone_layers:list[keras.Layer], # in order from the image
     n:int|None, # the last n are trained; None for all
-):
+) -> None:
     "Train the last layers; normalizations stay frozen, in inference mode"
     if n is not None and n < 0: raise BadOption(f"fine_tune_layers={n}; it is 0 or more, or None for all")
     first = 0 if n is None else len(backbone_layers) - n
@@ -229,8 +230,8 @@ def unfreeze(
 # %% ../nbs/10_transfer.ipynb #10043
 @patch
 def compile_model(self:TransferLearningModel,
-    learning_rate=1e-3, # a number or a schedule
+    learning_rate:float|keras.optimizers.schedules.LearningRateSchedule=1e-3, # a number or a schedule
     **kw, # `smoothing`, `ema` of `compile_classifier`
-): # the compiled model
+) -> keras.Model: # compiled
     "Build if needed, and compile"
     return compile_classifier(self.model or self.build_model(), learning_rate, **kw)
