@@ -11,7 +11,9 @@ __all__ = ['CLASSES', 'LANGS', 'LABELS', 'clean_name', 'error_line', 'PneumoniaE
 # %% ../nbs/00_core.ipynb #00004
 # Ground floor (no TensorFlow); builds on nothing
 import os, sys, tempfile
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 # %% ../nbs/00_core.ipynb #00006
 CLASSES = ("NORMAL", "PNEUMONIA")
@@ -20,7 +22,7 @@ LABELS = dict(NORMAL=dict(en="Normal", zh="正常"), PNEUMONIA=dict(en="Pneumoni
 
 # %% ../nbs/00_core.ipynb #00008
 def clean_name(
-    name, # a file name, from anywhere
+    name:str|Path, # a file name, from anywhere
 ) -> str: # printable on any terminal and in any file
     "A name without control characters, and without bytes that are no UTF-8"
     text = os.fsencode(str(name)).decode("utf-8", "replace")
@@ -28,7 +30,7 @@ def clean_name(
 
 # %% ../nbs/00_core.ipynb #00009
 def error_line(
-    file, # name, or None
+    file:str|Path|None, # its name is shown; None shows none
     code:str, # stable code
     sentence:str, # in the reader's language
     reason:str="", # details
@@ -44,12 +46,14 @@ class PneumoniaError(Exception):
     code,en,zh = "error","something went wrong","出现错误"
     def __init__(self,
         reason:str="", # details in English, such as "the file ends after 312 bytes"
-        file=None, # the file it is about, if there is one
+        file:str|Path|None=None, # the file it is about, if there is one
     ):
         super().__init__(reason, file)
         self.reason,self.file = reason,file
 
-    def message(self, lang:str="en") -> str: # one line: file, code, sentence, reason
+    def message(self,
+        lang:str="en", # `en` or `zh`
+    ) -> str: # one line: file, code, sentence, reason
         "What happened, in the reader's language"
         return error_line(None if self.file is None else Path(self.file).name, self.code, getattr(self, lang), self.reason)
 
@@ -112,8 +116,8 @@ class MissingPackage(PneumoniaError, ImportError):
 
 # %% ../nbs/00_core.ipynb #00024
 def error_codes(
-    root:type=PneumoniaError, # where in the family to start
-) -> dict: # code -> class
+    root:type[PneumoniaError]=PneumoniaError, # where in the family to start
+) -> dict[str, type[PneumoniaError]]: # code -> class
     "Every error code and its class"
     found = {root.code: root}
     for child in root.__subclasses__(): found |= error_codes(child)
@@ -129,9 +133,9 @@ def check_lang(
 
 # %% ../nbs/00_core.ipynb #n5447088
 def in_language(
-    words:dict, # key -> (English, Chinese)
+    words:dict[str, tuple[str, str]], # key -> (English, Chinese)
     lang:str="en", # `en` or `zh`
-) -> dict: # key -> the word
+) -> dict[str, str]: # key -> the word
     "A table of words in one language"
     at = LANGS.index(check_lang(lang))
     return {key: both[at] for key,both in words.items()}
@@ -149,7 +153,7 @@ def label(
 def need(
     module:str, # name to import, such as `tensorflow`
     extra:str="train", # the extra that brings it; empty for what every installation has
-):
+) -> ModuleType: # the module
     "Import a module, or say which extra brings it"
     from importlib import import_module
     try: return import_module(module)
@@ -189,17 +193,15 @@ def shared_path(
 
 # %% ../nbs/00_core.ipynb #00046
 def write_atomic(
-    path, # where the file shall be; its folder is made if needed
-    content:bytes|str, # text is written as UTF-8
+    path:str|Path, # where the file shall be; its folder is made if needed
+    content:bytes|str|Callable, # text is written as UTF-8; a function is called with the open file
 ) -> Path: # the same path
     "Write a whole file or nothing"
     path,tmp = Path(path),None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd,tmp = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        with os.fdopen(fd, "wb") as f:
-            f.write(content.encode("utf-8", "replace") if isinstance(content, str) else content)
-            f.flush(); os.fsync(f.fileno())
+        with os.fdopen(fd, "wb") as f: _fill(f, content)
         os.chmod(tmp, 0o666 & ~_umask())  # mkstemp ignores the user's umask
         os.replace(tmp, path)
     except BaseException as e:
@@ -207,6 +209,14 @@ def write_atomic(
         if isinstance(e, OSError): raise CannotWrite(e.strerror or str(e), file=path) from None
         raise
     return path
+
+# %% ../nbs/00_core.ipynb #n2611551
+def _fill(f, content):
+    "Everything into an open file, and from there to the disk"
+    if callable(content): content(f)
+    else: f.write(content.encode("utf-8", "replace") if isinstance(content, str) else content)
+    f.flush()
+    os.fsync(f.fileno())
 
 # %% ../nbs/00_core.ipynb #00047
 def _umask():
