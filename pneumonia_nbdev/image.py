@@ -10,9 +10,11 @@ __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'MAX_SIDE', 'FORMATS', 'MAX_SCANS', 'MAX_I
 # %% ../nbs/01_image.ipynb #01004
 # Ground floor (no TensorFlow); builds on core
 import io, os, stat, threading, warnings
+from contextlib import suppress
 from dataclasses import dataclass, field, asdict
 from functools import cache, cached_property
 from pathlib import Path
+from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 from .core import *
@@ -26,7 +28,7 @@ MAX_SIDE = 12_000
 def check_size(
     width:int, # in pixels
     height:int, # in pixels
-):
+) -> None:
     "Raise `TooLarge` when an image is beyond the limits"
     if min(width, height) < 1: raise UnreadableImage(f"{width} x {height} pixels")
     if max(width, height) > MAX_SIDE: raise TooLarge(f"{width} x {height} pixels; at most {MAX_SIDE:,} a side")
@@ -34,7 +36,7 @@ def check_size(
 
 # %% ../nbs/01_image.ipynb #01010
 def read_bytes(
-    source, # path, bytes, or an open binary file
+    source:str|Path|bytes|BinaryIO, # path, bytes, or an open binary file
 ) -> bytes: # the whole content, at most `MAX_BYTES`
     "The bytes of a path, bytes or file object"
     if isinstance(source, (bytes, bytearray, memoryview)): raw = bytes(source)
@@ -63,8 +65,8 @@ def _to_pil(pixels):
 
 # %% ../nbs/01_image.ipynb #01014
 def to_pil(
-    pixels, # `XRay`, (height, width) gray levels 0 to 255, or (height, width, 3) RGB
-    longest:int=None, # shrink to this longest side, in pixels
+    pixels:"XRay|np.ndarray", # `XRay`, (height, width) gray levels 0 to 255, or (height, width, 3) RGB
+    longest:int|None=None, # shrink to this longest side, in pixels
 ) -> Image.Image: # 8 bits a channel
     "An image or an array as a picture"
     picture = getattr(pixels, "picture", None) or _to_pil(np.asarray(pixels))
@@ -78,7 +80,7 @@ class XRay:
     pixels: np.ndarray # (height, width) float32, gray levels 0 to 255
     format: str = "array" # JPEG, PNG, TIFF, BMP, WEBP, DICOM, or array
     color: float = 0. # share of pixels that are clearly coloured, 0 to 1
-    facts: dict = field(default_factory=dict) # DICOM only: modality, body part, view
+    facts: dict[str, str] = field(default_factory=dict) # DICOM only: modality, body part, view
 
     @cached_property
     def levels(self) -> np.ndarray: # (height, width) uint8
@@ -91,7 +93,7 @@ class XRay:
         return Image.fromarray(self.levels)
 
     def resized(self,
-        size:tuple, # (width, height) in pixels
+        size:tuple[int, int], # (width, height) in pixels
     ) -> np.ndarray: # (height, width) uint8
         "The gray levels at another size; the last one is kept, since gate and network want the same"
         if size == self.levels.shape[::-1]: return self.levels
@@ -106,7 +108,7 @@ class XRay:
 # %% ../nbs/01_image.ipynb #01019
 def scale_range(
     x:np.ndarray, # any numbers, any shape
-    valid:np.ndarray=None, # True where a value counts (False for padding, which becomes 0)
+    valid:np.ndarray|None=None, # True where a value counts (False for padding, which becomes 0)
 ) -> np.ndarray: # float32, 0 to 255
     "Map the smallest value to 0 and the largest to 255"
     x = np.asarray(x, np.float32)
@@ -155,8 +157,7 @@ def _picture(img, raw):
     fmt = img.format
     white_is_zero = fmt == "TIFF" and img.tag_v2.get(262) == 0
     img.load()
-    try: img = ImageOps.exif_transpose(img)
-    except Exception: pass  # a damaged EXIF block is no reason to lose the image
+    with suppress(Exception): img = ImageOps.exif_transpose(img)  # a damaged EXIF block is no reason to lose the image
     if img.mode[0] in "IF":
         x = scale_range(np.asarray(img))
         return XRay(255 - x if white_is_zero else x, fmt)
@@ -287,21 +288,26 @@ def _check_work(raw):
 
 # %% ../nbs/01_image.ipynb #01055
 def read_xray(
-    source, # path, bytes, or an open binary file
-    name:str=None, # name to show in errors; by default that of the path
+    source:str|Path|bytes|BinaryIO, # path, bytes, or an open binary file
+    name:str|Path|None=None, # name to show in errors; by default that of the path
 ) -> XRay: # gray image with its facts
     "Any supported file as one gray image"
-    if name is None: name = source if isinstance(source, (str, Path)) else getattr(source, "name", None)
     try:
         _check_work(raw := read_bytes(source))
         return _read_dicom(raw) if is_dicom(raw) else _read_picture(raw)
     except InputError as e:
-        e.file = name
+        e.file = _name_of(source) if name is None else name
         raise
+
+# %% ../nbs/01_image.ipynb #n3088635
+def _name_of(source):
+    "The path, or the name of an open file; temporary files have a number instead, which says nothing"
+    name = source if isinstance(source, (str, Path)) else getattr(source, "name", None)
+    return name if isinstance(name, (str, Path)) else None
 
 # %% ../nbs/01_image.ipynb #01056
 def load_image(
-    source, # path, bytes, or an open binary file
+    source:str|Path|bytes|BinaryIO, # path, bytes, or an open binary file
 ) -> np.ndarray: # (height, width) float32, gray levels 0 to 255
     "Any supported file as a 2-D gray image"
     return read_xray(source).pixels
@@ -329,7 +335,7 @@ class InputSpec:
     width: int = 224 # pixels
     channels: int = 3 # copies of the gray channel
     jpeg: int|None = 75 # quality of the coding after a resize; None leaves it out
-    stretch: tuple|None = (1, 99) # percentiles that become 0 and 1; None divides by 255
+    stretch: tuple[float, float]|None = (1, 99) # percentiles that become 0 and 1; None divides by 255
 
     def __post_init__(self):
         sizes = all(isinstance(n, int) and 16 <= n <= 4096 for n in (self.height, self.width)) and self.channels in (1, 3)
@@ -341,13 +347,15 @@ class InputSpec:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, d): # d: what `to_dict` gave
+    def from_dict(cls,
+        d:dict, # what `to_dict` gave
+    ) -> "InputSpec": # the same again
         "Read back from a card"
         return cls(**{**d, "stretch": tuple(d["stretch"]) if d.get("stretch") else None})
 
 # %% ../nbs/01_image.ipynb #01086
 def squash(
-    pixels, # `XRay`, (height, width) gray levels 0 to 255, or an 8-bit gray Pillow image
+    pixels:XRay|np.ndarray|Image.Image, # gray levels 0 to 255, (height, width)
     spec:InputSpec=InputSpec(), # its size and JPEG quality
 ) -> np.ndarray: # (spec.height, spec.width) uint8 gray levels
     "Resize to the network's size, and code as the training images were coded"
@@ -359,28 +367,34 @@ def squash(
 
 # %% ../nbs/01_image.ipynb #01090
 def read_small(
-    source, # path, bytes, or an open binary file
+    source:str|Path|bytes|BinaryIO, # path, bytes, or an open binary file
     spec:InputSpec=InputSpec(), # size and coding
-    name:str=None, # name to show in errors; by default that of the path
+    name:str|Path|None=None, # name to show in errors; by default that of the path
 ) -> np.ndarray: # (spec.height, spec.width) uint8 gray levels
     "A file straight to the network's size: `squash(load_image(source))`, sooner"
-    if name is None and isinstance(source, (str, Path)): name = source
-    try:
-        raw = read_bytes(source)
+    if name is None: name = _name_of(source)
+    try: raw = read_bytes(source)
+    except InputError as e: e.file = name; raise
+    small = _plain_jpeg(raw, spec)
+    return squash(read_xray(raw, name), spec) if small is None else small
+
+# %% ../nbs/01_image.ipynb #n5354062
+def _plain_jpeg(raw, spec):
+    "A JPEG as most are, squashed; None for any other file, and for one that is not in order"
+    with suppress(Exception):  # whatever is wrong with it, the front door has the words
+        _check_work(raw)
         with Image.open(io.BytesIO(raw), formats=("JPEG",)) as img:
             check_size(*img.size)
-            if img.getexif().get(274, 1) == 1:
-                if img.mode == "L": return squash(need("cv2", "").imdecode(np.frombuffer(raw, np.uint8), 0), spec)  # the same decoder, a bit faster
-                if img.mode == "RGB": return squash(img.convert("L"), spec)
-    except InputError as e: e.file = name; raise
-    except Exception: pass  # not a JPEG, or a broken one: the front door finds out
-    return squash(read_xray(raw, name).pixels, spec)
+            if img.getexif().get(274, 1) != 1: return None  # turned
+            if img.mode == "L": return squash(need("cv2", "").imdecode(np.frombuffer(raw, np.uint8), 0), spec)  # the same decoder, a bit faster
+            if img.mode == "RGB": return squash(img.convert("L"), spec)
+    return None
 
 # %% ../nbs/01_image.ipynb #01093
 def gray_range(
     small:np.ndarray, # (height, width) uint8 gray levels
     spec:InputSpec=InputSpec(), # its percentiles
-) -> tuple: # (low, high) gray levels, as `np.percentile` gives them
+) -> tuple[float, float]: # (low, high) gray levels, as `np.percentile` gives them
     "The gray levels that become 0 and 1"
     if not spec.stretch: return 0., 255.
     counts = need("cv2", "").calcHist([small], [0], None, [256], [0, 256])
@@ -393,8 +407,8 @@ def gray_range(
 def stretch(
     small:np.ndarray, # (height, width) uint8 gray levels
     spec:InputSpec=InputSpec(), # its percentiles
-    known:tuple=None, # what `gray_range` gave, where it is known already
-    out:np.ndarray=None, # (height, width) float32 memory to write to
+    known:tuple[float, float]|None=None, # what `gray_range` gave, where it is known already
+    out:np.ndarray|None=None, # (height, width) float32 memory to write to
 ) -> np.ndarray: # (height, width) float32, 0 to 1
     "Gray levels as the network wants them: the spec's percentiles become 0 and 1"
     lo,hi = known or gray_range(small, spec)
@@ -404,7 +418,7 @@ def stretch(
 
 # %% ../nbs/01_image.ipynb #01097
 def preprocess(
-    image, # `XRay`, or (height, width) gray levels 0 to 255
+    image:XRay|np.ndarray, # `XRay`, or (height, width) gray levels 0 to 255
     spec:InputSpec=InputSpec(), # what the network wants
 ) -> np.ndarray: # (spec.height, spec.width, spec.channels) float32, 0 to 1
     "A gray image as the network's input"
@@ -427,7 +441,7 @@ def palette(
 
 # %% ../nbs/01_image.ipynb #01103
 def overlay(
-    image, # `XRay`, or (height, width) gray levels 0 to 255
+    image:XRay|np.ndarray, # `XRay`, or (height, width) gray levels 0 to 255
     heatmap:np.ndarray, # (rows, columns), 0 to 1, any resolution; it is stretched over the image
     alpha:float=.5, # opacity of the hottest colour, 0 to 1
     colormap:str="inferno", # of `COLORMAPS`
