@@ -10,6 +10,7 @@ __all__ = ['FORMAT', 'CARD', 'POINTER', 'OUTPUTS', 'ENGINES', 'LIMITS', 'check_c
 # %% ../nbs/03_bundle.ipynb #03004
 # Ground floor (no TensorFlow); builds on core, image, quality
 import copy, hashlib, io, json, os, threading, zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -17,7 +18,7 @@ from fastcore.basics import patch
 from . import __version__
 from .core import *
 from .image import InputSpec, XRay, load_image, preprocess
-from .quality import assess_quality, load_familiar
+from .quality import Quality, assess_quality, load_familiar
 
 # %% ../nbs/03_bundle.ipynb #03006
 FORMAT = 1  # of the bundle; a reader refuses a higher one
@@ -51,10 +52,10 @@ def card_hash(
 
 # %% ../nbs/03_bundle.ipynb #03012
 def write_bundle(
-    path, # where to write, such as `my.bundle`
+    path:str|Path, # where to write, such as `my.bundle`
     litert:bytes, # the LiteRT model
     card:dict, # entries of `CARD`; format, version and hashes are added
-    more:dict=None, # other parts by name, such as `{"model.keras": …, "head.npz": …}`
+    more:dict[str, bytes]|None=None, # other parts by name, such as `{"model.keras": …, "head.npz": …}`
 ) -> Path: # the path
     "Write a bundle, whole or not at all"
     parts = {"model.tflite": litert, **(more or {})}
@@ -69,8 +70,8 @@ def write_bundle(
 
 # %% ../nbs/03_bundle.ipynb #03015
 def read_bundle(
-    path, # a bundle
-) -> tuple: # (card, {name: bytes})
+    path:str|Path, # a bundle
+) -> tuple[dict, dict[str, bytes]]: # (card, {name: bytes})
     "The card and the parts of a bundle, checked against their hashes"
     try:
         with zipfile.ZipFile(path) as z:
@@ -104,7 +105,7 @@ def default_bundle(
 POINTER = "registry.json"  # in a folder of models: which one is in use
 
 def find_bundle(
-    path=None, # a file; `int8` or `default` for one of the package; a folder of models; None for the default
+    path:str|Path|None=None, # a file; `int8` or `default` for one of the package; a folder of models; None for the default
 ) -> Path: # of the bundle
     "A bundle by its path, by its name in the package, or the one that is in use in a folder of models"
     path = Path(path or "default")
@@ -119,8 +120,8 @@ def find_bundle(
 class Bundle:
     "A model bundle, opened, checked and ready to run"
     def __init__(self,
-        path=None, # a bundle, or `int8`; None for the default that comes with the package
-        threads:int=None, # CPU threads; by default all, at most 4
+        path:str|Path|None=None, # a bundle, or `int8`; None for the default that comes with the package
+        threads:int|None=None, # CPU threads; by default all, at most 4
         engine:str="litert", # of `ENGINES`: what runs the network
     ):
         self.path,self.engine = find_bundle(path),check_engine(engine)
@@ -150,7 +151,7 @@ class Engine:
     "A runtime for the network of a bundle"
     name: str # as for `--engine`
     part: str # of the bundle that it reads
-    load: callable # (content, shape, threads) -> a function: (1, height, width, channels) -> dict of outputs
+    load: Callable # (content, shape, threads) -> a function: (1, height, width, channels) -> dict of outputs
 
 # %% ../nbs/03_bundle.ipynb #03029
 def _check_network(
@@ -188,9 +189,9 @@ def as_real(
 # %% ../nbs/03_bundle.ipynb #03035
 def litert_runner(
     litert:bytes, # a LiteRT model with one signature
-    shape:tuple=None, # (height, width, channels) that its input should have; None takes any
-    threads:int=None, # CPU threads; by default all, at most 4
-): # a function: (1, height, width, channels) -> dict of outputs
+    shape:tuple[int, int, int]|None=None, # (height, width, channels) that its input should have; None takes any
+    threads:int|None=None, # CPU threads; by default all, at most 4
+) -> Callable: # a function: (1, height, width, channels) -> dict of outputs
     "Load a network with LiteRT, ready to be called on one image"
     litert_runtime = need("ai_edge_litert.interpreter", "")
     try:
@@ -207,9 +208,9 @@ def litert_runner(
 # %% ../nbs/03_bundle.ipynb #03037
 def onnx_runner(
     content:bytes, # an ONNX model
-    shape:tuple=None, # (height, width, channels) that its input should have; None takes any
-    threads:int=None, # CPU threads; by default all, at most 4
-): # a function: (n, height, width, channels) -> dict of outputs
+    shape:tuple[int, int, int]|None=None, # (height, width, channels) that its input should have; None takes any
+    threads:int|None=None, # CPU threads; by default all, at most 4
+) -> Callable: # a function: (n, height, width, channels) -> dict of outputs
     "Load a network with ONNX Runtime"
     ort = need("onnxruntime", "engines")
     options = ort.SessionOptions()
@@ -224,9 +225,9 @@ def onnx_runner(
 # %% ../nbs/03_bundle.ipynb #03039
 def openvino_runner(
     content:bytes, # an ONNX model
-    shape:tuple=None, # (height, width, channels) that its input should have; None takes any
-    threads:int=None, # CPU threads; by default all, at most 4
-): # a function: (1, height, width, channels) -> dict of outputs
+    shape:tuple[int, int, int]|None=None, # (height, width, channels) that its input should have; None takes any
+    threads:int|None=None, # CPU threads; by default all, at most 4
+) -> Callable: # a function: (1, height, width, channels) -> dict of outputs
     "Load a network with OpenVINO"
     core = need("openvino", "engines").Core()
     try:
@@ -254,7 +255,7 @@ def check_engine(
 @patch
 def run(self:Bundle,
     x:np.ndarray, # (n, height, width, channels) float32, from `preprocess`
-) -> dict: # probability (n,), cam (n, rows, columns), embedding (n, dimensions)
+) -> dict[str, np.ndarray]: # probability (n,), cam (n, rows, columns), embedding (n, dimensions)
     "Run the network on a batch of prepared images"
     want = (self.spec.height, self.spec.width, self.spec.channels)
     if x.ndim != 4 or x.shape[1:] != want: raise BadOption(f"input of shape {x.shape}; this model wants (n, {', '.join(map(str, want))})")
@@ -265,7 +266,7 @@ def run(self:Bundle,
 @patch
 def twins(self:Bundle,
     n:int, # how many, at least 1
-) -> list: # of bundles: the same card, a network of its own with one thread each
+) -> list[Bundle]: # of bundles: the same card, a network of its own with one thread each
     "This bundle several times, to work in parallel"
     with self._lock:
         while len(self._twins) < n:
@@ -284,7 +285,7 @@ LIMITS = dict(float=dict(difference=1e-4), int8=dict(agreement=.985, auroc=.003)
 
 # %% ../nbs/03_bundle.ipynb #03060
 def sample_answers(
-    score, # a function: (n, height, width, channels) images -> (n,) probabilities
+    score:Callable, # a function: (n, height, width, channels) images -> (n,) probabilities
     spec:InputSpec, # what the network wants
 ) -> dict: # for the card, as `sample`
     "What a network says of the X-rays in the package"
@@ -307,9 +308,9 @@ def compare_sample(
 
 # %% ../nbs/03_bundle.ipynb #03062
 def verify_bundle(
-    path=None, # a bundle; None for the one that comes with the package
+    path:str|Path|None=None, # a bundle; None for the one that comes with the package
     engine:str="litert", # of `ENGINES`
-) -> dict: # name of the check -> (did it pass? None: not possible, what was found)
+) -> dict[str, tuple[bool|None, str]]: # name of the check -> (did it pass? None: not possible, what was found)
     "Hashes, inputs and outputs, and the answers to the sample"
     bundle = Bundle(path, engine=engine)  # raises when a hash or the signature is wrong
     out = bundle.run(np.zeros((1, bundle.spec.height, bundle.spec.width, bundle.spec.channels), np.float32))
@@ -321,7 +322,7 @@ def verify_bundle(
 # %% ../nbs/03_bundle.ipynb #03067
 def heatmap(
     cam:np.ndarray, # (rows, columns), from `Bundle.run`
-    top:float=None, # what becomes 1, in the map's units; None takes the map's own maximum
+    top:float|None=None, # what becomes 1, in the map's units; None takes the map's own maximum
 ) -> np.ndarray: # (rows, columns), 0 to 1
     "The part of a map that speaks for pneumonia, scaled to 1"
     positive = np.maximum(cam, 0)
@@ -343,7 +344,7 @@ def conformal_verdict(self:Bundle,
 def judge_quality(self:Bundle,
     image:XRay, # from `read_xray`
     out:dict, # what `run` gave for it
-): # `Quality`
+) -> Quality: # with the strangeness among its measures
     "The quality of an image, with what the network saw"
     strangeness = self.familiar.strangeness(out["embedding"])[0] if self.familiar else 0.
     return assess_quality(image, strangeness)
@@ -352,7 +353,7 @@ def judge_quality(self:Bundle,
 @patch
 def look(self:Bundle,
     image:XRay, # from `read_xray`
-) -> tuple: # (`Quality`, outputs of `run`)
+) -> tuple[Quality, dict[str, np.ndarray]]: # (`Quality`, outputs of `run`)
     "Run the network on one image, and judge the image's quality with what it saw"
     out = self.run(preprocess(image, self.spec)[None])
     return self.judge_quality(image, out), out

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from .core import *
-from .image import XRay, gray_range, read_xray, to_pil
+from .image import XRay, gray_range, to_pil
 
 # %% ../nbs/02_quality.ipynb #02006
 def thumb(
@@ -62,7 +62,7 @@ def content_share(
 # %% ../nbs/02_quality.ipynb #02019
 def measure(
     image:XRay, # what `read_xray` gave
-) -> dict: # name -> number
+) -> dict[str, float]: # name -> number
     "The numbers that the gate looks at"
     cv2 = need("cv2", "")
     height,width = image.pixels.shape
@@ -76,8 +76,8 @@ def measure(
         contrast=float(hi - lo),                       # gray levels between the percentiles 1 and 99
         white=float((small >= 254).mean()),            # share of burned-out pixels
         sharpness=float(edges.std()),                  # of the Laplacian, after the contrast is stretched
-        likeness=float(tiny @ mean_chest()),   # correlation with the mean chest, -1 to 1
-        symmetry=symmetry(tiny),                      # correlation with its mirror image, -1 to 1
+        likeness=float(tiny @ mean_chest()),            # correlation with the mean chest, -1 to 1
+        symmetry=symmetry(tiny),                       # correlation with its mirror image, -1 to 1
         content=content_share(small),                  # share of the area that is no border
         color=image.color)                             # share of coloured pixels
 
@@ -98,7 +98,9 @@ class Familiar:
         squares = (z**2).sum(1)[:, None] + (self.centres**2).sum(1) - 2 * z @ self.centres.T
         return np.sqrt(np.maximum(squares.min(1), 0))
 
-    def strangeness(self, embeddings) -> np.ndarray: # (n,); above 1 is a stranger
+    def strangeness(self,
+        embeddings:np.ndarray, # (n, d)
+    ) -> np.ndarray: # (n,); above 1 is a stranger
         "The distance as a share of the limit"
         return self.distance(embeddings) / self.limit
 
@@ -147,6 +149,9 @@ REASONS = dict( # code: (is it so?, sentence in English, sentence in Chinese)
     colored        = (lambda m: m["color"] > .05, "has colours, as a photo or a screenshot", "含有彩色，可能是照片或截图"),
 )
 
+# %% ../nbs/02_quality.ipynb #n1021023
+def _is_chest(part): return "SPINE" not in part and any(word in part for word in ("CHEST", "THORAX", "TORAX", "LUNG"))
+
 # %% ../nbs/02_quality.ipynb #02032
 HEADER = dict( # code: (is it so?, sentence in English, sentence in Chinese)
     wrong_modality  = (lambda f: f.get("modality", "DX").upper() not in ("CR", "DX", "DR", "RG", "OT"), "the DICOM header names a modality that takes no chest X-rays", "DICOM 标注的设备类型不是 X 光摄影"),
@@ -154,24 +159,24 @@ HEADER = dict( # code: (is it so?, sentence in English, sentence in Chinese)
     wrong_view      = (lambda f: f.get("view", "PA").upper() in ("LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT"), "the DICOM header names a lateral view", "DICOM 标注为侧位片"),
 )
 
-def _is_chest(part): return "SPINE" not in part and any(word in part for word in ("CHEST", "THORAX", "TORAX", "LUNG"))
-
 # %% ../nbs/02_quality.ipynb #02035
 @dataclass
 class Quality:
     "What the gate found"
-    reasons: tuple = () # codes out of `REASONS` and `HEADER`
-    measures: dict = field(default_factory=dict) # what `measure` gave
+    reasons: tuple[str, ...] = () # codes out of `REASONS` and `HEADER`
+    measures: dict[str, float] = field(default_factory=dict) # what `measure` gave
 
     def __bool__(self): return not self.reasons
 
-    def text(self, lang:str="en") -> list: # one sentence for each reason
+    def text(self,
+        lang:str="en", # `en` or `zh`
+    ) -> list[str]: # one sentence for each reason
         "The reasons in words"
         return [{**REASONS, **HEADER}[r][1 + LANGS.index(check_lang(lang))] for r in self.reasons]
 
 # %% ../nbs/02_quality.ipynb #02037
 def assess_quality(
-    image, # `XRay`, or (height, width) gray levels 0 to 255
+    image:XRay|np.ndarray, # `XRay`, or (height, width) gray levels 0 to 255
     strangeness:float=0., # of its embedding, when a network has looked at it; above 1 is a stranger
 ) -> Quality: # true when nothing was found
     "Measure an image and give the reasons why it may not be fit to be judged"
