@@ -8,7 +8,7 @@ __all__ = ['Augmentation', 'move', 'refocus', 'expose', 'degrade', 'cut_out', 'b
 
 # %% ../nbs/04_augmentation.ipynb #04004
 # Training wing; builds on core
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 import numpy as np
 from .core import *
@@ -28,7 +28,7 @@ class Augmentation:
     gamma: float = .35 # brightness curve: the exponent goes from exp(-gamma) to exp(gamma)
     contrast: float = .1 # black and white point move by up to this share of the range
     noise: float = 8. # largest standard deviation of the noise, in gray levels
-    jpeg: tuple|None = (30, 95) # qualities of the JPEG coding
+    jpeg: tuple[int, int]|None = (30, 95) # qualities of the JPEG coding
     cutout: float = .25 # largest side of the erased rectangle, as a share; 0 for none
     borrow: float = 0. # share of images that take the gray levels of another image, and of those that take its texture
 
@@ -144,8 +144,8 @@ def borrow_texture(
 def augment(
     img:np.ndarray, # (height, width) uint8
     policy:Augmentation=Augmentation(), # how far
-    rng=None, # a generator, or a seed
-    lenders=None, # uint8 images of the same shape to borrow from; None borrows nothing
+    rng:np.random.Generator|int|list[int]|None=None, # a generator, or a seed
+    lenders:np.ndarray|None=None, # uint8 images of the same shape to borrow from; None borrows nothing
 ) -> np.ndarray: # (height, width) uint8
     "One image, changed as X-rays differ"
     rng = np.random.default_rng(rng)
@@ -161,7 +161,7 @@ def augment_batch(
     images:np.ndarray, # (n, height, width) uint8
     policy:Augmentation, # how far
     *seed:int, # numbers that name this batch, such as seed, epoch, batch
-    lenders=None, # images to borrow from; None takes the batch itself
+    lenders:np.ndarray|None=None, # images to borrow from; None takes the batch itself
 ) -> np.ndarray: # (n, height, width) uint8
     "Each image of a batch, changed in its own way"
     lenders = images if lenders is None else lenders
