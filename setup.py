@@ -12,7 +12,8 @@ extras = {name: cfg[f"{name}_requirements"].split() for name in ("train", "engin
 extras["dev"] = sum(extras.values(), [])
 
 status = {"1": "Planning", "2": "Pre-Alpha", "3": "Alpha", "4": "Beta", "5": "Production/Stable"}[cfg["status"]]
-pythons = [f"3.{minor}" for minor in range(int(cfg["min_python"].split(".")[1]), 13)]
+oldest, newest = (int(cfg[f"{end}_python"].split(".")[1]) for end in ("min", "max"))
+pythons = ["3", "3 :: Only", *(f"3.{minor}" for minor in range(oldest, newest + 1))]
 
 setup(
     name=cfg["repo"],

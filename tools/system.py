@@ -3,12 +3,22 @@
 `python3 tools/system.py`          before the environment is made: the Python version, and venv
 `.venv/bin/python tools/system.py --libraries`   after it: the libraries that OpenCV needs from the system
 """
+import os
 import sys
+from configparser import ConfigParser
+
+
+def pythons():
+    "The oldest and the newest Python, such as (3, 10), that `settings.ini` names"
+    config = ConfigParser(delimiters=["="])
+    config.read(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "settings.ini"), encoding="utf-8")
+    return [tuple(map(int, config["DEFAULT"][end + "_python"].split("."))) for end in ("min", "max")]
 
 
 def python_problem():
-    if not (3, 10) <= sys.version_info[:2] <= (3, 12):
-        return "Python 3.10, 3.11 or 3.12 is needed, this is %d.%d; name another one: make PYTHON=python3.11 ..." % sys.version_info[:2]
+    oldest, newest = pythons()
+    if not oldest <= sys.version_info[:2] <= newest:
+        return "Python %d.%d to %d.%d is needed, this is %d.%d; name another one: make PYTHON=python%d.%d ..." % (*oldest, *newest, *sys.version_info[:2], *newest)
     try:
         import ensurepip, venv  # noqa: F401, E401
     except ImportError:
