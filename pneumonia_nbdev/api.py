@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['STATUS', 'log', 'ROUTES', 'POLICY', 'HEADERS', 'NDJSON', 'NoFile', 'TooManyFiles', 'NoEntry', 'NotFound', 'NoReviews',
            'Foreign', 'WrongMethod', 'Stopping', 'status_of', 'Limits', 'OneFile', 'ManyFiles', 'Wishes', 'OneReading',
-           'Problem', 'Failed', 'Quality', 'Conformal', 'Served', 'Seconds', 'Verdict', 'Verdicts', 'Sample', 'Samples',
-           'Models', 'Codes', 'Health', 'Kept', 'Deleted', 'map_picture', 'data_address', 'as_answer', 'Metrics',
-           'log_line', 'route', 'described', 'PneumoniaDetectionAPI', 'lang', 'upload', 'Place', 'CaseId',
+           'Problem', 'Failed', 'QualityCheck', 'Conformal', 'Served', 'Seconds', 'Verdict', 'Verdicts', 'Sample',
+           'Samples', 'ModelsInUse', 'Codes', 'Health', 'Kept', 'Deleted', 'map_picture', 'data_address', 'as_answer',
+           'Metrics', 'log_line', 'route', 'described', 'PneumoniaDetectionAPI', 'lang', 'upload', 'Place', 'CaseId',
            'WhichReading', 'SampleName', 'json_on_stderr', 'only_here']
 
 # %% ../nbs/35_api.ipynb #35004
 # Serving wing (no TensorFlow); builds on core, quality, bundle, deployment, reviews, workers, server
 import base64, hmac, ipaddress, json, logging, os, re, sys, threading, time, uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, wraps
@@ -30,7 +31,7 @@ from .core import *
 from .quality import HEADER, REASONS
 from .bundle import find_bundle
 from .deployment import display_name, to_json, words
-from .reviews import BadStore, NoCase, READINGS, ReviewStore, StoreBusy
+from .reviews import NoCase, READINGS, ReviewStore, StoreBusy
 from .workers import Busy, Late, Workers
 from .server import BadRequest, BodyTooLarge, REFUSALS, Server, language, listen
 
@@ -94,7 +95,7 @@ class Limits:
     @classmethod
     def parse(cls,
         text:str, # such as `queue=64,seconds=30`
-    ): # the limits
+    ) -> "Limits": # the limits
         "Limits from a command line"
         try: return cls(**{k: cls.__annotations__[k](v) for k,v in (part.split("=") for part in text.split(",") if part)})
         except (KeyError, ValueError): raise BadOption(f"limits {text!r}; there are {', '.join(cls.__annotations__)}") from None
@@ -109,12 +110,10 @@ class OneFile(BaseModel):
     "The form of `/predict`"
     file: FileStorage = Field(description="A chest X-ray: JPEG, PNG, TIFF, BMP, WebP or DICOM.")
 
-# %% ../nbs/35_api.ipynb #35016
 class ManyFiles(BaseModel):
     "The form of `/batch_predict`"
     files: list[FileStorage] = Field(min_length=1, description="Chest X-rays: JPEG, PNG, TIFF, BMP, WebP or DICOM.")
 
-# %% ../nbs/35_api.ipynb #35017
 class Wishes(BaseModel):
     "What a client may add to the address"
     preview: bool = Field(False, description="Add the image as a JPEG of at most 1,024 pixels, as a `data:` address.")
@@ -129,7 +128,7 @@ class OneReading(OneFile):
 
     @model_validator(mode="before")
     @classmethod
-    def as_sent(cls, found): return {k: v for k,v in found.items() if k == "file"} | {k: v for k,v in request.form.items() if k != "file" and v}
+    def as_sent(cls, found:dict) -> dict: return {k: v for k,v in found.items() if k == "file"} | {k: v for k,v in request.form.items() if k != "file" and v}
 
 # %% ../nbs/35_api.ipynb #35025
 class Problem(BaseModel):
@@ -138,20 +137,18 @@ class Problem(BaseModel):
     message: str = Field(description="In the language of Accept-Language, `en` or `zh`.")
     reason: str = Field("", description="Details in English.")
 
-# %% ../nbs/35_api.ipynb #35026
 class Failed(BaseModel):
     "A file of a batch that could not be judged"
     file: str
     error: Problem
 
 # %% ../nbs/35_api.ipynb #35027
-class Quality(BaseModel):
+class QualityCheck(BaseModel):
     "Of the image, and how it came"
     ok: bool
     reasons: list[str] = Field(description="Codes.")
     messages: list[str] = Field(description="The same in words.")
 
-# %% ../nbs/35_api.ipynb #35028
 class Conformal(BaseModel):
     "Is it an answer, or a case for a reader?"
     classes: list[str] = Field(description="Those that stay possible.")
@@ -166,7 +163,6 @@ class Served(BaseModel):
     version: str = Field(description="Of the package that wrote the bundle.")
     backbone: str
 
-# %% ../nbs/35_api.ipynb #35030
 class Seconds(BaseModel):
     "How long it took"
     waited: float
@@ -185,13 +181,12 @@ class Verdict(BaseModel):
     conformal: Conformal | None
     heatmap: list[list[float]] = Field(description="Rows from top to bottom, 0 to 1: what the model used, not where disease is.")
     heatmap_png: str = Field(description="The same as a picture with transparency, to lay over the image.")
-    quality: Quality
+    quality: QualityCheck
     model: Served
     seconds: Seconds
     notice: str = Field(description="Research tool, not a medical device.")
     preview: str | None = None
 
-# %% ../nbs/35_api.ipynb #35033
 class Verdicts(BaseModel):
     "The answer to a batch"
     results: list[Verdict | Failed]
@@ -203,26 +198,23 @@ class Sample(BaseModel):
     class_: str = Field(alias="class")
     url: str
 
-# %% ../nbs/35_api.ipynb #35035
 class Samples(BaseModel):
     "X-rays to try"
     samples: list[Sample]
 
 # %% ../nbs/35_api.ipynb #35036
-class Models(BaseModel):
+class ModelsInUse(BaseModel):
     "What this server runs"
     models: list[dict] = Field(description="The card of the model: figures with intervals and n, data, threshold and its rule.")
-    limits: dict
+    limits: dict[str, float]
     reviews: bool = Field(description="Does this server keep readings?")
 
-# %% ../nbs/35_api.ipynb #35037
 class Codes(BaseModel):
     "Every code with its sentence in both languages"
     classes: dict[str, dict[str, str]]
     errors: dict[str, dict[str, str]]
     quality: dict[str, dict[str, str]]
 
-# %% ../nbs/35_api.ipynb #35038
 class Health(BaseModel):
     "Is the server alive, and may work be sent?"
     status: str
@@ -244,6 +236,7 @@ class Deleted(BaseModel):
     "A case that was forgotten, or a reading that was taken back"
     deleted: str = Field(description="The id of the case.")
     whole: bool = Field(description="Is the case gone, with image and all readings?")
+    models: list[str] = Field(description="Names of models that learned from a case that is gone; their weights still know it.")
 
 # %% ../nbs/35_api.ipynb #35043
 def map_picture(
@@ -313,8 +306,8 @@ log = logging.getLogger("pneumonia_nbdev.api")
 
 def log_line(
     event:str, # what happened
-    **facts, # nothing of a patient
-):
+    **facts:object, # nothing of a patient
+) -> None:
     "One line of JSON"
     log.info(json.dumps(dict(time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), event=event, **facts)))
 
@@ -325,11 +318,11 @@ ROUTES = []
 def route(
     method:str, # `get`, `post` or `delete`
     address:str, # such as `/predict`
-    model=None, # class of a good answer, or its description for OpenAPI; None keeps the address out of the documentation
+    model:type[BaseModel]|dict|None=None, # class of a good answer, or its description for OpenAPI; None keeps the address out of the documentation
     *statuses:int, # of the errors that this address has, beside those that all have
     free:bool=False, # no key is needed
-    **kw, # for flask-openapi3
-):
+    **kw:object, # for flask-openapi3
+) -> Callable: # a decorator
     "Note that the function below answers at this address"
     def note(f):
         ROUTES[:] = [r for r in ROUTES if r["address"] != address] + [dict(method=method, address=address, view=f.__name__, model=model, statuses=statuses, free=free, more=kw)]
@@ -337,7 +330,13 @@ def route(
     return note
 
 # %% ../nbs/35_api.ipynb #35058
-def described(kind, text, **schema): return dict(description=text, content={kind: {"schema": schema}})
+def described(
+    kind:str, # such as `image/jpeg`
+    text:str, # for people
+    **schema:object, # of OpenAPI
+) -> dict: # for `route`
+    "An answer that is no JSON"
+    return dict(description=text, content={kind: {"schema": schema}})
 
 # %% ../nbs/35_api.ipynb #35061
 def _checked_key(key):
@@ -352,13 +351,13 @@ def _checked_origin(origin):
 class PneumoniaDetectionAPI:
     "A detector behind HTTP"
     def __init__(self,
-        model_path=None, # a bundle; None for the one that comes with the package
+        model_path:str|Path|None=None, # a bundle; None for the one that comes with the package
         limits:Limits=Limits(), # what clients may ask for
-        threads:int=None, # files judged at once; by default one a core, at most 4
-        api_key:str=None, # what clients must send as `X-API-Key`; None lets everybody in
-        cors:tuple=(), # web sites, such as `https://example.org`, whose pages may ask
+        threads:int|None=None, # files judged at once; by default one a core, at most 4
+        api_key:str|None=None, # what clients must send as `X-API-Key`; None lets everybody in
+        cors:tuple[str, ...]=(), # web sites, such as `https://example.org`, whose pages may ask
         engine:str="litert", # what runs the network, of `ENGINES`
-        reviews=None, # a folder for what readers say of which image; None keeps nothing
+        reviews:str|Path|None=None, # a folder for what readers say of which image; None keeps nothing
     ):
         self.limits,self.api_key,self.cors = limits,_checked_key(api_key),frozenset(map(_checked_origin, cors))
         self.model_path,self.store = model_path,None if reviews is None else ReviewStore(reviews)
@@ -369,47 +368,11 @@ class PneumoniaDetectionAPI:
         self.samples = {p.name: p for p in sorted((sample_dir()/"originals").rglob("*.jpeg"))}
 
     @cached_property
-    def app(self): return self.make_app() # the Flask application, for any WSGI server
+    def app(self) -> OpenAPI: # a Flask application
+        "For any WSGI server"
+        return self.make_app()
 
     def __repr__(self): return f"PneumoniaDetectionAPI({self.workers.bundle!r}, {len(self.workers.threads)} threads)"
-
-# %% ../nbs/35_api.ipynb #35067
-@patch
-def make_app(self:PneumoniaDetectionAPI):
-    "A Flask application with the routes that are known by now"
-    info = Info(title="pneumonia-nbdev", version=__version__, description=f"Chest X-ray pneumonia detection. {words('en')['warning']}")
-    app = OpenAPI("pneumonia_nbdev.api", info=info, doc_ui=False, validation_error_status=400, validation_error_model=Problem, validation_error_callback=_invalid,
-                  security_schemes=dict(key={"type": "apiKey", "in": "header", "name": "X-API-Key"}) if self.api_key else {},
-                  static_folder=str(sample_dir().parent/"web"), static_url_path="/web")
-    app.request_class,app.json.ensure_ascii,app.json.sort_keys = _InMemory,False,False
-    app.config |= dict(MAX_CONTENT_LENGTH=self.limits.body, MAX_FORM_PARTS=10 * self.limits.files + 100)
-    app.before_request(self._before); app.after_request(self._after); app.register_error_handler(Exception, self._failed)
-    for r in ROUTES: self._add(app, **r)
-    return app
-
-# %% ../nbs/35_api.ipynb #35068
-@patch
-def _add(self:PneumoniaDetectionAPI, app, method, address, view, model, statuses, free, more):
-    "One route, with the errors that its documentation names"
-    f = getattr(self, view)
-    @wraps(f)
-    def function(*args, **kw): return f(*args, **kw)  # flask-openapi3 notes things on a view, which a bound method does not take
-    asks = self.api_key and not free
-    errors = {s: Problem for s in (*statuses, *([401] if asks else []))}
-    getattr(app, method)(address, doc_ui=model is not None, responses={200: model} | errors if model else None, **more, **(dict(security=[{"key": []}]) if asks else {}))(function)
-
-# %% ../nbs/35_api.ipynb #35069
-def _invalid(e):
-    "A form or a wish that is not as documented"
-    first = e.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    kind = NoFile if where.startswith("file") else BadOption
-    raise kind(f"{clean_name(where)}: {first['msg']}")
-
-# %% ../nbs/35_api.ipynb #35071
-POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
-           "Cross-Origin-Opener-Policy": "same-origin", "Permissions-Policy": "camera=(), microphone=(), geolocation=()"}
 
 # %% ../nbs/35_api.ipynb #35072
 def lang() -> str: # `en` or `zh`
@@ -424,6 +387,11 @@ def _before(self:PneumoniaDetectionAPI):
     if not self.api_key or request.method == "OPTIONS" or request.endpoint in {"static", *(r["view"] for r in ROUTES if r["free"])}: return
     given = request.headers.get("X-API-Key") or request.headers.get("Authorization", "").removeprefix("Bearer ")
     if not hmac.compare_digest(given.encode(), self.api_key.encode()): raise NoEntry()
+
+# %% ../nbs/35_api.ipynb #35071
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
+           "Cross-Origin-Opener-Policy": "same-origin", "Permissions-Policy": "camera=(), microphone=(), geolocation=()"}
 
 # %% ../nbs/35_api.ipynb #35074
 @patch
@@ -440,6 +408,15 @@ def _after(self:PneumoniaDetectionAPI, response):
     response.call_on_close(lambda start=g.start: log_line("request", **facts, seconds=round(time.perf_counter() - start, 4)))
     return response
 
+# %% ../nbs/35_api.ipynb #35077
+@patch
+def _unexpected(self:PneumoniaDetectionAPI, e):
+    "Log where it happened, not what it says; workers call it, too, outside of any request"
+    frames,t = [],e.__traceback__
+    while t: frames.append(f"{Path(t.tb_frame.f_code.co_filename).name}:{t.tb_lineno}"); t = t.tb_next
+    log_line("error", id=g.id if has_request_context() else "", kind=type(e).__name__, frames=frames[-6:])
+    return PneumoniaError()
+
 # %% ../nbs/35_api.ipynb #35076
 @patch
 def _failed(self:PneumoniaDetectionAPI, e):
@@ -455,26 +432,50 @@ def _failed(self:PneumoniaDetectionAPI, e):
     if status in (429, 503): headers["Retry-After"] = "2"
     return dict(code=error.code, message=getattr(error, lang()), reason="" if status == 500 else clean_name(error.reason)), status, headers
 
-# %% ../nbs/35_api.ipynb #35077
+# %% ../nbs/35_api.ipynb #35069
+def _invalid(e):
+    "A form or a wish that is not as documented"
+    first = e.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    kind = NoFile if where.startswith("file") else BadOption
+    raise kind(f"{clean_name(where)}: {first['msg']}")
+
+# %% ../nbs/35_api.ipynb #35068
 @patch
-def _unexpected(self:PneumoniaDetectionAPI, e):
-    "Log where it happened, not what it says; workers call it, too, outside of any request"
-    frames,t = [],e.__traceback__
-    while t: frames.append(f"{Path(t.tb_frame.f_code.co_filename).name}:{t.tb_lineno}"); t = t.tb_next
-    log_line("error", id=g.id if has_request_context() else "", kind=type(e).__name__, frames=frames[-6:])
-    return PneumoniaError()
+def _add(self:PneumoniaDetectionAPI, app, method, address, view, model, statuses, free, more):
+    "One route, with the errors that its documentation names"
+    f = getattr(self, view)
+    @wraps(f)
+    def function(*args, **kw): return f(*args, **kw)  # flask-openapi3 notes things on a view, which a bound method does not take
+    asks = self.api_key and not free
+    errors = {s: Problem for s in (*statuses, *([401] if asks else []))}
+    getattr(app, method)(address, doc_ui=model is not None, responses={200: model} | errors if model else None, **more, **(dict(security=[{"key": []}]) if asks else {}))(function)
+
+# %% ../nbs/35_api.ipynb #35067
+@patch
+def make_app(self:PneumoniaDetectionAPI) -> OpenAPI: # for Flask's test client, or any WSGI server
+    "A Flask application with the routes that are known by now"
+    info = Info(title="pneumonia-nbdev", version=__version__, description=f"Chest X-ray pneumonia detection. {words('en')['warning']}")
+    app = OpenAPI("pneumonia_nbdev.api", info=info, doc_ui=False, validation_error_status=400, validation_error_model=Problem, validation_error_callback=_invalid,
+                  security_schemes=dict(key={"type": "apiKey", "in": "header", "name": "X-API-Key"}) if self.api_key else {},
+                  static_folder=str(sample_dir().parent/"web"), static_url_path="/web")
+    app.request_class,app.json.ensure_ascii,app.json.sort_keys = _InMemory,False,False
+    app.config |= dict(MAX_CONTENT_LENGTH=self.limits.body, MAX_FORM_PARTS=10 * self.limits.files + 100)
+    app.before_request(self._before); app.after_request(self._after); app.register_error_handler(Exception, self._failed)
+    for r in ROUTES: self._add(app, **r)
+    return app
 
 # %% ../nbs/35_api.ipynb #35079
 @patch
 @route("get", "/health/live", Health, free=True)
-def live(self:PneumoniaDetectionAPI):
+def live(self:PneumoniaDetectionAPI) -> dict:
     "Is the process alive?"
     return dict(status="alive")
 
 # %% ../nbs/35_api.ipynb #35080
 @patch
 @route("get", "/health/ready", Health, 503, free=True)
-def ready(self:PneumoniaDetectionAPI):
+def ready(self:PneumoniaDetectionAPI) -> dict:
     "May work be sent?"
     if self.stopping.is_set(): raise Stopping()
     return dict(status="ready")
@@ -482,7 +483,7 @@ def ready(self:PneumoniaDetectionAPI):
 # %% ../nbs/35_api.ipynb #35085
 def upload(
     part:FileStorage, # of a form
-) -> tuple: # (bytes, name)
+) -> tuple[bytes, str]: # (bytes, name)
     "What a part of a form holds"
     if not hasattr(part, "stream"): raise NoFile("the field holds text instead of a file")
     return part.stream.getvalue(), display_name(part.filename or "")
@@ -490,7 +491,7 @@ def upload(
 # %% ../nbs/35_api.ipynb #35086
 @patch
 @route("post", "/predict", Verdict, 400, 413, 415, 422, 429, 503)
-def predict(self:PneumoniaDetectionAPI, form:OneFile, query:Wishes):
+def predict(self:PneumoniaDetectionAPI, form:OneFile, query:Wishes) -> dict:
     "Judge one chest X-ray."
     raw,name = upload(form.file)
     if not raw and not name: raise NoFile("the field `file` is empty")
@@ -500,13 +501,35 @@ def predict(self:PneumoniaDetectionAPI, form:OneFile, query:Wishes):
 @patch
 def _answer(self:PneumoniaDetectionAPI, result): return as_answer(self.metrics.count(result), lang())
 
+# %% ../nbs/35_api.ipynb #35093
+class Place:
+    "A place in a semaphore that is left once"
+    def __init__(self,
+        semaphore:threading.Semaphore, # one place of it is taken
+    ): self.semaphore = semaphore
+
+    def leave(self) -> None:
+        "Give the place back, the first time"
+        semaphore,self.semaphore = self.semaphore,None
+        if semaphore: semaphore.release()
+
 # %% ../nbs/35_api.ipynb #35090
 NDJSON = "application/x-ndjson"
+
+# %% ../nbs/35_api.ipynb #35094
+@patch
+def _verdicts(self:PneumoniaDetectionAPI, stream, place, lang, gone):
+    "The answers of a batch, one by one"
+    try:
+        for result in stream:
+            yield as_answer(self.metrics.count(result), lang)
+            if gone(): break
+    finally: stream.close(); place.leave()
 
 # %% ../nbs/35_api.ipynb #35091
 @patch
 @route("post", "/batch_predict", Verdicts, 400, 413, description="With `Accept: application/x-ndjson`, one line a file, each as soon as it is ready.")
-def batch_predict(self:PneumoniaDetectionAPI, form:ManyFiles, query:Wishes):
+def batch_predict(self:PneumoniaDetectionAPI, form:ManyFiles, query:Wishes) -> dict|Response:
     "Judge many chest X-rays; a file that cannot be judged costs only itself."
     if len(form.files) > self.limits.files: raise TooManyFiles(f"{len(form.files)} files; {self.limits.files} are allowed")
     if not self.batches.acquire(blocking=False): raise Busy(f"{self.limits.batches} batches are in work")
@@ -518,28 +541,6 @@ def batch_predict(self:PneumoniaDetectionAPI, form:ManyFiles, query:Wishes):
     response = Response((json.dumps(v, ensure_ascii=False) + "\n" for v in verdicts), mimetype=NDJSON, headers={"X-Accel-Buffering": "no"})
     for end in (verdicts.close, stream.close, place.leave): response.call_on_close(end)
     return response
-
-# %% ../nbs/35_api.ipynb #35093
-class Place:
-    "A place in a semaphore that is left once"
-    def __init__(self,
-        semaphore, # one place of it is taken
-    ): self.semaphore = semaphore
-
-    def leave(self):
-        "Give the place back, the first time"
-        semaphore,self.semaphore = self.semaphore,None
-        if semaphore: semaphore.release()
-
-# %% ../nbs/35_api.ipynb #35094
-@patch
-def _verdicts(self:PneumoniaDetectionAPI, stream, place, lang, gone):
-    "The answers of a batch, one by one"
-    try:
-        for result in stream:
-            yield as_answer(self.metrics.count(result), lang)
-            if gone(): break
-    finally: stream.close(); place.leave()
 
 # %% ../nbs/35_api.ipynb #35107
 @patch
@@ -554,7 +555,7 @@ def _writing(self:PneumoniaDetectionAPI):
 # %% ../nbs/35_api.ipynb #35109
 @patch
 @route("post", "/review", Kept, 400, 403, 404, 413, 415, 422, 429, 503, 507)
-def review(self:PneumoniaDetectionAPI, form:OneReading):
+def review(self:PneumoniaDetectionAPI, form:OneReading) -> dict:
     "Keep one chest X-ray and what a reader says of it, where the server was given a folder for it."
     store,(raw,_) = self._writing(),upload(form.file)
     if not raw: raise NoFile("the field `file` is empty")
@@ -569,7 +570,6 @@ class CaseId(BaseModel):
     "Which case"
     id: str = Field(description="From the answer of `/review`.")
 
-# %% ../nbs/35_api.ipynb #35112
 class WhichReading(BaseModel):
     "Which reading, if not all"
     number: int | None = Field(None, ge=1, lt=2**63, description="From the answer of `/review`; left out, the whole case goes.")
@@ -577,17 +577,19 @@ class WhichReading(BaseModel):
 # %% ../nbs/35_api.ipynb #35113
 @patch
 @route("delete", "/review/<id>", Deleted, 400, 403, 404, 503, 507)
-def forget(self:PneumoniaDetectionAPI, path:CaseId, query:WhichReading):
+def forget(self:PneumoniaDetectionAPI, path:CaseId, query:WhichReading) -> dict:
     "Forget an image and all that was said of it, or take back one reading."
     store = self._writing()
     if len(path.id) != 32: raise NoCase("an id has 32 hex digits")
-    whole = store.unreview(path.id, query.number) if query.number else store.delete(path.id) is None
-    return dict(deleted=path.id, whole=whole)
+    if query.number is None: return dict(deleted=path.id, whole=True, models=store.delete(path.id))
+    models = store.learned_by(path.id)
+    whole = store.unreview(path.id, query.number)
+    return dict(deleted=path.id, whole=whole, models=models if whole else [])
 
 # %% ../nbs/35_api.ipynb #35125
 @patch
-@route("get", "/models", Models)
-def models(self:PneumoniaDetectionAPI):
+@route("get", "/models", ModelsInUse)
+def models(self:PneumoniaDetectionAPI) -> dict:
     "The model in use, with its figures, and the limits of this server."
     system = self.workers.systems[0]
     card = {k: v for k,v in system.bundle.card.items() if k not in ("files", "sha256", "recipe", "sample")}
@@ -596,7 +598,7 @@ def models(self:PneumoniaDetectionAPI):
 # %% ../nbs/35_api.ipynb #35126
 @patch
 @route("get", "/codes", Codes, free=True)
-def codes(self:PneumoniaDetectionAPI):
+def codes(self:PneumoniaDetectionAPI) -> dict:
     "Every code that an answer may hold, with its sentence in both languages."
     return dict(classes=LABELS, errors={c: dict(en=e.en, zh=e.zh) for c,e in error_codes().items()}, quality={c: dict(zip(LANGS, texts)) for c,(_,*texts) in {**REASONS, **HEADER}.items()})
 
@@ -608,14 +610,14 @@ class SampleName(BaseModel):
 # %% ../nbs/35_api.ipynb #35130
 @patch
 @route("get", "/samples", Samples)
-def list_samples(self:PneumoniaDetectionAPI):
+def list_samples(self:PneumoniaDetectionAPI) -> dict:
     "Chest X-rays of the official test set, to try."
     return dict(samples=[{"name": n, "class": p.parent.name, "url": f"/samples/{n}"} for n,p in self.samples.items()])
 
 # %% ../nbs/35_api.ipynb #35131
 @patch
 @route("get", "/samples/<name>", described("image/jpeg", "A JPEG", type="string", format="binary"), 404)
-def sample(self:PneumoniaDetectionAPI, path:SampleName):
+def sample(self:PneumoniaDetectionAPI, path:SampleName) -> Response:
     "One of the samples, as a JPEG."
     if path.name not in self.samples: raise NotFound("no such sample")
     return send_file(self.samples[path.name], mimetype="image/jpeg", max_age=3600)
@@ -623,33 +625,40 @@ def sample(self:PneumoniaDetectionAPI, path:SampleName):
 # %% ../nbs/35_api.ipynb #35133
 @patch
 @route("get", "/metrics", described("text/plain", "Prometheus' text format", type="string"))
-def counts(self:PneumoniaDetectionAPI):
+def counts(self:PneumoniaDetectionAPI) -> Response:
     "Counts for Prometheus."
     return Response(self.metrics.text(), mimetype="text/plain")
 
 # %% ../nbs/35_api.ipynb #35136
 @patch
 @route("get", "/", free=True)
-def page(self:PneumoniaDetectionAPI): return current_app.send_static_file("index.html")
+def page(self:PneumoniaDetectionAPI) -> Response:
+    "The page"
+    return current_app.send_static_file("index.html")
 
-# %% ../nbs/35_api.ipynb #35137
 @patch
 @route("get", "/docs", free=True)
-def docs(self:PneumoniaDetectionAPI): return current_app.send_static_file("docs.html")
+def docs(self:PneumoniaDetectionAPI) -> Response:
+    "The documentation of the interface"
+    return current_app.send_static_file("docs.html")
 
 # %% ../nbs/35_api.ipynb #35138
 @patch
 @route("get", "/docs/<path:name>", free=True)
-def docs_part(self:PneumoniaDetectionAPI, **kw): return send_from_directory(Path(need("flask_openapi3_swagger", "").__file__).parent/"templates"/"swagger", request.view_args["name"])
+def docs_part(self:PneumoniaDetectionAPI, **kw:str) -> Response:
+    "Swagger's script and style"
+    return send_from_directory(Path(need("flask_openapi3_swagger", "").__file__).parent/"templates"/"swagger", request.view_args["name"])
 
 # %% ../nbs/35_api.ipynb #35139
 @patch
 @route("get", "/openapi.json", free=True)
-def openapi(self:PneumoniaDetectionAPI): return jsonify(current_app.api_doc)
+def openapi(self:PneumoniaDetectionAPI) -> Response:
+    "The description that Swagger shows"
+    return jsonify(current_app.api_doc)
 
 # %% ../nbs/35_api.ipynb #35142
 @contextmanager
-def json_on_stderr():
+def json_on_stderr() -> Iterator[None]:
     "The log goes to standard error, and nothing else does"
     sys.stderr.flush()
     saved,nowhere = os.dup(2),os.open(os.devnull, os.O_WRONLY)
@@ -694,7 +703,7 @@ def run(self:PneumoniaDetectionAPI,
     host:str="127.0.0.1", # address of this machine; `0.0.0.0` hears the whole network
     port:int=5000, # 0 to 65535; 0 takes a free one
     reload:bool=False, # swap the model when the bundle's file changes; with a folder of models this is always done
-):
+) -> None:
     "Serve until SIGTERM or Ctrl-C"
     server = self.server(host, port)
     if sys.stderr.isatty(): print(f"{server.url}  (Ctrl-C to end)", file=sys.stderr)
@@ -711,7 +720,6 @@ def many(self:PneumoniaDetectionAPI) -> bool: # was the model given as a folder?
     "Is it a folder of models?"
     return self.model_path is not None and Path(self.model_path).is_dir()
 
-# %% ../nbs/35_api.ipynb #35157
 @patch
 def _version(self:PneumoniaDetectionAPI):
     "What changes when there is another model; None while there is none to be found"
@@ -720,23 +728,6 @@ def _version(self:PneumoniaDetectionAPI):
         found = self.workers.bundle.path.stat()
     except (OSError, BadBundle): return None
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-# %% ../nbs/35_api.ipynb #35158
-@patch
-def watch(self:PneumoniaDetectionAPI,
-    every:float=None, # seconds between two looks; None for half a second with a folder of models, else two
-):
-    "Swap the model whenever there is another one, until the server stops"
-    path,seen = (self.model_path, self.workers.bundle.path) if self.many else (self.workers.bundle.path, self._version())
-    failed,pause,due = None,.5,0.
-    while not self.stopping.wait(every or (.5 if self.many else 2)):
-        now = self._version()
-        if now is None: continue
-        if now == seen: failed = self.trouble = None; continue
-        if now != failed: pause,due = .5,0.
-        if time.monotonic() < due: continue
-        if self._swap(path, now if self.many else path): seen,failed = now,None
-        else: failed,due,pause = now,time.monotonic() + pause,min(2 * pause, 30.)
 
 # %% ../nbs/35_api.ipynb #35159
 @patch
@@ -749,3 +740,20 @@ def _swap(self:PneumoniaDetectionAPI, path, wanted) -> bool:
     elif why != self.trouble: log_line("not swapped", code=why[1], reason=why[2])
     self.trouble = why
     return why is None
+
+# %% ../nbs/35_api.ipynb #35158
+@patch
+def watch(self:PneumoniaDetectionAPI,
+    every:float|None=None, # seconds between two looks; None for half a second with a folder of models, else two
+) -> None:
+    "Swap the model whenever there is another one, until the server stops"
+    path,seen = (self.model_path, self.workers.bundle.path) if self.many else (self.workers.bundle.path, self._version())
+    failed,pause,due = None,.5,0.
+    while not self.stopping.wait(every or (.5 if self.many else 2)):
+        now = self._version()
+        if now is None: continue
+        if now == seen: failed = self.trouble = None; continue
+        if now != failed: pause,due = .5,0.
+        if time.monotonic() < due: continue
+        if self._swap(path, now if self.many else path): seen,failed = now,None
+        else: failed,due,pause = now,time.monotonic() + pause,min(2 * pause, 30.)

@@ -8,6 +8,7 @@ __all__ = ['NoModel', 'Locked', 'locked', 'ModelRegistry']
 # %% ../nbs/28_registry.ipynb #28004
 # Serving wing (no TensorFlow); builds on core, bundle, reviews
 import json
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from fastcore.basics import patch
@@ -27,9 +28,9 @@ class Locked(PneumoniaError):
 # %% ../nbs/28_registry.ipynb #28008
 @contextmanager
 def locked(
-    folder, # that only one command may change
+    folder:str|Path, # that only one command may change
     name:str=".lock", # of the lock file
-):
+) -> Iterator[None]:
     "Only one at a time; the second is refused at once"
     filelock = need("filelock", "")
     try:
@@ -42,7 +43,7 @@ def locked(
 class ModelRegistry:
     "Models in a folder, one of them in use"
     def __init__(self,
-        folder, # made when the first model comes
+        folder:str|Path, # made when the first model comes
     ): self.folder = Path(folder)
 
     def __repr__(self): return f"ModelRegistry({self.folder.name!r}: {len(self.names())} models, current {self.current or 'none'})"
@@ -61,10 +62,16 @@ class ModelRegistry:
         "Which model is in use"
         return self.state["current"]
 
+# %% ../nbs/28_registry.ipynb #28015
+@patch
+def names(self:ModelRegistry) -> list[str]: # sorted
+    "All models"
+    return sorted(p.stem for p in (self.folder/"bundles").glob("*.bundle"))
+
 # %% ../nbs/28_registry.ipynb #28013
 @patch
 def path(self:ModelRegistry,
-    name:str=None, # of a model; None for the current one
+    name:str|None=None, # of a model; None for the current one
 ) -> Path: # of its bundle
     "Where a model lies"
     name = name or self.current
@@ -72,16 +79,10 @@ def path(self:ModelRegistry,
     if len(found) != 1: raise NoModel(f"{len(found)} models begin with {clean_name(name)!r}" if name else "none is in use", file=self.folder)
     return self.folder/"bundles"/f"{found[0]}.bundle"
 
-# %% ../nbs/28_registry.ipynb #28015
-@patch
-def names(self:ModelRegistry) -> list: # sorted
-    "All models"
-    return sorted(p.stem for p in (self.folder/"bundles").glob("*.bundle"))
-
 # %% ../nbs/28_registry.ipynb #28018
 @patch
 def add(self:ModelRegistry,
-    path=None, # a bundle; None for the one that comes with the package
+    path:str|Path|None=None, # a bundle; None for the one that comes with the package
 ) -> str: # its name in the registry
     "Keep a copy of a bundle"
     path = find_bundle(path)
@@ -92,27 +93,12 @@ def add(self:ModelRegistry,
 
 # %% ../nbs/28_registry.ipynb #28021
 @patch
-def _switch(self:ModelRegistry, what, name, before, reason):
+def _note(self:ModelRegistry, what, name, reason, **changes):
     "Write the new state: pointer and history in one file"
     state = self.state
     event = dict(time=now(), what=what, model=name, before=state["current"], reason=str(reason))
-    write_atomic(self.folder/POINTER, json.dumps(dict(format=1, current=name, before=before, history=state["history"] + [event]), indent=1, ensure_ascii=False))
+    write_atomic(self.folder/POINTER, json.dumps(state | changes | dict(history=state["history"] + [event]), indent=1, ensure_ascii=False))
     return name
-
-# %% ../nbs/28_registry.ipynb #28022
-@patch
-def promote(self:ModelRegistry,
-    name:str, # of a model, or how it begins
-    reason:str, # why; somebody will want to know
-    after:str=None, # only if this one is still in use; None for whatever is
-) -> str: # name of the model now in use
-    "Put a model to use"
-    if not reason.strip(): raise BadOption("a promotion needs a reason")
-    with locked(self.folder):
-        if after is not None and self.current != after: raise Locked(f"{self.current} was put to use meanwhile, not {after}", file=self.folder)
-        name = self._sound(self.path(name))
-        if name == self.current: return name
-        return self._switch("promote", name, self.state["before"] + [n for n in (self.current,) if n], reason)
 
 # %% ../nbs/28_registry.ipynb #28023
 @patch
@@ -120,6 +106,21 @@ def _sound(self:ModelRegistry, path):
     "The name of a bundle that is what its name says"
     if read_bundle(path)[0]["sha256"][:12] != path.stem: raise BadBundle("another bundle lies under this name", file=path)
     return path.stem
+
+# %% ../nbs/28_registry.ipynb #28022
+@patch
+def promote(self:ModelRegistry,
+    name:str, # of a model, or how it begins
+    reason:str, # why; somebody will want to know
+    after:str|None=None, # only if this one is still in use; None for whatever is
+) -> str: # name of the model now in use
+    "Put a model to use"
+    if not reason.strip(): raise BadOption("a promotion needs a reason")
+    with locked(self.folder):
+        if after is not None and self.current != after: raise Locked(f"{self.current} was put to use meanwhile, not {after}", file=self.folder)
+        name = self._sound(self.path(name))
+        if name == self.current: return name
+        return self._note("promote", name, reason, current=name, before=self.state["before"] + [n for n in (self.current,) if n])
 
 # %% ../nbs/28_registry.ipynb #28024
 @patch
@@ -129,11 +130,29 @@ def rollback(self:ModelRegistry,
     "Back to the model that was in use before"
     with locked(self.folder):
         if not (before := self.state["before"]): raise NoModel("no model was in use before this one", file=self.folder)
-        return self._switch("rollback", self._sound(self.path(before[-1])), before[:-1], reason)
+        name = self._sound(self.path(before[-1]))
+        return self._note("rollback", name, reason, current=name, before=before[:-1])
+
+# %% ../nbs/28_registry.ipynb #n6915355
+@patch
+def remove(self:ModelRegistry,
+    name:str, # of a model, or how it begins
+    reason:str, # why; somebody will want to know
+) -> str: # the whole name
+    "Delete a model; never the one in use, and never the only way back"
+    if not reason.strip(): raise BadOption("a removal needs a reason")
+    with locked(self.folder):
+        state,path = self.state,self.path(name)
+        before = [n for n in state["before"] if n != path.stem]
+        if path.stem == state["current"]: raise BadOption(f"{path.stem} is in use; promote another model first")
+        if before != state["before"] and not set(before) - {state["current"]}: raise BadOption(f"{path.stem} is the only way back; promote another model first")
+        self._note("remove", path.stem, reason, before=before)
+        path.chmod(0o644); path.unlink()  # what cannot be written to cannot be deleted on Windows
+        return path.stem
 
 # %% ../nbs/28_registry.ipynb #28031
 @patch
-def models(self:ModelRegistry) -> list: # of dictionaries, in the order in which they were first put to use
+def models(self:ModelRegistry) -> list[dict]: # in the order in which they were first put to use
     "All models with the facts of their cards"
     state,used = self.state,[h["model"] for h in self.state["history"]]
     order = sorted(self.names(), key=lambda n: (used.index(n) if n in used else len(used), n))

@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['HELD', 'STORE', 'APPLICATION', 'TABLES', 'READINGS', 'BadStore', 'StoreBusy', 'NoCase', 'bare_png', 'case_id',
-           'pseudonym', 'share', 'dicom_facts', 'looks_written', 'ReviewStore', 'Case', 'now', 'utc', 'clean_text',
-           'check_reading']
+           'pseudonym', 'share', 'dicom_facts', 'looks_written', 'ReviewStore', 'now', 'utc', 'clean_text',
+           'check_reading', 'Case']
 
 # %% ../nbs/23_reviews.ipynb #23004
 # Serving wing (no TensorFlow); builds on core, image, bundle
 import csv, hashlib, hmac, io, json, os, re, secrets, sqlite3, zipfile
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import BinaryIO
 import numpy as np
 from fastcore.basics import patch
 from .core import *
@@ -39,7 +41,8 @@ def bare_png(
     image:XRay, # from `read_xray`
 ) -> bytes: # an 8-bit gray PNG without any text
     "Nothing but pixels"
-    return need("cv2", "").imencode(".png", image.levels, [need("cv2", "").IMWRITE_PNG_COMPRESSION, 4])[1].tobytes()
+    cv2 = need("cv2", "")
+    return cv2.imencode(".png", image.levels, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes()
 
 # %% ../nbs/23_reviews.ipynb #23012
 def case_id(
@@ -57,6 +60,8 @@ def pseudonym(
     return hmac.new(key, who.strip().encode(), "sha256").hexdigest()[:16]
 
 # %% ../nbs/23_reviews.ipynb #23018
+HELD = 4  # one patient in four is held out of all learning, for the gate
+
 def share(
     patient:str, # who
     n:int, # number of shares
@@ -64,13 +69,10 @@ def share(
     "Which share a patient belongs to, today and always"
     return int(hashlib.sha256(str(patient).encode()).hexdigest()[:8], 16) % n
 
-# %% ../nbs/23_reviews.ipynb #23019
-HELD = 4  # one patient in four is held out of all learning, for the gate
-
 # %% ../nbs/23_reviews.ipynb #23020
 def dicom_facts(
     raw:bytes, # a file
-) -> tuple: # (patient number or "", is text said to be burned in?)
+) -> tuple[str, bool]: # (patient number or "", is text said to be burned in?)
     "What only the header of a DICOM file knows"
     if not is_dicom(raw): return "", False
     try: ds = need("pydicom", "").dcmread(io.BytesIO(raw), stop_before_pixels=True, force=True)
@@ -105,28 +107,11 @@ CREATE TABLE IF NOT EXISTS cases(id TEXT PRIMARY KEY, added TEXT NOT NULL, sourc
 CREATE TABLE IF NOT EXISTS reviews(number INTEGER PRIMARY KEY AUTOINCREMENT, case_id TEXT NOT NULL REFERENCES cases(id) ON DELETE CASCADE, reader TEXT NOT NULL,
   label TEXT NOT NULL CHECK(label IN ('NORMAL', 'PNEUMONIA', 'UNSURE')), time TEXT NOT NULL, comment TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS features(case_id TEXT NOT NULL REFERENCES cases(id) ON DELETE CASCADE, network TEXT NOT NULL, vector BLOB NOT NULL, PRIMARY KEY(case_id, network));
+CREATE TABLE IF NOT EXISTS lessons(case_id TEXT NOT NULL REFERENCES cases(id) ON DELETE CASCADE, model TEXT NOT NULL, PRIMARY KEY(case_id, model));
 CREATE TABLE IF NOT EXISTS decisions(number INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL, what TEXT NOT NULL, model TEXT NOT NULL, facts TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS reviews_by_case ON reviews(case_id);
 """
 READINGS = (*CLASSES, "UNSURE")
-
-# %% ../nbs/23_reviews.ipynb #23033
-class ReviewStore:
-    "Cases, reviews and decisions in one folder"
-    def __init__(self,
-        folder, # made if it is not there
-        model=None, # the bundle that looks at images which come without one; None for the one that comes with the package
-        seconds:float=10., # how long to wait for another process that writes
-    ):
-        self.folder,self.model,self.seconds = Path(folder),model,seconds
-        self.path = self.folder/"reviews.db"
-        _private(self.folder)
-        with self.writing() as db:
-            if (found := _version(db)) not in (None, STORE): raise BadStore(f"tables of version {found}, this version knows {STORE}", file=self.path)
-            for command in TABLES.split(";\n"): db.execute(command)
-            for rule in (f"user_version={STORE}", f"application_id={APPLICATION}"): db.execute(f"PRAGMA {rule}")
-
-    def __repr__(self): return f"ReviewStore({self.folder.name!r}: {', '.join(f'{n} {k}' for k,n in self.counts().items())})"
 
 # %% ../nbs/23_reviews.ipynb #23035
 def _private(folder):
@@ -146,10 +131,36 @@ def _version(db):
     if whose != APPLICATION: raise BadStore("another program's database")
     return version
 
+# %% ../nbs/23_reviews.ipynb #23040
+def _of_sqlite(e, path):
+    "What an error of SQLite means here"
+    name,text = getattr(e, "sqlite_errorname", ""),str(e)
+    if any(w in text for w in ("full", "readonly", "unable to open", "disk I/O")) or name.startswith("SQLITE_IOERR"): return CannotWrite(text, file=path)
+    if "locked" in text or "busy" in text: return StoreBusy(text, file=path)
+    return BadStore(text, file=path)
+
+# %% ../nbs/23_reviews.ipynb #23033
+class ReviewStore:
+    "Cases, reviews and decisions in one folder"
+    def __init__(self,
+        folder:str|Path, # made if it is not there
+        model:str|Path|None=None, # the bundle that looks at images which come without one; None for the one that comes with the package
+        seconds:float=10., # how long to wait for another process that writes
+    ):
+        self.folder,self.model,self.seconds = Path(folder),model,seconds
+        self.path = self.folder/"reviews.db"
+        _private(self.folder)
+        with self.writing() as db:
+            if (found := _version(db)) not in (None, STORE): raise BadStore(f"tables of version {found}, this version knows {STORE}", file=self.path)
+            for command in TABLES.split(";\n"): db.execute(command)
+            for rule in (f"user_version={STORE}", f"application_id={APPLICATION}"): db.execute(f"PRAGMA {rule}")
+
+    def __repr__(self): return f"ReviewStore({self.folder.name!r}: {', '.join(f'{n} {k}' for k,n in self.counts().items())})"
+
 # %% ../nbs/23_reviews.ipynb #23038
 @patch
 @contextmanager
-def reading(self:ReviewStore): # yields a connection
+def reading(self:ReviewStore) -> Iterator[sqlite3.Connection]: # yields a connection
     "A connection; SQLite's complaints as errors of ours"
     try:
         with closing(sqlite3.connect(self.path, timeout=self.seconds, isolation_level=None)) as db:
@@ -159,18 +170,9 @@ def reading(self:ReviewStore): # yields a connection
     except sqlite3.IntegrityError: raise NoCase("it was deleted meanwhile", file=self.path) from None
     except sqlite3.Error as e: raise _of_sqlite(e, self.path) from None
 
-# %% ../nbs/23_reviews.ipynb #23040
-def _of_sqlite(e, path):
-    "What an error of SQLite means here"
-    name,text = getattr(e, "sqlite_errorname", ""),str(e)
-    if any(w in text for w in ("full", "readonly", "unable to open", "disk I/O")) or name.startswith("SQLITE_IOERR"): return CannotWrite(text, file=path)
-    if "locked" in text or "busy" in text: return StoreBusy(text, file=path)
-    return BadStore(text, file=path)
-
-# %% ../nbs/23_reviews.ipynb #23042
 @patch
 @contextmanager
-def writing(self:ReviewStore): # yields a connection inside of a transaction
+def writing(self:ReviewStore) -> Iterator[sqlite3.Connection]: # yields a connection inside of a transaction
     "All of it or nothing of it"
     with self.reading() as db:
         db.execute("BEGIN IMMEDIATE")
@@ -182,34 +184,9 @@ def writing(self:ReviewStore): # yields a connection inside of a transaction
 
 # %% ../nbs/23_reviews.ipynb #23043
 @patch
-def counts(self:ReviewStore) -> dict: # table -> rows
+def counts(self:ReviewStore) -> dict[str, int]: # table -> rows
     "How much there is"
     with self.reading() as db: return {t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in ("cases", "reviews", "decisions")}
-
-# %% ../nbs/23_reviews.ipynb #23047
-@dataclass(frozen=True)
-class Case:
-    "An image in the store, without its pixels"
-    id: str # 32 hex digits, from the pixels
-    added: str # UTC
-    source: str # where it came from: `page`, `explorer`, `import`, `folder`
-    patient: str # pseudonym; the case's own id when nobody said who it is
-    model: str # id of the network that judged
-    probability: float # of PNEUMONIA, 0 to 1
-    threshold: float # of that model
-    quality: dict # measures, and `reasons`
-    warnings: list # what a person should look at before the image is shown to others
-    embedding: np.ndarray # (dimensions,) float32, from that network
-    new: bool = False # did the call that gave this case bring it?
-    number: int = None # of the review that this call wrote
-
-# %% ../nbs/23_reviews.ipynb #23048
-_COLUMNS = "id, added, source, patient, model, probability, threshold, quality, warnings, embedding"  # all but the pixels
-
-def _as_case(row):
-    "A row of the table as a `Case`"
-    d = dict(row)
-    return Case(**d | dict(quality=json.loads(d["quality"]), warnings=json.loads(d["warnings"]), embedding=np.frombuffer(d["embedding"], np.float16).astype(np.float32)))
 
 # %% ../nbs/23_reviews.ipynb #23050
 def now() -> str: # such as 2026-01-31T12:00:00Z
@@ -234,14 +211,46 @@ def clean_text(
     "A text that can be stored and shown"
     return "\n".join(map(clean_name, str(text).splitlines()))
 
-# %% ../nbs/23_reviews.ipynb #23053
+# %% ../nbs/23_reviews.ipynb #23060
+def check_reading(
+    label:str, # of `READINGS`
+) -> str: # the same, when it is known
+    "A reading, or `BadOption`"
+    if label not in READINGS: raise BadOption(f"reading {label!r}; there are {', '.join(READINGS)}")
+    return label
+
+# %% ../nbs/23_reviews.ipynb #23047
+@dataclass(frozen=True)
+class Case:
+    "An image in the store, without its pixels"
+    id: str # 32 hex digits, from the pixels
+    added: str # UTC
+    source: str # where it came from: `page`, `explorer`, `import`, `folder`
+    patient: str # pseudonym; the case's own id when nobody said who it is
+    model: str # id of the network that judged
+    probability: float # of PNEUMONIA, 0 to 1
+    threshold: float # of that model
+    quality: dict[str, object] # measures, and `reasons`
+    warnings: list[str] # what a person should look at before the image is shown to others
+    embedding: np.ndarray # (dimensions,) float32, from that network
+    new: bool = False # did the call that gave this case bring it?
+    number: int|None = None # of the review that this call wrote
+
+# %% ../nbs/23_reviews.ipynb #23048
+_COLUMNS = "id, added, source, patient, model, probability, threshold, quality, warnings, embedding"  # all but the pixels
+
+def _as_case(row):
+    "A row of the table as a `Case`"
+    d = dict(row)
+    return Case(**d | dict(quality=json.loads(d["quality"]), warnings=json.loads(d["warnings"]), embedding=np.frombuffer(d["embedding"], np.float16).astype(np.float32)))
+
+# %% ../nbs/23_reviews.ipynb #23054
 @patch(as_prop=True)
 def bundle(self:ReviewStore) -> Bundle: # opened at first use
     "The model that looks at images which come without one"
     if "_bundle" not in vars(self): self._bundle = Bundle(self.model)
     return self._bundle
 
-# %% ../nbs/23_reviews.ipynb #23054
 @patch
 def _key(self:ReviewStore):
     "What pseudonyms are made with"
@@ -252,11 +261,11 @@ def _key(self:ReviewStore):
 @patch
 def look(self:ReviewStore,
     raw:bytes, # a file
-    bundle:Bundle=None, # the model that judges; None for the store's own
+    bundle:Bundle|None=None, # the model that judges; None for the store's own
     source:str="folder", # where it came from
     patient:str="", # a number of the hospital's; never stored as it is
-    name:str=None, # how to call the file in an error
-) -> tuple: # (`Case`, PNG)
+    name:str|Path|None=None, # how to call the file in an error
+) -> tuple[Case, bytes]: # (`Case`, PNG)
     "A file as a case, not yet stored"
     bundle,image = bundle or self.bundle,read_xray(raw, name)
     quality,out = bundle.look(image)
@@ -267,25 +276,6 @@ def look(self:ReviewStore,
     measures = {k: round(float(v), 5) for k,v in quality.measures.items()} | dict(reasons=list(quality.reasons))
     return Case(id, now(), source, who, bundle.id, float(out["probability"][0]), bundle.threshold, measures, warnings, out["embedding"][0]), bare_png(image)
 
-# %% ../nbs/23_reviews.ipynb #23057
-@patch
-def add(self:ReviewStore,
-    raw, # path, bytes, or an open file
-    bundle:Bundle=None, # the model that judges; None for the store's own
-    label:str=None, # `NORMAL`, `PNEUMONIA` or `UNSURE`; None: to be read later
-    reader:str="", # who read it
-    comment:str="", # of the reader; no names in it
-    **about, # `source`, `patient` and `name`, as for `look`
-) -> Case: # the case; an image that is known keeps its first one
-    "Keep an image, and a reading of it if there is one"
-    raw,about = read_bytes(raw),dict(dict(name=raw if isinstance(raw, (str, Path)) else None), **about)
-    if label is not None: check_reading(label)
-    case,png = self.look(raw, bundle, **about)
-    with self.writing() as db:
-        new = self._insert(db, case, png)
-        number = None if label is None else _write_review(db, case.id, label, reader, comment)
-    return replace(self.case(case.id), new=new, number=number)
-
 # %% ../nbs/23_reviews.ipynb #23058
 @patch
 def _insert(self:ReviewStore, db, case, png):
@@ -295,19 +285,30 @@ def _insert(self:ReviewStore, db, case, png):
     if case.patient != case.id: db.execute("UPDATE cases SET patient=? WHERE id=? AND patient=id", (case.patient, case.id))
     return done.rowcount == 1
 
-# %% ../nbs/23_reviews.ipynb #23060
-def check_reading(
-    label:str, # of `READINGS`
-) -> str: # the same, when it is known
-    "A reading, or `BadOption`"
-    if label not in READINGS: raise BadOption(f"reading {label!r}; there are {', '.join(READINGS)}")
-    return label
-
 # %% ../nbs/23_reviews.ipynb #23061
 def _write_review(db, case, label, reader, comment, time=None):
     "One row; returns its number"
     found = db.execute("INSERT INTO reviews(case_id, reader, label, time, comment) VALUES(?,?,?,?,?)", (case, clean_name(reader)[:80], check_reading(label), utc(time) if time else now(), clean_text(comment)[:2000]))
     return found.lastrowid
+
+# %% ../nbs/23_reviews.ipynb #23057
+@patch
+def add(self:ReviewStore,
+    raw:str|Path|bytes|BinaryIO, # path, bytes, or an open file
+    bundle:Bundle|None=None, # the model that judges; None for the store's own
+    label:str|None=None, # `NORMAL`, `PNEUMONIA` or `UNSURE`; None: to be read later
+    reader:str="", # who read it
+    comment:str="", # of the reader; no names in it
+    **about:str, # `source`, `patient` and `name`, as for `look`
+) -> Case: # the case; an image that is known keeps its first one
+    "Keep an image, and a reading of it if there is one"
+    raw,about = read_bytes(raw),dict(dict(name=raw if isinstance(raw, (str, Path)) else None), **about)
+    if label is not None: check_reading(label)
+    case,png = self.look(raw, bundle, **about)
+    with self.writing() as db:
+        new = self._insert(db, case, png)
+        number = None if label is None else _write_review(db, case.id, label, reader, comment)
+    return replace(self.case(case.id), new=new, number=number)
 
 # %% ../nbs/23_reviews.ipynb #23062
 @patch
@@ -336,7 +337,7 @@ def review(self:ReviewStore,
     label:str, # `NORMAL`, `PNEUMONIA` or `UNSURE`
     reader:str="", # who read it
     comment:str="", # no names in it
-    time:str=None, # of the reading, ISO 8601; None for now
+    time:str|None=None, # of the reading, ISO 8601; None for now
 ) -> int: # number of the review
     "Add a reading of a case"
     id = self.case(id).id
@@ -344,23 +345,23 @@ def review(self:ReviewStore,
 
 # %% ../nbs/23_reviews.ipynb #23074
 @patch
-def cases(self:ReviewStore) -> list: # of `Case`, in the order they came
+def cases(self:ReviewStore) -> list[Case]: # in the order they came
     "All cases"
     with self.reading() as db: return [_as_case(r) for r in db.execute(f"SELECT {_COLUMNS} FROM cases ORDER BY added, rowid")]
 
 # %% ../nbs/23_reviews.ipynb #23076
 @patch
 def reviews(self:ReviewStore,
-    id:str=None, # of a case; None for all
-) -> list: # of dictionaries, oldest first
+    id:str|None=None, # of a case; None for all
+) -> list[dict]: # oldest first
     "Reviews as they were written"
     with self.reading() as db: return [dict(r) for r in db.execute("SELECT * FROM reviews WHERE ? IS NULL OR case_id=? ORDER BY time, number", (id, id))]
 
 # %% ../nbs/23_reviews.ipynb #23077
 @patch
 def votes(self:ReviewStore,
-    id:str=None, # of a case; None for all
-) -> dict: # case id -> Counter of classes
+    id:str|None=None, # of a case; None for all
+) -> dict[str, Counter]: # case id -> Counter of classes
     "Each reader's last word on each case"
     last = {(r["case_id"], r["reader"] or r["number"]): r["label"] for r in self.reviews(id)}
     found = {}
@@ -370,16 +371,16 @@ def votes(self:ReviewStore,
 # %% ../nbs/23_reviews.ipynb #23078
 @patch
 def truth(self:ReviewStore,
-    id:str=None, # of a case; None for all
-) -> dict: # case id -> NORMAL or PNEUMONIA
+    id:str|None=None, # of a case; None for all
+) -> dict[str, str]: # case id -> NORMAL or PNEUMONIA
     "What the majority of the readers says"
     return {case: max(v, key=v.get) for case,v in self.votes(id).items() if v["NORMAL"] != v["PNEUMONIA"]}
 
 # %% ../nbs/23_reviews.ipynb #23079
 @patch
 def contradictions(self:ReviewStore,
-    id:str=None, # of a case; None for all
-) -> list: # of case ids
+    id:str|None=None, # of a case; None for all
+) -> list[str]: # case ids
     "Cases on which as many readers say one thing as the other"
     return [case for case,v in self.votes(id).items() if v["NORMAL"] == v["PNEUMONIA"] > 0]
 
@@ -387,7 +388,7 @@ def contradictions(self:ReviewStore,
 @patch
 def features(self:ReviewStore,
     network:str, # name of the network and its layers
-) -> dict: # case id -> (dimensions,) float32
+) -> dict[str, np.ndarray]: # case id -> (dimensions,) float32
     "What is known already"
     with self.reading() as db: return {r["case_id"]: np.frombuffer(r["vector"], np.float32) for r in db.execute("SELECT * FROM features WHERE network=?", (network,))}
 
@@ -395,34 +396,74 @@ def features(self:ReviewStore,
 @patch
 def keep_features(self:ReviewStore,
     network:str, # name of the network and its layers
-    found:dict, # case id -> (dimensions,) numbers
-):
+    found:dict[str, np.ndarray], # case id -> (dimensions,) numbers
+) -> None:
     "Keep what a network made of some cases; a case that was forgotten meanwhile stays forgotten"
     with self.writing() as db:
         for case,v in found.items(): db.execute("INSERT OR REPLACE INTO features SELECT id, ?, ? FROM cases WHERE id=?", (network, np.asarray(v, np.float32).tobytes(), case))
+
+# %% ../nbs/23_reviews.ipynb #n9989336
+@patch
+def note_lesson(self:ReviewStore,
+    model:str, # twelve digits of its card's hash, as in the registry
+    ids:list[str], # of the cases that it learned from
+) -> None:
+    "Note what a model learned from; `NoCase` when one of the cases is gone"
+    with self.writing() as db: db.executemany("INSERT OR IGNORE INTO lessons(case_id, model) VALUES(?,?)", [(id, model) for id in ids])
+
+# %% ../nbs/23_reviews.ipynb #n4310551
+@patch
+def learned_by(self:ReviewStore,
+    id:str, # of a case
+) -> list[str]: # names, as in the registry
+    "Which models learned from a case"
+    with self.reading() as db: return [r["model"] for r in db.execute("SELECT model FROM lessons WHERE case_id=? ORDER BY model", (id,))]
 
 # %% ../nbs/23_reviews.ipynb #23084
 @patch
 def decide(self:ReviewStore,
     what:str, # such as `promoted` or `refused`
     model:str, # which one
-    **facts, # that led to it; plain types
-):
+    **facts:object, # that led to it; plain types
+) -> None:
     "Note a decision"
-    with self.writing() as db: db.execute("INSERT INTO decisions(time, what, model, facts) VALUES(?,?,?,?)", (now(), what, model, json.dumps(facts, ensure_ascii=False)))
+    with self.writing() as db: _write_decision(db, what, model, facts)
+
+# %% ../nbs/23_reviews.ipynb #n6646680
+def _write_decision(db, what, model, facts):
+    "One row"
+    db.execute("INSERT INTO decisions(time, what, model, facts) VALUES(?,?,?,?)", (now(), what, model, json.dumps(facts, ensure_ascii=False)))
 
 # %% ../nbs/23_reviews.ipynb #23085
 @patch
-def decisions(self:ReviewStore) -> list: # of dictionaries, oldest first
+def decisions(self:ReviewStore) -> list[dict]: # oldest first
     "What was decided"
     with self.reading() as db: return [dict(r) | dict(facts=json.loads(r["facts"])) for r in db.execute("SELECT * FROM decisions ORDER BY number")]
+
+# %% ../nbs/23_reviews.ipynb #23091
+def _rows(path):
+    "Numbered rows of a CSV with the columns that are needed"
+    try: text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError: raise BadData("the table is not UTF-8", file=path) from None
+    reader = csv.DictReader(io.StringIO(text))
+    try:
+        if missing := {"file", "label"} - set(reader.fieldnames or ()): raise BadData(f"the table has no column {', '.join(sorted(missing))}", file=path)
+        return [(n, {k: v or "" for k,v in row.items() if isinstance(k, str)}) for n,row in enumerate(reader, 2)]
+    except csv.Error as e: raise BadData(f"the table cannot be read: {e}", file=path) from None
+
+# %% ../nbs/23_reviews.ipynb #23092
+def _beside(table, name):
+    "A file in the folder of the table or below; a table from elsewhere must not fetch others"
+    path,root = (table.parent/name).resolve(),table.parent.resolve()
+    if not path.is_relative_to(root): raise MissingFile("only files beside the table are taken", file=name)
+    return path
 
 # %% ../nbs/23_reviews.ipynb #23088
 @patch
 def import_csv(self:ReviewStore,
-    path, # a CSV; files are looked for beside it
-    bundle:Bundle=None, # the model that judges; None for the store's own
-): # yields (row number from 2 on, file, `Case` or `PneumoniaError`)
+    path:str|Path, # a CSV; files are looked for beside it
+    bundle:Bundle|None=None, # the model that judges; None for the store's own
+) -> Iterator[tuple[int, str, Case|PneumoniaError]]: # (row number from 2 on, file, `Case` or `PneumoniaError`)
     "Cases and readings out of a table"
     path = Path(path)
     rows = _rows(path)
@@ -444,62 +485,48 @@ def _import(self:ReviewStore, file, row, bundle, known):
         known.add(told)
     return case
 
-# %% ../nbs/23_reviews.ipynb #23091
-def _rows(path):
-    "Numbered rows of a CSV with the columns that are needed"
-    try: text = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError: raise BadData("the table is not UTF-8", file=path) from None
-    reader = csv.DictReader(io.StringIO(text))
-    try:
-        if missing := {"file", "label"} - set(reader.fieldnames or ()): raise BadData(f"the table has no column {', '.join(sorted(missing))}", file=path)
-        return [(n, {k: v or "" for k,v in row.items() if isinstance(k, str)}) for n,row in enumerate(reader, 2)]
-    except csv.Error as e: raise BadData(f"the table cannot be read: {e}", file=path) from None
-
-# %% ../nbs/23_reviews.ipynb #23092
-def _beside(table, name):
-    "A file in the folder of the table or below; a table from elsewhere must not fetch others"
-    path,root = (table.parent/name).resolve(),table.parent.resolve()
-    if not path.is_relative_to(root): raise MissingFile("only files beside the table are taken", file=name)
-    return path
+# %% ../nbs/23_reviews.ipynb #23099
+@patch
+def cases_of(self:ReviewStore,
+    patient:str, # a number of the hospital's, as it came with the images
+) -> list[Case]: # in the order they came
+    "All cases of a person"
+    who = pseudonym(patient, self._key())
+    return [c for c in self.cases() if c.patient == who]
 
 # %% ../nbs/23_reviews.ipynb #23098
 @patch
 def export(self:ReviewStore,
     id:str, # of a case
-    path, # a `.zip`
+    path:str|Path, # a `.zip`
 ) -> Path: # the archive
     "Everything that is kept of one case"
     case = self.case(id)
     with self.reading() as db: made = {r["network"]: np.frombuffer(r["vector"], np.float32).tolist() for r in db.execute("SELECT * FROM features WHERE case_id=?", (case.id,))}
-    facts = {k: v for k,v in vars(case).items() if k not in ("new", "number")} | dict(embedding=case.embedding.tolist(), reviews=self.reviews(case.id), features=made)
+    facts = {k: v for k,v in vars(case).items() if k not in ("new", "number")} | dict(embedding=case.embedding.tolist(), reviews=self.reviews(case.id), features=made, models=self.learned_by(case.id))
     with zipfile.ZipFile(buf := io.BytesIO(), "w") as z:
         z.writestr("case.json", json.dumps(facts, indent=1, ensure_ascii=False))
         z.writestr("image.png", bare_png(self.pixels(case.id)))
     return write_atomic(path, buf.getvalue())
 
-# %% ../nbs/23_reviews.ipynb #23099
-@patch
-def cases_of(self:ReviewStore,
-    patient:str, # a number of the hospital's, as it came with the images
-) -> list: # of `Case`
-    "All cases of a person"
-    who = pseudonym(patient, self._key())
-    return [c for c in self.cases() if c.patient == who]
-
 # %% ../nbs/23_reviews.ipynb #23100
 @patch
 def delete(self:ReviewStore,
     id:str, # of a case
-):
-    "Forget a case and all that was said of it"
+) -> list[str]: # names of the models that learned from it, as in the registry
+    "Forget a case and all that was said of it; models that learned from it are named"
     id = self.case(id).id
-    with self.writing() as db: db.execute("DELETE FROM cases WHERE id=?", (id,))
+    with self.writing() as db:
+        models = [r["model"] for r in db.execute("SELECT model FROM lessons WHERE case_id=? ORDER BY model", (id,))]
+        db.execute("DELETE FROM cases WHERE id=?", (id,))
+        for m in models: _write_decision(db, "outdated", m, dict(reason="a case that it learned from was deleted"))
     with self.reading() as db: left = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     if left: raise StoreBusy("deleted, but another process still reads an older state; call `delete_traces` when it is done", file=self.path)
+    return models
 
 # %% ../nbs/23_reviews.ipynb #23102
 @patch
-def delete_traces(self:ReviewStore):
+def delete_traces(self:ReviewStore) -> None:
     "Empty the write-ahead log"
     with self.reading() as db:
         if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]: raise StoreBusy("another process still reads an older state", file=self.path)
@@ -520,7 +547,7 @@ def unreview(self:ReviewStore,
 
 # %% ../nbs/23_reviews.ipynb #23114
 @patch
-def check(self:ReviewStore):
+def check(self:ReviewStore) -> None:
     "Raise `BadStore` unless the whole file is sound"
     with self.reading() as db:
         found = db.execute("PRAGMA integrity_check(3)").fetchall()
