@@ -1,5 +1,9 @@
-"""README.md from nbs/index.ipynb, without Quarto. With `--check` nothing is written, and the exit code says whether it is up to date."""
+"""README.md from nbs/index.ipynb, without Quarto, and files of the root on the pages of the guide that show them.
+
+With `--check` nothing is written, and the exit code says whether all of it is up to date, and whether the Chinese README has the same figures.
+"""
 import base64
+import json
 import re
 import sys
 from pathlib import Path
@@ -8,6 +12,8 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = "https://pneumonia-nbdev.github.io/pneumonia-nbdev"
+BLOB = "https://github.com/pneumonia-nbdev/pneumonia-nbdev/blob/main"
+PAGES = dict(model_card="MODEL_CARD.md", changelog="CHANGELOG.md", contributing="CONTRIBUTING.md")  # of the guide, and what they show
 
 
 def callouts(text):
@@ -15,13 +21,13 @@ def callouts(text):
     def alert(m):
         body = "\n".join(f"> {line}".rstrip() for line in m[2].strip().splitlines())
         return f"> [!{m[1].upper()}]\n{body}"
-    return re.sub(r"::: \{\.callout-(\w+)\}\n(.*?)\n:::", alert, text, flags=re.S)
+    return re.sub(r"::: \{\.callout-(\w+)\}\n(.*?)\n:::", alert, text, flags=re.DOTALL)
 
 
 def links(text):
-    "Links to chapters go to the site, pictures into the folder of the notebooks"
-    text = re.sub(r"\]\((lab/)?(?:\d+_)?(\w+)\.ipynb\)", rf"]({SITE}/\1\2.html)", text)
-    return text.replace("](images/", "](nbs/images/")
+    "Links to pages go to the site, pictures into the folder of the notebooks, files of the root beside the README"
+    text = re.sub(r"\]\(((?:lab|guide|tutorials)/)?(?:\d+_)?(\w+)\.ipynb(#[\w-]+)?\)", lambda m: f"]({SITE}/{m[1] or ''}{m[2]}.html{m[3] or ''})", text)
+    return text.replace("](images/", "](nbs/images/").replace(f"]({BLOB}/README", "](README")
 
 
 def output(out, n, pictures):
@@ -33,7 +39,7 @@ def output(out, n, pictures):
             name = f"images/index-{n}.{suffix}"
             pictures[ROOT/"nbs"/name] = base64.b64decode(data[kind])
             return f"![](nbs/{name})"
-    if "text/markdown" in data: return data["text/markdown"]
+    if "text/markdown" in data: return links(data["text/markdown"])
     return f"```\n{data.get('text/plain', '').rstrip()}\n```" if data else ""
 
 
@@ -48,9 +54,46 @@ def readme():
     return "\n\n".join(filter(None, parts)) + "\n", pictures
 
 
+def shown(page, file):
+    "A page of the guide with a file of the root, without its heading, as the output of its last visible cell"
+    nb = json.loads(page.read_text(encoding="utf-8"))
+    text = file.read_text(encoding="utf-8").split("\n", 1)[1].strip()
+    cell = next(c for c in nb["cells"] if f'"../../{file.name}"' in "".join(c["source"]) and "#| hide" not in "".join(c["source"]))
+    cell["outputs"][0]["data"]["text/markdown"] = text.splitlines(keepends=True)
+    return json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+
+def figures(text):
+    "The numbers in the cells of each table below its head, row by row; a thousand is 1,000 in either language"
+    found = []
+    for table in re.findall(r"^\|.*\|\n\|[ :|-]+\|\n((?:\|.*\|\n?)+)", text, re.MULTILINE):
+        rows = [re.findall(r"[−+-]?\d[\d,]*(?:\.\d+)?%?", re.sub(r"\]\([^)]*\)|`[^`]*`", "", row.replace(" %", "%"))) for row in table.splitlines()]
+        if any(rows): found.append(rows)
+    return found
+
+
+def translated(english, chinese):
+    "Why the Chinese README is not the English one in Chinese; nothing when it is"
+    for name, other in (("README.zh-CN.md", english), ("README.md", chinese)):
+        if f"({name})" not in other: yield f"no link to {name}"
+    for command in ("make run", "make test"):
+        if not all(command in t for t in (english, chinese)): yield f"no `{command}`"
+    heads = [re.findall(r"^##+ ", t, re.MULTILINE) for t in (english, chinese)]
+    if heads[0] != heads[1]: yield f"{len(heads[0])} headings in English, {len(heads[1])} in Chinese"
+    pair = [figures(t) for t in (english, chinese)]
+    if len(pair[0]) != len(pair[1]): yield f"{len(pair[0])} tables with figures in English, {len(pair[1])} in Chinese"
+    for n, (a, b) in enumerate(zip(*pair)):
+        if a != b: yield f"table {n + 1}: {[x for x in a if x not in b]} in English, {[x for x in b if x not in a]} in Chinese"
+    prose = [set(re.findall(r"\d+\.\d{2,}", t)) for t in (english, chinese)]
+    if prose[0] != prose[1]: yield f"figures in one language only: {sorted(prose[0] ^ prose[1])}"
+
+
 if __name__ == "__main__":
     text, pictures = readme()
     wanted = {ROOT/"README.md": text.encode(), **pictures}
+    for name, file in PAGES.items(): wanted[ROOT/"nbs"/"guide"/f"{name}.ipynb"] = shown(ROOT/"nbs"/"guide"/f"{name}.ipynb", ROOT/file).encode()
     stale = [p for p, content in wanted.items() if not p.exists() or p.read_bytes() != content]
-    if "--check" in sys.argv: sys.exit(f"out of date, run `make readme`: {', '.join(p.name for p in stale)}" if stale else 0)
+    apart = list(translated(text, (ROOT/"README.zh-CN.md").read_text(encoding="utf-8")))
+    if "--check" in sys.argv and stale: sys.exit(f"out of date, run `make readme`: {', '.join(p.name for p in stale)}")
     for p in stale: p.write_bytes(wanted[p])
+    if apart: sys.exit("README.zh-CN.md: " + "\n".join(apart))
