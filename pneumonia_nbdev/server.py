@@ -9,13 +9,15 @@ __all__ = ['REFUSALS', 'listen', 'language', 'BadRequest', 'BodyTooLarge', 'refu
 # %% ../nbs/34_server.ipynb #34004
 # Serving wing (no TensorFlow); builds on core, workers
 import json, select, signal, socket, threading, time
+from collections.abc import Callable
 from functools import partial
 from fastcore.basics import patch
 from .core import *
 from .workers import Busy
-from waitress import create_server
+from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
+from waitress.server import BaseWSGIServer, create_server
 from waitress.task import ErrorTask
 from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
@@ -43,12 +45,10 @@ class BadRequest(InputError):
     "A request that is no proper HTTP, or has parts that cannot be understood"
     code,en,zh = "bad_request","this request cannot be understood","无法理解该请求"
 
-# %% ../nbs/34_server.ipynb #34013
 class BodyTooLarge(TooLarge):
     "More bytes than one request may bring"
     code,en,zh = "body_too_large","this request is larger than the limits allow","请求超出大小限制"
 
-# %% ../nbs/34_server.ipynb #34014
 REFUSALS = {413: BodyTooLarge, 429: Busy}
 
 # %% ../nbs/34_server.ipynb #34015
@@ -56,7 +56,7 @@ def refusal(
     status:int, # of HTTP
     reason:str="", # details in English
     lang:str="en", # of the sentence
-) -> tuple: # (headers, body)
+) -> tuple[list, bytes]: # (headers, body)
     "What a refused request hears"
     kind = REFUSALS.get(status, BadRequest if status < 500 else PneumoniaError)
     body = json.dumps(dict(code=kind.code, message=getattr(kind, lang), reason=reason), ensure_ascii=False).encode()
@@ -65,7 +65,7 @@ def refusal(
 
 # %% ../nbs/34_server.ipynb #34018
 def held(
-    server, # of waitress
+    server:BaseWSGIServer, # of waitress
 ) -> int: # bytes
     "How many bytes of requests are held over all connections"
     channels = list(server.active_channels.values())
@@ -80,11 +80,18 @@ class Overload(Exception):
 class Parser(HTTPRequestParser):
     "One request, for which there must be memory"
     waste = 0 # bytes still to be thrown away
-    def __init__(self, adj, server, memory):
+    def __init__(self,
+        adj:Adjustments, # of waitress
+        server:BaseWSGIServer, # whose requests are counted together
+        memory:int, # bytes that all of them may hold
+    ):
         super().__init__(adj)
         self.server,self.memory,self.begun = server,memory,time.monotonic()
 
-    def received(self, data):
+    def received(self,
+        data:bytes, # as they come
+    ) -> int: # how many were used
+        "Take some bytes; the rest belongs to the next request"
         if self.waste: used = min(len(data), self.waste); self.waste -= used
         else: used = self._taken(data)
         if self.error: self.completed = not self.waste
@@ -107,7 +114,8 @@ def _taken(self:Parser, data):
 # %% ../nbs/34_server.ipynb #34026
 class Refuse(ErrorTask):
     "The answer to what waitress refuses by itself"
-    def execute(self):
+    def execute(self) -> None:
+        "Write the answer"
         e,asked = self.request.error,self.request.headers.get("ACCEPT_LANGUAGE", "")
         headers,body = refusal(e.code, " ".join(str(e.body).split()), language(asked))
         self.status,self.content_length = f"{e.code} {e.reason}",len(body)
@@ -119,15 +127,24 @@ class Channel(HTTPChannel):
     "One connection"
     error_task_class = Refuse
     read = 0. # when its client was last seen to read
-    def __init__(self, server, *args, stopping, memory, refused, **kw):
+    def __init__(self,
+        server:BaseWSGIServer, # of waitress
+        *args:object, # of waitress
+        stopping:threading.Event, # set when the server ends
+        memory:int, # for `Parser`
+        refused:Callable[[int], None], # hears the status of what `Refuse` answers
+        **kw:object, # of waitress
+    ):
         self.stopping,self.refused,self.parser_class = stopping,refused,partial(Parser, server=server, memory=memory)
         super().__init__(server, *args, **kw)
 
-    def service(self):
+    def service(self) -> None:
+        "Answer one request"
         if self.stopping.is_set(): self.requests[0].headers["CONNECTION"] = "close"
         super().service()
 
-    def handle_close(self):
+    def handle_close(self) -> None:
+        "The connection ends"
         super().handle_close()
         self.request = None  # a body that was cut off must not stay until somebody collects garbage
 
@@ -148,14 +165,14 @@ def too_slow(
 class Server:
     "A WSGI application on a socket"
     def __init__(self,
-        app, # WSGI
+        app:Callable, # WSGI, PEP 3333
         sock:socket.socket, # from `listen`
         threads:int=50, # requests that are answered at once
         body:int=2**27, # bytes of one request
         memory:int=2**28, # bytes of all requests that are held at once
         seconds:float=600., # how long the end may wait for requests in work
         patience:float=30., # seconds until a client that does not read or send is given up
-        refused=lambda status: None, # is told of requests that never reached the application
+        refused:Callable[[int], None]=lambda status: None, # is told of requests that never reached the application
     ):
         self.stopping,self.seconds,self.patience,self.ended = threading.Event(),seconds,patience,threading.Event()
         self.waitress = create_server(app, sockets=[sock], threads=threads, max_request_body_size=body, inbuf_overflow=2**62, outbuf_overflow=2**62, connection_limit=200, backlog=128,
@@ -171,7 +188,7 @@ class Server:
 
 # %% ../nbs/34_server.ipynb #34034
 @patch
-def run(self:Server):
+def run(self:Server) -> None:
     "Serve until `stop`"
     try:
         while not self.stopping.is_set(): self._turn(min(1, self.patience / 4))  # patience is looked at each turn
@@ -183,7 +200,6 @@ def run(self:Server):
         self.waitress.asyncore.close_all(self.waitress._map, ignore_all=True)
         self.ended.set()
 
-# %% ../nbs/34_server.ipynb #34035
 @patch
 def _drain(self:Server, until, quiet=.25):
     "Turn the wheel while there is something in work, at most until `until`"
@@ -194,30 +210,28 @@ def _drain(self:Server, until, quiet=.25):
 
 # %% ../nbs/34_server.ipynb #34036
 @patch
-def stop(self:Server, *_):
+def stop(self:Server, *_) -> None:
     "End when everything accepted is answered; may be called from any thread, or as a signal handler"
     self.stopping.set()
     self.waitress.pull_trigger()
 
-# %% ../nbs/34_server.ipynb #34038
-@patch
-def run_until_signal(self:Server):
-    "Serve until `stop`, SIGTERM or Ctrl-C"
-    before = {s: signal.signal(s, self.stop) for s in (signal.SIGTERM, signal.SIGINT)}
-    try: self.run()
-    finally:
-        for s,handler in before.items(): signal.signal(s, handler)
-
-# %% ../nbs/34_server.ipynb #34039
 @patch
 def __enter__(self:Server):
     threading.Thread(target=self.run, daemon=True).start()
     return self
 
-# %% ../nbs/34_server.ipynb #34040
 @patch
 def __exit__(self:Server, *_):
     self.stop(); self.ended.wait()
+
+# %% ../nbs/34_server.ipynb #34038
+@patch
+def run_until_signal(self:Server) -> None:
+    "Serve until `stop`, SIGTERM or Ctrl-C"
+    before = {s: signal.signal(s, self.stop) for s in (signal.SIGTERM, signal.SIGINT)}
+    try: self.run()
+    finally:
+        for s,handler in before.items(): signal.signal(s, handler)
 
 # %% ../nbs/34_server.ipynb #34042
 def one_heap() -> bool: # whether this system could

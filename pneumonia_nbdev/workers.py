@@ -9,10 +9,12 @@ __all__ = ['Job', 'Busy', 'Late', 'Workers']
 # Serving wing (no TensorFlow); builds on core, bundle, deployment
 import queue, threading, time
 from collections import deque, namedtuple
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, TimeoutError as FutureTimeout
+from pathlib import Path
 from fastcore.basics import patch
 from .core import *
-from .bundle import find_bundle
+from .bundle import Bundle, find_bundle
 from .deployment import PneumoniaDetectionSystem, result_of_error
 
 # %% ../nbs/33_workers.ipynb #33006
@@ -27,11 +29,24 @@ class Late(PneumoniaError):
 # %% ../nbs/33_workers.ipynb #33009
 Job = namedtuple("Job", "raw name lang preview accepted future")
 
+# %% ../nbs/33_workers.ipynb #33013
+def _do(job, system):
+    "Judge one job, and give its future the verdict or the error"
+    start,system.lang = time.perf_counter(),job.lang
+    try: job.future.set_result(system.predict(job.raw, job.name, job.preview) | {"seconds": dict(waited=start - job.accepted, judged=time.perf_counter() - start)})
+    except BaseException as e: job.future.set_exception(e)
+
+# %% ../nbs/33_workers.ipynb #33011
+def _open(model_path, engine, n):
+    "The same model n times; a folder of models, which may point elsewhere a moment later, is asked once"
+    path = find_bundle(model_path)
+    return [PneumoniaDetectionSystem(path, threads=1, engine=engine) for _ in range(n)]
+
 # %% ../nbs/33_workers.ipynb #33010
 class Workers:
     "Threads that judge, each with its own interpreter, and one bounded queue"
     def __init__(self,
-        model_path=None, # a bundle; None for the one that comes with the package
+        model_path:str|Path|None=None, # a bundle; None for the one that comes with the package
         threads:int=2, # how many work at once, at least 1
         room:int=32, # files that may wait, at least 1
         engine:str="litert", # what runs the network, of `ENGINES`
@@ -45,13 +60,9 @@ class Workers:
         for t in self.threads: t.start()
 
     @property
-    def bundle(self): return self.systems[0].bundle # the model of the jobs to come
-
-# %% ../nbs/33_workers.ipynb #33011
-def _open(model_path, engine, n):
-    "The same model n times; a folder of models, which may point elsewhere a moment later, is asked once"
-    path = find_bundle(model_path)
-    return [PneumoniaDetectionSystem(path, threads=1, engine=engine) for _ in range(n)]
+    def bundle(self) -> Bundle: # of the jobs to come
+        "The model"
+        return self.systems[0].bundle
 
 # %% ../nbs/33_workers.ipynb #33012
 @patch
@@ -60,12 +71,6 @@ def _work(self:Workers, i):
     while (job := self.jobs.get()) is not None:
         if job.future.set_running_or_notify_cancel(): _do(job, self.systems[i])
         del job
-
-# %% ../nbs/33_workers.ipynb #33013
-def _do(job, system):
-    start,system.lang = time.perf_counter(),job.lang
-    try: job.future.set_result(system.predict(job.raw, job.name, job.preview) | {"seconds": dict(waited=start - job.accepted, judged=time.perf_counter() - start)})
-    except BaseException as e: job.future.set_exception(e)
 
 # %% ../nbs/33_workers.ipynb #33014
 @patch
@@ -101,35 +106,6 @@ def _in_time(future, seconds):
         future.cancel()
         raise Late(f"{seconds:g} seconds") from None
 
-# %% ../nbs/33_workers.ipynb #33023
-@patch
-def stream(self:Workers,
-    files, # (bytes, name) of each file, any number
-    lang:str="en", # of labels and messages
-    seconds:float=60., # time limit of a file
-    preview:int=0, # pixels of a picture in each answer; 0 for none
-): # yields one dictionary a file, in order
-    "Verdicts as they come; a file that cannot be judged yields its error"
-    todo,ahead = iter(files),deque()
-    if first := next(todo, None): ahead.append((first[1], self._shared(first, lang, preview, 0)))
-    return self._stream(todo, ahead, lang, seconds, preview)
-
-# %% ../nbs/33_workers.ipynb #33024
-@patch
-def _stream(self:Workers, todo, ahead, lang, seconds, preview):
-    file = next(todo, None)
-    try:
-        while ahead or file:
-            while file and len(ahead) < 2 * len(self.threads):
-                try: ahead.append((file[1], self._shared(file, lang, preview, 0 if ahead else seconds)))
-                except Busy as e:
-                    if ahead: break  # first answer what is in work, then try again
-                    yield result_of_error(e, file[1], lang)
-                file = next(todo, None)
-            if ahead: yield self._result(*ahead.popleft(), lang, seconds)
-    finally:
-        for _,future in ahead: future.cancel()  # the client has gone
-
 # %% ../nbs/33_workers.ipynb #33025
 @patch
 def _shared(self:Workers, file, lang, preview, wait):
@@ -148,11 +124,41 @@ def _result(self:Workers, name, future, lang, seconds):
     except PneumoniaError as e: return result_of_error(e, name, lang)
     except Exception as e: self.surprise(e); return result_of_error(PneumoniaError(), name, lang)
 
+# %% ../nbs/33_workers.ipynb #33023
+@patch
+def stream(self:Workers,
+    files:Iterable[tuple[bytes, str]], # (bytes, name) of each file, any number
+    lang:str="en", # of labels and messages
+    seconds:float=60., # time limit of a file
+    preview:int=0, # pixels of a picture in each answer; 0 for none
+) -> Iterator[dict]: # one a file, in order
+    "Verdicts as they come; a file that cannot be judged yields its error"
+    todo,ahead = iter(files),deque()
+    if first := next(todo, None): ahead.append((first[1], self._shared(first, lang, preview, 0)))
+    return self._stream(todo, ahead, lang, seconds, preview)
+
+# %% ../nbs/33_workers.ipynb #33024
+@patch
+def _stream(self:Workers, todo, ahead, lang, seconds, preview):
+    "Keep a few files ahead in the queue; answer the oldest, hand in the next"
+    file = next(todo, None)
+    try:
+        while ahead or file:
+            while file and len(ahead) < 2 * len(self.threads):
+                try: ahead.append((file[1], self._shared(file, lang, preview, 0 if ahead else seconds)))
+                except Busy as e:
+                    if ahead: break  # first answer what is in work, then try again
+                    yield result_of_error(e, file[1], lang)
+                file = next(todo, None)
+            if ahead: yield self._result(*ahead.popleft(), lang, seconds)
+    finally:
+        for _,future in ahead: future.cancel()  # the client has gone
+
 # %% ../nbs/33_workers.ipynb #33033
 @patch
 def swap(self:Workers,
-    model_path=None, # a bundle; None for the one that comes with the package
-): # the workers
+    model_path:str|Path|None=None, # a bundle; None for the one that comes with the package
+) -> "Workers": # the same
     "Put another model in place while jobs go on"
     self.systems = _open(model_path, self.engine, len(self.threads))
     return self
@@ -161,7 +167,7 @@ def swap(self:Workers,
 @patch
 def retire(self:Workers,
     seconds:float=60., # how long a thread may take to finish
-):
+) -> None:
     "Finish what was accepted, and end the threads"
     for _ in self.threads: self.jobs.put(None)
     for t in self.threads: t.join(seconds)
