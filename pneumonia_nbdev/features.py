@@ -6,22 +6,27 @@
 __all__ = ['FeatureVisualizer']
 
 # %% ../nbs/22_features.ipynb #22004
-# Training wing; builds on core, data, explanation; when called, also on image
+# Training wing; builds on core, bundle, data, explanation; when called, also on image
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 import numpy as np
 from fastcore.basics import patch
 from .core import *
+from .bundle import Bundle
 from .data import plot_language
 from .explanation import ModelExplainer
 
 # %% ../nbs/22_features.ipynb #22imp0
 keras = need("keras")
+if TYPE_CHECKING: import matplotlib.figure
 
 # %% ../nbs/22_features.ipynb #22006
 class FeatureVisualizer:
     "Shows what the layers of a network react to"
     def __init__(self,
-        model=None, # a Keras model, a `.keras` file, a bundle or its path; None for the default bundle
-        layer_names=None, # layers to show; None for one of each of the last four resolutions
+        model:keras.Model|Bundle|str|Path|None=None, # a Keras model, a `.keras` file, a bundle or its path; None for the default bundle
+        layer_names:str|Sequence[str]|None=None, # layers to show; None for one of each of the last four resolutions
     ):
         self.explainer = ModelExplainer(model)
         if isinstance(layer_names, str): layer_names = [layer_names]
@@ -42,8 +47,8 @@ def _by_resolution(explainer):
 # %% ../nbs/22_features.ipynb #22009
 @patch
 def activations(self:FeatureVisualizer,
-    img_array, # one prepared image or a batch, 0 to 1
-) -> dict: # layer -> (n, rows, columns, channels)
+    img_array:np.ndarray, # one prepared image or a batch, 0 to 1
+) -> dict[str, np.ndarray]: # layer -> (n, rows, columns, channels)
     "The outputs of the layers"
     x = self.explainer.as_batch(img_array)
     outs = self.model.predict_on_batch(x)
@@ -52,10 +57,10 @@ def activations(self:FeatureVisualizer,
 # %% ../nbs/22_features.ipynb #22013
 @patch
 def visualize_layer_activations(self:FeatureVisualizer,
-    img_array, # one prepared image, 0 to 1
+    img_array:np.ndarray, # one prepared image, 0 to 1
     max_features:int=16, # channels a layer, at least 1
     lang:str="en", # language of the titles
-) -> dict: # layer -> matplotlib figure
+) -> dict[str, "matplotlib.figure.Figure"]: # layer -> its figure
     "The most active channels of each layer"
     if max_features < 1: raise BadOption(f"max_features={max_features}; it is 1 or more")
     found = self.activations(img_array)
@@ -80,10 +85,10 @@ def _channels_figure(name, a, most, lang):
 @patch
 def maximally_activating(self:FeatureVisualizer,
     channel:int, # number of the channel
-    images, # (n, height, width, channels) prepared images, 0 to 1
-    layer_name:str=None, # of `layer_names`; None for the last
+    images:np.ndarray, # (n, height, width, channels) prepared images, 0 to 1
+    layer_name:str|None=None, # of `layer_names`; None for the last
     n:int=6, # how many
-) -> list: # (position, mean activation, (rows, columns) map), the strongest first
+) -> list[tuple[int, float, np.ndarray]]: # (position, mean activation, (rows, columns) map), the strongest first
     "The images that excite a channel most"
     name = layer_name or self.layer_names[-1]
     if name not in self.layer_names: raise BadOption(f"layer {name!r}; this visualizer shows {', '.join(self.layer_names)}")
@@ -96,19 +101,18 @@ def maximally_activating(self:FeatureVisualizer,
 @patch
 def plot_maximally_activating(self:FeatureVisualizer,
     channel:int, # number of the channel
-    images, # (n, height, width, channels) prepared images, 0 to 1
-    layer_name:str=None, # of `layer_names`; None for the last
-    n:int=6, # how many
-    names=None, # a word for each image, such as its label
-): # matplotlib figure
+    images:np.ndarray, # as for `maximally_activating`
+    names:Sequence[str]|None=None, # a word for each image, such as its label
+    **options:str|int, # `layer_name` and `n`, as for `maximally_activating`
+) -> "matplotlib.figure.Figure": # one row
     "The images that excite a channel most, with the place"
     import matplotlib.pyplot as plt
     from pneumonia_nbdev.image import overlay
-    best = self.maximally_activating(channel, images, layer_name, n)
+    best = self.maximally_activating(channel, images, **options)
     top = max(max(float(m.max()) for *_,m in best), 1e-9)
     fig,axes = plt.subplots(1, len(best), figsize=(1.4*len(best), 2.1), dpi=64, squeeze=False)
     for ax,(i,value,m) in zip(axes.flat, best):
         ax.imshow(overlay(images[i][..., 0] * 255, m / top)); ax.axis("off")
         ax.set_title(f"{i if names is None else names[i]}\n{value:.2f}", fontsize=7)
-    fig.suptitle(f"{layer_name or self.layer_names[-1]}, channel {channel}", fontsize=9); fig.tight_layout(pad=.3, rect=(0, 0, 1, .97)); fig.canvas.draw(); plt.close(fig)
+    fig.suptitle(f"{options.get('layer_name') or self.layer_names[-1]}, channel {channel}", fontsize=9); fig.tight_layout(pad=.3, rect=(0, 0, 1, .97)); fig.canvas.draw(); plt.close(fig)
     return fig

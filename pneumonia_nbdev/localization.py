@@ -7,10 +7,10 @@ __all__ = ['MAP_SIDE', 'LEVELS', 'LUNGS', 'on_grid', 'box_mask', 'score_map', 'l
            'deletion_insertion', 'randomized', 'sanity_check', 'marks', 'where']
 
 # %% ../nbs/21_localization.ipynb #21004
-# Training wing; builds on core, image, bundle, figures, explanation
+# Training wing; builds on core, bundle, figures, explanation
+from collections.abc import Iterable, Sequence
 import numpy as np
 from .core import *
-from .image import overlay
 from .bundle import heatmap
 from .figures import bootstrap_weights, wilson
 from .explanation import METHODS, ModelExplainer
@@ -30,8 +30,8 @@ def on_grid(
 
 # %% ../nbs/21_localization.ipynb #21008
 def box_mask(
-    boxes, # (x, y, width, height) of each, in pixels of the image
-    shape:tuple, # (height, width) of the image, in pixels
+    boxes:np.ndarray|Sequence[tuple], # (x, y, width, height) of each, in pixels of the image
+    shape:tuple[int, int], # (height, width) of the image, in pixels
 ) -> np.ndarray: # (MAP_SIDE, MAP_SIDE) bool; True inside of any box
     "Boxes as places of the grid"
     if not len(boxes): raise BadData("an image without a box has nothing to point at")
@@ -57,9 +57,9 @@ def score_map(
 
 # %% ../nbs/21_localization.ipynb #21015
 def localization_row(
-    maps, # maps of the images
-    masks, # of `box_mask`, in the same order
-) -> dict: # figures with `_low` and `_high`, and n
+    maps:Iterable[np.ndarray], # maps of the images
+    masks:Iterable[np.ndarray], # of `box_mask`, in the same order
+) -> dict[str, float]: # figures with `_low` and `_high`, and n
     "The scores of many maps"
     scores = pd.DataFrame([score_map(m, k) for m,k in zip(maps, masks, strict=True)])
     ious = np.stack(scores.iou)
@@ -83,8 +83,8 @@ def lung_prior(
 
 # %% ../nbs/21_localization.ipynb #21020
 def baselines(
-    maps, # of the method, for its mean
-) -> dict: # name -> map
+    maps:Iterable[np.ndarray], # of the method, for its mean
+) -> dict[str, np.ndarray]: # name -> map
     "Maps that did not see the image"
     y,x = np.mgrid[:MAP_SIDE, :MAP_SIDE] / (MAP_SIDE - 1) - .5
     lungs = need("cv2", "").GaussianBlur(lung_prior().astype(np.float32), (0, 0), MAP_SIDE / 16)
@@ -97,7 +97,7 @@ def deletion_insertion(
     m:np.ndarray, # (rows, columns), the map to judge
     class_index:int=1, # whose probability is followed
     steps:int=16, # equal parts of the area
-) -> tuple: # (deletion, insertion): mean probabilities
+) -> tuple[float, float]: # (deletion, insertion): mean probabilities
     "Cover, or show, the hottest places first"
     cv2 = need("cv2", "")
     height,width = image.shape[:2]
@@ -109,12 +109,16 @@ def deletion_insertion(
     p = explainer.explain(np.stack(way), class_index=class_index).probabilities[:, class_index]
     return float(p[:steps + 1].mean()), float(p[steps + 1:].mean())
 
+# %% ../nbs/21_localization.ipynb #21042
+def _leaves(model): # the layers, also those of nested models
+    return [x for l in model.layers for x in (_leaves(l) if isinstance(l, keras.Model) else [l])]
+
 # %% ../nbs/21_localization.ipynb #21041
 def randomized(
-    model, # Keras model
+    model:keras.Model, # the network
     share:float, # of the layers with weights, from the head down; 0 to 1
     seed:int=0, # of the random weights
-): # a copy
+) -> keras.Model: # a copy
     "The model with its last layers as if they had never been trained"
     keras.utils.set_random_seed(seed)
     fresh = keras.models.clone_model(model)
@@ -123,16 +127,12 @@ def randomized(
     for new,old in pairs[:len(pairs) - broken]: new.set_weights(old.get_weights())
     return fresh
 
-# %% ../nbs/21_localization.ipynb #21042
-def _leaves(model): # the layers, also those of nested models
-    return [x for l in model.layers for x in (_leaves(l) if isinstance(l, keras.Model) else [l])]
-
 # %% ../nbs/21_localization.ipynb #21043
 def sanity_check(
-    model, # Keras model
+    model:keras.Model, # the network
     images:np.ndarray, # (n, height, width, channels), 0 to 1
-    methods=tuple(METHODS), # of `METHODS`
-    shares=(.02, .1, .3, 1), # of the layers, from the head down
+    methods:Sequence[str]=tuple(METHODS), # of `METHODS`
+    shares:Sequence[float]=(.02, .1, .3, 1), # of the layers, from the head down
     seeds:int=5, # how often the weights are drawn
 ) -> pd.DataFrame: # a row a method and a share: mean rank correlation with the trained network's maps, lowest and highest of the draws
     "How much of each map is left when the network is broken"
@@ -167,8 +167,8 @@ def marks(
 # %% ../nbs/21_localization.ipynb #21053
 def where(
     m:np.ndarray, # (rows, columns), a map
-    image:np.ndarray=None, # (height, width), 0 to 1, to look for marks
-) -> dict: # share of the map's energy by region; empty for a map of zeros
+    image:np.ndarray|None=None, # (height, width), 0 to 1, to look for marks
+) -> dict[str, float]: # share of the map's energy by region; empty for a map of zeros
     "Lungs, border, corners and marks"
     g = on_grid(m)
     if g.max() <= 0: return {}
