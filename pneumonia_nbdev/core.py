@@ -174,6 +174,7 @@ def sample_dir() -> Path: # holds `train`, `val`, `test` and `originals`
     "The folder of sample X-rays inside the package"
     return Path(__file__).parent/"sample"
 
+# %% ../nbs/00_core.ipynb #n8714153
 def data_dir() -> Path: # holds `split/CLASS/file`
     "`$PNEUMONIA_DATA`, or the embedded sample"
     if not (path := os.environ.get("PNEUMONIA_DATA")): return sample_dir()
