@@ -11,6 +11,7 @@ __all__ = ['FACTS', 'NOTES', 'perceptual_hash', 'file_facts', 'all_facts', 'find
 import hashlib, io, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
@@ -34,7 +35,7 @@ def perceptual_hash(
 
 # %% ../nbs/07_audit.ipynb #07009
 def file_facts(
-    path, # an image file
+    path:str|Path, # an image file
 ) -> dict: # one row for the audit
     "Everything about a file but what it shows, and two fingerprints of that"
     try:
@@ -89,7 +90,7 @@ class Audit:
     left_out: pd.DataFrame # what is no image, and why
     shared: pd.DataFrame # pairs of parts: patients and pixel-identical images in both
     unprovable: pd.DataFrame # patient numbers of the official test set that are in train or validation too
-    shortcuts: pd.DataFrame = None # from `shortcut_report`, where it can be fitted
+    shortcuts: pd.DataFrame|None = None # from `shortcut_report`, where it can be fitted
 
     @property
     def clean(self) -> bool|None: # None when there is no validation to compare with
@@ -102,13 +103,12 @@ def shared_between(
     facts:pd.DataFrame, # from `all_facts`
 ) -> pd.DataFrame: # rows: pairs of parts; columns: patients, images, examples
     "Patients and pixel-identical images that two parts have in common"
-    parts,rows = [s for s in SPLITS if s in set(facts.split)],{}
-    for i,a in enumerate(parts):
-        for b in parts[i+1:]:
-            both = lambda column: set(facts.loc[facts.split == a, column].dropna()) & set(facts.loc[facts.split == b, column].dropna())
-            people = both("patient")
-            rows[f"{a} and {b}"] = dict(patients=len(people), images=len(both("pixels")), examples=", ".join(sorted(people)[:3]))
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["patients", "images", "examples"])
+    columns,rows = ["patients", "images", "examples"],{}
+    def has(split, column): return set(facts.loc[facts.split == split, column].dropna())
+    for a,b in combinations([s for s in SPLITS if s in set(facts.split)], 2):
+        people,images = (has(a, c) & has(b, c) for c in ("patient", "pixels"))
+        rows[f"{a} and {b}"] = len(people), len(images), ", ".join(sorted(people)[:3])
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %% ../nbs/07_audit.ipynb #07020
 def unprovable(
@@ -173,7 +173,6 @@ def _fit_test(X, y, test):
         warnings.simplefilter("ignore")  # with fewer files than quantiles, scikit-learn takes fewer, and says so
         return _model().fit(X[~test], y[~test]).predict_proba(X[test])[:, 1], test
 
-# %% ../nbs/07_audit.ipynb #07027
 def _fit_cv(X, y, patients):
     "(probabilities by patient-grouped cross-validation, all rows)"
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
@@ -187,7 +186,7 @@ def _fit_cv(X, y, patients):
 # %% ../nbs/07_audit.ipynb #07034
 def overview(
     audit:Audit, # from `MedicalDataLoader.audit`
-) -> dict: # title -> table
+) -> dict[str, pd.DataFrame]: # title -> table
     "The tables that people read first"
     good = audit.facts[audit.facts.error == ""]
     counts = good.groupby(["split", "label"], sort=False).agg(images=("path", "size"), patients=("patient", "nunique"))
@@ -228,7 +227,7 @@ NOTES |= {
 
 # %% ../nbs/07_audit.ipynb #07037
 def said(
-    text, # what a table says
+    text:object, # what a table says
     lang:str, # `en` or `zh`
 ) -> str: # the same in this language, where there are words for it
     "A cell, a column or a title for people"
@@ -243,7 +242,7 @@ def verdict(self:Audit) -> str: # key of `NOTES`
 # %% ../nbs/07_audit.ipynb #07040
 @patch
 def save(self:Audit,
-    folder, # `audit.html` and the tables as CSV go here
+    folder:str|Path, # `audit.html` and the tables as CSV go here
     lang:str="en", # language of the page, `en` or `zh`
 ) -> Path: # the page
     "Write the page, and the tables as CSV"

@@ -16,9 +16,9 @@ pd = need("pandas")
 
 # %% ../nbs/06_figures.ipynb #06006
 def check_scores(
-    y, # (n,) labels, 0 or 1
-    p, # (n,) probabilities, 0 to 1
-) -> tuple: # (y, p) as arrays
+    y:np.ndarray|list, # (n,) labels, 0 or 1
+    p:np.ndarray|list, # (n,) probabilities, 0 to 1
+) -> tuple[np.ndarray, np.ndarray]: # (y, p) as arrays
     "Labels and probabilities as arrays, or `BadData` saying what is wrong"
     y,p = np.asarray(y),np.asarray(p, float)
     if y.shape != p.shape or y.ndim != 1: raise BadData(f"labels of shape {y.shape} and probabilities of shape {p.shape}")
@@ -31,7 +31,7 @@ def check_scores(
 
 # %% ../nbs/06_figures.ipynb #n1958638
 def log_odds(
-    p, # probabilities, of any shape, 0 to 1
+    p:np.ndarray|list|float, # probabilities, of any shape, 0 to 1
 ) -> np.ndarray: # the same shape, -13.8 to 13.8
     "Log odds of probabilities, which are kept one in a million away from 0 and 1"
     p = np.clip(np.asarray(p, float), 1e-6, 1 - 1e-6)
@@ -39,7 +39,7 @@ def log_odds(
 
 # %% ../nbs/06_figures.ipynb #n9500157
 def sigmoid(
-    z, # log odds, of any shape
+    z:np.ndarray|list|float, # log odds, of any shape
 ) -> np.ndarray: # the same shape, 0 to 1
     "Probabilities of log odds"
     from scipy.special import expit
@@ -54,7 +54,7 @@ def weighted_figures(
     p:np.ndarray, # (n,) probabilities
     threshold:float, # PNEUMONIA from here on
     weights:np.ndarray, # (draws, n), how often each image counts
-) -> dict: # figure -> (draws,)
+) -> dict[str, np.ndarray]: # figure -> (draws,)
     "The figures of many weightings at once"
     pos,neg,right = y == 1, y == 0, (p >= threshold) == (y == 1)
     wins = (p[pos][:, None] > p[neg]) + .5 * (p[pos][:, None] == p[neg])
@@ -73,7 +73,7 @@ def more_figures(
     p:np.ndarray, # (n,) probabilities
     threshold:float, # PNEUMONIA from here on
     weights:np.ndarray, # (draws, n), how often each image counts
-) -> dict: # figure -> (draws,)
+) -> dict[str, np.ndarray]: # figure -> (draws,)
     "The figures of `MORE`, of many weightings at once"
     called,safe = p >= threshold,np.clip(p, 1e-7, 1 - 1e-7)
     total = lambda mask: weights[:, mask].sum(1)
@@ -102,7 +102,7 @@ def _ece(y, p, weights, bins=10):
 
 # %% ../nbs/06_figures.ipynb #06023
 def bootstrap_weights(
-    patients, # (n,) who each image belongs to
+    patients:np.ndarray|list, # (n,) who each image belongs to
     draws:int=2000, # resamples
     seed:int=0, # the same seed, the same draws
 ) -> np.ndarray: # (draws, n) how often each image is drawn
@@ -115,7 +115,7 @@ def bootstrap_weights(
 def wilson(
     k:int, # how many of them
     n:int, # out of how many, at least 1
-) -> tuple: # (low, high)
+) -> tuple[float, float]: # (low, high)
     "The 95 % score interval of a proportion"
     from scipy.stats import binomtest
     ci = binomtest(k, n).proportion_ci(method="wilson")
@@ -123,10 +123,10 @@ def wilson(
 
 # %% ../nbs/06_figures.ipynb #06029
 def evaluate(
-    y, # (n,) labels, 0 or 1
-    p, # (n,) probabilities of PNEUMONIA
+    y:np.ndarray|list, # (n,) labels, 0 or 1
+    p:np.ndarray|list, # (n,) probabilities of PNEUMONIA
     threshold:float, # chosen before, on other images
-    patients=None, # (n,) who each image belongs to; None counts each image as a patient
+    patients:np.ndarray|list|None=None, # (n,) who each image belongs to; None counts each image as a patient
     draws:int=2000, # of the bootstrap
     more:bool=False, # also the figures of `MORE`, and a column `note`
 ) -> pd.DataFrame: # rows: figures; columns: value, low, high, and n, the images behind the figure
@@ -157,9 +157,9 @@ def _interval(name, value, drawn, base):
 
 # %% ../nbs/06_figures.ipynb #06039
 def delong(
-    y, # (n,) labels
-    *scores, # one (n,) array of probabilities a model
-) -> tuple: # (AUROCs (k,), their covariance (k, k))
+    y:np.ndarray|list, # (n,) labels
+    *scores:np.ndarray|list, # one (n,) array of probabilities a model
+) -> tuple[np.ndarray, np.ndarray]: # (AUROCs (k,), their covariance (k, k))
     "AUROCs and how they vary together"
     from scipy.stats import rankdata
     checked = [check_scores(y, s) for s in scores]
@@ -173,9 +173,9 @@ def delong(
 
 # %% ../nbs/06_figures.ipynb #06043
 def delong_interval(
-    y, # (n,) labels
-    p, # (n,) probabilities
-) -> tuple: # (AUROC, low, high)
+    y:np.ndarray|list, # (n,) labels
+    p:np.ndarray|list, # (n,) probabilities
+) -> tuple[float, float, float]: # (AUROC, low, high)
     "AUROC with DeLong's 95 % interval, made on the logit scale"
     (a,),v = delong(y, p)
     if not 0 < a < 1: return a, *wilson(round(a * (m := min(np.bincount(y)))), m)
@@ -185,10 +185,10 @@ def delong_interval(
 
 # %% ../nbs/06_figures.ipynb #06044
 def compare_auroc(
-    y, # (n,) labels
-    p, # (n,) probabilities of one model
-    q, # (n,) of the other, for the same images in the same order
-) -> dict: # difference p − q, low, high, p_value
+    y:np.ndarray|list, # (n,) labels
+    p:np.ndarray|list, # (n,) probabilities of one model
+    q:np.ndarray|list, # (n,) of the other, for the same images in the same order
+) -> dict[str, float]: # difference p − q, low, high, p_value
     "Difference of two AUROCs on the same images, by DeLong's test"
     from scipy.stats import norm
     (a,b),v = delong(y, p, q)
@@ -198,10 +198,10 @@ def compare_auroc(
 
 # %% ../nbs/06_figures.ipynb #06048
 def mcnemar(
-    y, # (n,) labels
-    a, # (n,) verdicts of one model, 0 or 1
-    b, # (n,) verdicts of the other
-) -> dict: # only_a, only_b: images that only this one got right; p_value
+    y:np.ndarray|list, # (n,) labels
+    a:np.ndarray|list, # (n,) verdicts of one model, 0 or 1
+    b:np.ndarray|list, # (n,) verdicts of the other
+) -> dict[str, int|float]: # only_a, only_b: images that only this one got right; p_value
     "Exact test of two accuracies on the same images"
     from scipy.stats import binomtest
     y,a,b = map(np.asarray, (y, a, b))
