@@ -8,7 +8,7 @@ __all__ = ['Precision', 'Recall', 'AUROC', 'BLOCKS', 'of_pneumonia', 'metrics', 
 
 # %% ../nbs/09_cnn.ipynb #09004
 # Training wing; builds on core
-import numpy as np
+from fastcore.basics import patch
 from .core import *
 
 # %% ../nbs/09_cnn.ipynb #09imp0
@@ -17,8 +17,8 @@ layers,ops = keras.layers,keras.ops
 
 # %% ../nbs/09_cnn.ipynb #09006
 def of_pneumonia(
-    metric, # a Keras metric class for binary scores
-) -> type: # the same metric for softmax(2) and index labels
+    metric:type[keras.metrics.Metric], # a Keras metric class for binary scores
+) -> type[keras.metrics.Metric]: # the same metric for softmax(2) and index labels
     "A binary metric that looks at the probability of PNEUMONIA"
     class OfPneumonia(metric):
         def update_state(self, y_true, y_pred, sample_weight=None):
@@ -26,11 +26,10 @@ def of_pneumonia(
     OfPneumonia.__name__ = f"PneumoniaOf{metric.__name__}"
     return keras.saving.register_keras_serializable("pneumonia_nbdev", OfPneumonia.__name__)(OfPneumonia)
 
-# %% ../nbs/09_cnn.ipynb #09007
 Precision,Recall,AUROC = map(of_pneumonia, (keras.metrics.Precision, keras.metrics.Recall, keras.metrics.AUC))
 
 # %% ../nbs/09_cnn.ipynb #09008
-def metrics() -> list: # fresh Keras metrics
+def metrics() -> list[keras.metrics.Metric]: # fresh ones, at zero
     "accuracy, precision, recall and auroc of PNEUMONIA, by these names"
     return [keras.metrics.SparseCategoricalAccuracy(name="accuracy"), Precision(name="precision"), Recall(name="recall"), AUROC(name="auroc", num_thresholds=500)]
 
@@ -38,23 +37,33 @@ def metrics() -> list: # fresh Keras metrics
 @keras.saving.register_keras_serializable("pneumonia_nbdev")
 class SmoothedCrossentropy(keras.losses.Loss):
     "Cross-entropy for index labels with label smoothing"
-    def __init__(self, smoothing=0., name="crossentropy", **kw):
+    def __init__(self,
+        smoothing:float=0., # of the labels, 0 to below 1
+        name:str="crossentropy", # as Keras shows it
+        **kw, # what every Keras loss takes
+    ):
         super().__init__(name=name, **kw)
         self.smoothing = smoothing
 
-    def call(self, y_true, y_pred):
+    def call(self,
+        y_true:keras.KerasTensor, # (n,) or (n, 1) class indices
+        y_pred:keras.KerasTensor, # (n, classes) probabilities
+    ) -> keras.KerasTensor: # (n,) the loss of each image
+        "Cross-entropy against smoothed labels"
         target = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), y_pred.shape[-1])
         return keras.losses.categorical_crossentropy(target, y_pred, label_smoothing=self.smoothing)
 
-    def get_config(self): return {**super().get_config(), "smoothing": self.smoothing}
+    def get_config(self) -> dict: # JSON-ready
+        "What a saved model needs to make this loss again"
+        return {**super().get_config(), "smoothing": self.smoothing}
 
 # %% ../nbs/09_cnn.ipynb #09014
 def compile_classifier(
-    model, # Keras model that ends in a softmax over the classes
-    learning_rate=1e-3, # a number or a schedule
+    model:keras.Model, # it ends in a softmax over the classes
+    learning_rate:float|keras.optimizers.schedules.LearningRateSchedule=1e-3, # a number or a schedule
     smoothing:float=0., # of the labels, 0 to below 1
-    ema:float=None, # momentum of an average of the weights, such as 0.998; None keeps none
-): # the same model
+    ema:float|None=None, # momentum of an average of the weights, such as 0.998; None keeps none
+) -> keras.Model: # the same model
     "AdamW, cross-entropy and our metrics"
     if not 0 <= smoothing < 1: raise BadOption(f"label smoothing {smoothing}; it is 0 or more, and below 1")
     if model.output_shape[-1] != len(CLASSES): raise BadOption(f"the model has {model.output_shape[-1]} outputs; there are {len(CLASSES)} classes")
@@ -62,24 +71,22 @@ def compile_classifier(
     model.compile(optimizer, SmoothedCrossentropy(smoothing), metrics=metrics())
     return model
 
-# %% ../nbs/09_cnn.ipynb #09017
+# %% ../nbs/09_cnn.ipynb #n782174
 BLOCKS = ((32, .2), (64, .3), (128, .4), (256, .5)) # filters, dropout
 
+# %% ../nbs/09_cnn.ipynb #09017
 class PneumoniaCNN:
     "A convolutional network to be trained from nothing"
     def __init__(self,
-        input_shape:tuple=(224, 224, 3), # (height, width, channels); values 0 to 1
+        input_shape:tuple[int, int, int]=(224, 224, 3), # (height, width, channels); values 0 to 1
         num_classes:int=2, # NORMAL and PNEUMONIA
     ):
         if min(input_shape[:2]) < 16: raise BadOption(f"input {input_shape}; four blocks need at least 16 pixels")
         self.input_shape,self.num_classes,self.model = tuple(input_shape),num_classes,None
 
-# %% ../nbs/09_cnn.ipynb #09018
-from fastcore.basics import patch
-
 # %% ../nbs/09_cnn.ipynb #09019
 @patch
-def build_model(self:PneumoniaCNN): # Keras model: images -> probabilities
+def build_model(self:PneumoniaCNN) -> keras.Model: # images -> probabilities
     "Four blocks, the mean of each feature map, two dense layers, softmax"
     x = inputs = keras.Input(self.input_shape, name="image")
     for i,(filters,dropout) in enumerate(BLOCKS, 1):
@@ -95,8 +102,8 @@ def build_model(self:PneumoniaCNN): # Keras model: images -> probabilities
 # %% ../nbs/09_cnn.ipynb #09020
 @patch
 def compile_model(self:PneumoniaCNN,
-    learning_rate=1e-3, # a number or a schedule
-): # the compiled model
+    learning_rate:float|keras.optimizers.schedules.LearningRateSchedule=1e-3, # a number or a schedule
+) -> keras.Model: # compiled
     "Build if needed, and compile"
     return compile_classifier(self.model or self.build_model(), learning_rate)
 
