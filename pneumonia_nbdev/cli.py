@@ -8,10 +8,10 @@ __all__ = ['app', 'Model', 'Engine', 'Reviews', 'Language', 'Json', 'VERDICT', '
            'train', 'evaluate', 'sample', 'download', 'audit', 'explore', 'serve', 'models_add', 'models_list',
            'models_show', 'models_promote', 'models_rollback', 'review_add', 'review_import', 'review_list',
            'review_export', 'review_delete', 'review_check', 'review_queue', 'update', 'remember', 'monitor',
-           'benchmark_data', 'benchmark', 'export', 'verify', 'main']
+           'benchmark_data', 'benchmark', 'export', 'verify', 'doctor', 'main']
 
 # %% ../nbs/37_cli.ipynb #36004
-# Serving wing (no TensorFlow); builds on core, image; when called, also on bundle, data, audit, recipe, deployment, report, explanation, reviews, explorer, speed, quantization, registry, drift, worklist, continual, gate, server, api
+# Serving wing (no TensorFlow); builds on core, image; when called, also on bundle, data, audit, recipe, deployment, report, explanation, reviews, explorer, speed, quantization, registry, drift, worklist, continual, gate, server, api, doctor
 import json, os, re, sys
 from contextlib import contextmanager
 from enum import Enum
@@ -714,6 +714,21 @@ def verify(
     else:
         for name,(ok,found) in report.items(): print(f"{dict([(True, 'ok'), (False, 'FAILED'), (None, 'not checked')])[ok]:12} {name}: {found}")
     raise typer.Exit(0 if all(ok is not False for ok,_ in report.values()) else 1)
+
+# %% ../nbs/37_cli.ipynb #37d01
+@app.command()
+def doctor(
+    every: Annotated[bool, typer.Option("--all", help="Also each package of the extras, and what it is for.")] = False,
+    lang: Language = Lang.en, as_json: Json = False,
+) -> None:
+    "Look for what is wrong with this installation, and say what to do."
+    from pneumonia_nbdev.doctor import examine, finding_json, finding_lines, finding_table, works
+    findings = examine(every)
+    if as_json: print("\n".join(finding_json(f, lang.value) for f in findings))
+    else:
+        _console().print(finding_table(findings, lang.value))
+        _console().print(finding_lines(findings, lang.value)[-1], style="green" if works(findings) else "red")
+    raise typer.Exit(0 if works(findings) else 1)
 
 # %% ../nbs/37_cli.ipynb #36138
 @app.callback(invoke_without_command=True)
