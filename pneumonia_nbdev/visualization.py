@@ -14,11 +14,11 @@ from .core import *
 from .image import preprocess, read_xray, squash
 from .quality import Quality
 from .bundle import Bundle
-from .data import COLORS, MedicalDataLoader, SPLITS, plot_language, title
+from .data import CLASS_COLORS, MedicalDataLoader, SPLITS, plot_language, title
 
 # %% ../nbs/08_visualization.ipynb #08imp0
 pd = need("pandas")
-if TYPE_CHECKING: from matplotlib.figure import Figure  # for hints alone: it is slow to import
+if TYPE_CHECKING: import matplotlib.figure  # for hints alone: it is slow to import
 
 # %% ../nbs/08_visualization.ipynb #08006
 _WORDS = dict(width=("width (pixels)", "宽度（像素）"), height=("height (pixels)", "高度（像素）"), aspect=("aspect", "宽高比"), gray=("gray level", "灰度"), share=("share of pixels", "像素占比"),
@@ -39,7 +39,7 @@ def gallery(
     colors:list[str]|None=None, # of the titles; None for black
     columns:int=4, # pictures in a row
     size:float=1.7, # inches of a picture
-) -> "Figure": # rows of pictures with their titles
+) -> "matplotlib.figure.Figure": # rows of pictures with their titles
     "Pictures in a grid"
     import matplotlib.pyplot as plt
     rows = -(-len(images) // columns)
@@ -57,12 +57,12 @@ def display_sample_images(self:DataVisualizer,
     num_samples:int=8, # how many pictures
     split:str="train", # `train`, `val` or `test`
     seed:int=0, # another seed, other images
-) -> "Figure": # a grid of pictures with their labels
+) -> "matplotlib.figure.Figure": # a grid of pictures with their labels
     "A few images of both classes"
     if num_samples < 1: raise BadOption(f"num_samples={num_samples}; at least 1")
     rows,images = self._readable(self.loader.pick(split, 10**9, seed), num_samples)
     with plot_language(self.lang) as lang:
-        return gallery([squash(x.pixels) for x in images], [label(c, lang) for c in rows.label], [COLORS[c] for c in rows.label])
+        return gallery([squash(x.pixels) for x in images], [label(c, lang) for c in rows.label], [CLASS_COLORS[c] for c in rows.label])
 
 # %% ../nbs/08_visualization.ipynb #08013
 @patch
@@ -97,7 +97,7 @@ def characteristics(self:DataVisualizer,
 @patch
 def analyze_image_characteristics(self:DataVisualizer,
     split:str="train", # `train`, `val` or `test`
-) -> "Figure": # two rows of plots; the table is kept as `image_table`
+) -> "matplotlib.figure.Figure": # two rows of plots; the table is kept as `image_table`
     "Sizes, shapes, gray levels and mean images of both classes"
     import matplotlib.pyplot as plt
     self.image_table,hists,small = self.characteristics(split)
@@ -115,11 +115,11 @@ def _histograms(self:DataVisualizer, axes, hists, lang):
     say = in_language(_WORDS, lang)
     for ax,column in zip(axes, ("width", "height", "aspect")):
         bins = np.histogram_bin_edges(self.image_table[column], 24)
-        for c in CLASSES: ax.hist(self.image_table.loc[self.image_table.label == c, column], bins, alpha=.6, color=COLORS[c], label=label(c, lang), density=True)
+        for c in CLASSES: ax.hist(self.image_table.loc[self.image_table.label == c, column], bins, alpha=.6, color=CLASS_COLORS[c], label=label(c, lang), density=True)
         ax.set_xlabel(say[column]); ax.set_yticks([])
     axes[0].legend(fontsize=8)
     for c in CLASSES:
-        if (mine := (self.image_table.label == c).to_numpy()).any(): axes[3].plot(np.arange(64) * 4, hists[mine].mean(0), color=COLORS[c])
+        if (mine := (self.image_table.label == c).to_numpy()).any(): axes[3].plot(np.arange(64) * 4, hists[mine].mean(0), color=CLASS_COLORS[c])
     axes[3].set(xlabel=say["gray"], ylabel=say["share"])
 
 # %% ../nbs/08_visualization.ipynb #08020
@@ -139,7 +139,7 @@ def contact_sheet(self:DataVisualizer,
     split:str="train", # `train`, `val` or `test`
     num_samples:int=8, # how many pictures; the worst come first
     bundle:Bundle|None=None, # whose gate; None for the one that comes with the package
-) -> "Figure": # a grid of pictures with their reasons; the table is kept as `quality_table`
+) -> "matplotlib.figure.Figure": # a grid of pictures with their reasons; the table is kept as `quality_table`
     "Images ordered by what the quality gate thinks of them"
     bundle,found = bundle or Bundle(),[]
     for p in self.loader.part(split).path:
@@ -196,7 +196,7 @@ def plot_embeddings(self:DataVisualizer,
     rows:pd.DataFrame, # from `embeddings`
     E:np.ndarray, # (n, d) embeddings
     seed:int=0, # of t-SNE
-) -> "Figure": # one dot an image
+) -> "matplotlib.figure.Figure": # one dot an image
     "t-SNE of embeddings, by class and part"
     import matplotlib.pyplot as plt
     from sklearn.manifold import TSNE
@@ -206,7 +206,7 @@ def plot_embeddings(self:DataVisualizer,
         for split,mark in zip(SPLITS, "o^x"):
             for c in CLASSES:
                 if (m := ((rows.split == split) & (rows.label == c)).to_numpy()).any():
-                    face = dict(color=COLORS[c]) if mark == "x" else dict(facecolors="none", edgecolors=COLORS[c])
+                    face = dict(color=CLASS_COLORS[c]) if mark == "x" else dict(facecolors="none", edgecolors=CLASS_COLORS[c])
                     ax.scatter(*xy[m].T, marker=mark, s=16, linewidths=.8, alpha=.8, label=f"{label(c, lang)}, {title(split, lang)}", **face)
         ax.set(xticks=[], yticks=[]); ax.set_title(in_language(_WORDS, lang)["shift"], fontsize=9); ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, .5))
         fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
