@@ -5,6 +5,7 @@
 smalldocs is pure Python and needs no network. It takes a page's name from the file, so the leading numbers go first. Every link of the
 site, with its fragment, must lead somewhere; `--check` looks at a site that is already built, and `--online` asks for the pages of others too.
 """
+import inspect
 import re
 import shutil
 import subprocess
@@ -17,13 +18,50 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
+import fastcore.docments
 import nbformat
 from nbdev.serve import proc_nbs
+from nbdev.showdoc import BasicMarkdownRenderer
 from readme import BLOB, SITE
 
 ROOT = Path(__file__).resolve().parents[1]
 PROC, DOCS = ROOT/"_proc", ROOT/"_docs"
 UNSEEN = f"{BLOB.rsplit('/', 2)[0]}/"  # issues and releases of the repository: pages that only GitHub makes
+
+
+def as_written(thing, **kw):
+    "A signature; where a hint names what the chapter defines only later, with the hints as they are written"
+    try: return inspect.signature(thing, **kw)
+    except NameError: return inspect.signature(thing)
+
+
+def cell(x):
+    "What fits between two bars of a Markdown table"
+    return str(x).replace("|", "\\|").replace("\n", " ")
+
+
+def parameters(thing):
+    "The comments of a signature as a table: parameter, type, default, what it is; empty where there are none"
+    told = {k: v for k, v in fastcore.docments.docments(thing, full=True).items() if k not in ("self", "cls")}
+    if not any(v.docment for v in told.values()): return ""
+    def known(x): return x is not inspect.Parameter.empty and x is not None
+    def line(name, v):
+        kind = f"`{fastcore.docments._fmt_anno(v.anno)}`" if known(v.anno) else ""
+        return [f"`{name}`" if name != "return" else "*returns*", kind, f"`{v.default!r}`" if v.default is not inspect.Parameter.empty and name != "return" else "", v.docment or ""]
+    rows = [line(k, v) for k, v in told.items() if k != "return" or v.docment or known(v.anno)]
+    return "\n".join(f"| {' | '.join(map(cell, row))} |" for row in [["parameter", "type", "default", "what it is"], ["---"] * 4, *rows])
+
+
+def with_table(shown, plain=BasicMarkdownRenderer._repr_markdown_):
+    "What nbdev shows of a definition: the signature, the docstring; and here the table of its parameters"
+    text, table = plain(shown), parameters(shown.sym)
+    if not table: return text
+    text = re.sub(r"```python\n.*?\n```", lambda m: re.sub(r"\s*# .*$", "", m[0], flags=re.MULTILINE), text, flags=re.DOTALL)  # the table says it
+    return f"{text}\n\n{table}"
+
+
+fastcore.docments.signature = as_written  # in the workers too, which import this file
+BasicMarkdownRenderer._repr_markdown_ = with_table
 
 
 def drop_numbers():
@@ -152,7 +190,10 @@ def build():
     else:
         drop_numbers()
         command = ["smalldocs", "render", "--quiet", "."]
-    subprocess.run(command, cwd=PROC, check=True)
+    done = subprocess.run(command, cwd=PROC, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    told = "\n".join(line for line in done.stdout.splitlines() if "output-file is not read" not in line)  # its names are given by `drop_numbers`
+    if told or done.returncode: print(told, file=sys.stderr)
+    if done.returncode: sys.exit(f"{command[0]} failed")
     shutil.move(PROC/"_docs", DOCS)
     stay_home()
     if not quarto: from_a_file()
