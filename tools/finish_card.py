@@ -11,8 +11,9 @@ import numpy as np
 from pneumonia_nbdev.bundle import Bundle, sample_answers, write_bundle
 from pneumonia_nbdev.calibration import conformal_limits
 from pneumonia_nbdev.data import MedicalDataLoader
+from pneumonia_nbdev.evaluation import scorer
 from pneumonia_nbdev.explanation import keras_model
-from pneumonia_nbdev.report import pushed_scores, scorer
+from pneumonia_nbdev.report import pushed_scores
 
 args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 args.add_argument("bundle", type=Path, nargs="?"); args.add_argument("--data", type=Path)

@@ -11,7 +11,7 @@ compares, on validation alone, the 8 bits of TensorFlow's converter with those o
 import argparse, os
 from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-import numpy as np, pandas as pd
+import pandas as pd
 from pneumonia_nbdev.bundle import Bundle, default_bundle
 from pneumonia_nbdev.data import MedicalDataLoader, fingerprint
 from pneumonia_nbdev.evaluation import log_test

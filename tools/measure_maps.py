@@ -9,14 +9,14 @@ import argparse, os
 from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np, pandas as pd
-from pneumonia_nbdev.bundle import Bundle, heatmap
+from pneumonia_nbdev.bundle import Bundle
 from pneumonia_nbdev.core import CLASSES
 from pneumonia_nbdev.data import MedicalDataLoader, fingerprint
 from pneumonia_nbdev.evaluation import log_test
 from pneumonia_nbdev.explanation import METHODS, ModelExplainer
 from pneumonia_nbdev.figures import bootstrap_weights, evaluate
 from pneumonia_nbdev.image import InputSpec, load_image, preprocess
-from pneumonia_nbdev.localization import MAP_SIDE, baselines, box_mask, deletion_insertion, localization_row, sanity_check, where
+from pneumonia_nbdev.localization import baselines, box_mask, deletion_insertion, localization_row, sanity_check, where
 
 RESULTS = Path(__file__).parents[1]/"nbs"/"results"
 

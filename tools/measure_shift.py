@@ -99,7 +99,7 @@ def poisoned(way="replay and gate, third round poisoned"):
     early = {c.id for batch in rounds[:2] for p in batch.patientId for c in store.cases_of(p)}
     for c in store.cases():
         if c.id not in early: store.delete(c.id)
-    second = [r for r in json.loads((args.work/"replay.json").read_text()) if r["round"] == 2][0]["model"]
+    second = next(r["model"] for r in json.loads((args.work/"replay.json").read_text()) if r["round"] == 2)
     while Bundle(registry.folder).id != second: registry.rollback("back to the second round")
     return rounds_of(store, registry, way, [3], 3)
 
