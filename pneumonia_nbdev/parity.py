@@ -7,7 +7,9 @@ __all__ = ['answers', 'Parity', 'parity_table']
 
 # %% ../nbs/25_parity.ipynb #25004
 # Training wing; builds on core, bundle, data, figures, gradcam
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 import numpy as np
 from fastcore.basics import patch
 from .core import *
@@ -18,12 +20,13 @@ from .gradcam import served_model
 
 # %% ../nbs/25_parity.ipynb #25imp0
 pd = need("pandas")
+if TYPE_CHECKING: import keras, matplotlib.figure
 
 # %% ../nbs/25_parity.ipynb #25007
 def answers(
-    network, # Keras classifier, `Bundle`, or a function: (1, height, width, channels) -> dict of outputs
+    network:"keras.Model|Bundle|Callable", # Keras classifier, `Bundle`, or a function: (1, height, width, channels) -> dict of outputs
     images:np.ndarray, # (n, height, width, channels) prepared images, 0 to 1
-) -> dict: # probability (n,), cam (n, rows, columns), embedding (n, dimensions)
+) -> dict[str, np.ndarray]: # probability (n,), cam (n, rows, columns), embedding (n, dimensions)
     "What a network says of images"
     if isinstance(network, Bundle): return network.run(images)
     if hasattr(network, "predict_on_batch"):
@@ -37,10 +40,10 @@ def answers(
 @dataclass
 class Parity:
     "How far the answers of a copy are from the original's"
-    want: dict # answers of the original
-    got: dict # answers of the copy, to the same images
+    want: dict[str, np.ndarray] # answers of the original
+    got: dict[str, np.ndarray] # answers of the copy, to the same images
     threshold: float # operating point
-    y: np.ndarray = None # (n,) labels, 0 or 1; without them AUROC is not compared
+    y: np.ndarray|None = None # (n,) labels, 0 or 1; without them AUROC is not compared
     arithmetic: str = "float" # of `LIMITS`: what is promised
 
     def __post_init__(self):
@@ -57,7 +60,7 @@ class Parity:
 
 # %% ../nbs/25_parity.ipynb #25012
 @patch(as_prop=True)
-def figures(self:Parity) -> dict: # name -> number
+def figures(self:Parity) -> dict[str, float]: # name -> number
     "n, difference (largest), mean (difference), agreement, auroc (difference) with interval, maps (correlation)"
     d = np.abs(self.q - self.p)
     maps = [np.ravel([heatmap(c) for c in side["cam"]]) for side in (self.want, self.got)]
@@ -74,7 +77,7 @@ def _auroc(self:Parity):
 
 # %% ../nbs/25_parity.ipynb #25015
 @patch(as_prop=True)
-def misses(self:Parity) -> list: # of sentences; empty when all limits are kept
+def misses(self:Parity) -> list[str]: # sentences; empty when no limit is missed
     "Which promises the copy does not keep"
     f,limits,found = self.figures,LIMITS[self.arithmetic],[]
     if not np.isfinite(self.q).all(): found.append("some probabilities are no numbers")
@@ -83,12 +86,21 @@ def misses(self:Parity) -> list: # of sentences; empty when all limits are kept
     if abs(f["auroc"]) > limits.get("auroc", 1): found.append(f"the AUROC moves by {f['auroc']:+.4f}; at most {limits['auroc']:g}")
     return found
 
+# %% ../nbs/25_parity.ipynb #n8a605e8
+@patch(as_prop=True)
+def unjudged(self:Parity) -> list[str]: # sentences; empty when every limit was looked at
+    "Which promises were not put to the test"
+    return ["the AUROC was not compared, which takes labels of both classes"] if "auroc" in LIMITS[self.arithmetic] and np.isnan(self.figures["auroc"]) else []
+
 # %% ../nbs/25_parity.ipynb #25023
 def parity_table(
-    found:dict, # name -> `Parity`
+    found:dict[str, Parity], # by name
 ) -> pd.DataFrame: # one row each
     "Parity reports side by side"
     return pd.DataFrame({k: v.figures | dict(limits=v.arithmetic, kept=bool(v)) for k,v in found.items()}).T
+
+# %% ../nbs/25_parity.ipynb #25027
+_WORDS = dict(original=("original", "原模型"), copy=("copy", "导出模型"))
 
 # %% ../nbs/25_parity.ipynb #25026
 @patch
@@ -98,16 +110,13 @@ def worst(self:Parity,
     "The images on which original and copy differ most"
     return np.argsort(-np.abs(self.q - self.p), kind="stable")[:k]
 
-# %% ../nbs/25_parity.ipynb #25027
-_WORDS = dict(original=("original", "原模型"), copy=("copy", "导出模型"))
-
 # %% ../nbs/25_parity.ipynb #25028
 @patch
 def plot_worst(self:Parity,
     images:np.ndarray, # (n, height, width, channels) that the answers are about
     k:int=4, # how many
     lang:str="en", # language of the labels
-): # a matplotlib figure
+) -> "matplotlib.figure.Figure": # two rows: original and copy
     "The worst images with the heat maps of both"
     import matplotlib.pyplot as plt
     at = self.worst(k)

@@ -9,23 +9,26 @@ __all__ = ['GROUPS', 'in_turns', 'faster', 'Straightforward', 'measure_single', 
 # %% ../nbs/26_speed.ipynb #26004
 # Training wing; builds on core, image, bundle, data, deployment
 import json, os, subprocess, sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 import numpy as np
 from fastcore.basics import patch
 from .core import *
 from .image import preprocess, read_xray
-from .bundle import Bundle, heatmap
+from .bundle import heatmap
 from .data import plot_language
 from .deployment import PneumoniaDetectionSystem, Report, in_order
 
 # %% ../nbs/26_speed.ipynb #26imp0
 pd = need("pandas")
+if TYPE_CHECKING: import keras, matplotlib.figure, tensorflow
 
 # %% ../nbs/26_speed.ipynb #26007
 def in_turns(
-    work:dict, # name -> function without arguments
+    work:dict[str, Callable], # name -> function without arguments
     rounds:int=30, # how often everything is run
     warm:int=1, # rounds before that do not count
 ) -> pd.DataFrame: # (rounds, names) seconds
@@ -42,7 +45,7 @@ def faster(
 ) -> pd.DataFrame: # rows: names; columns: group, base, ratio, low, high, rounds
     "How many times faster than the base, round by round"
     if base not in seconds: raise BadOption(f"{base!r} was not run; there are {', '.join(seconds)}")
-    r = -seconds.sub(seconds[base], axis=0).div(seconds, axis=0) + 1  # base / each
+    r = 1 / seconds.div(seconds[base], axis=0)  # base / each
     table = pd.DataFrame(dict(group=group, base=base, ratio=seconds[base].median() / seconds.median(), low=r.quantile(.1), high=r.quantile(.9), rounds=len(r)))
     return table.rename_axis("name").reset_index()
 
@@ -50,21 +53,23 @@ def faster(
 class Straightforward:
     "The detector of the article, with any Keras classifier"
     def __init__(self,
-        model, # Keras classifier
+        model:"keras.Model", # Keras classifier
     ):
         self.model,self.size,self.tf = model,tuple(model.input_shape[1:3]),need("tensorflow")
         last = [l for l in model.layers if len(getattr(l.output, "shape", ())) == 4][-1]
         self.both = need("keras").Model(model.inputs, [last.output, model.output])
 
-    def preprocess_image(self, path): # path: a JPEG file
-        "A batch of one, 0 to 1"
+    def preprocess_image(self,
+        path:str|Path, # a JPEG file
+    ) -> "tensorflow.Tensor": # (1, height, width, 3), 0 to 1
+        "A file as a batch of one"
         image = self.tf.image.decode_jpeg(self.tf.io.read_file(str(path)), channels=3)
         return self.tf.expand_dims(self.tf.image.resize(image, self.size) / 255., 0)
 
 # %% ../nbs/26_speed.ipynb #26014
 @patch
 def predict(self:Straightforward,
-    path, # a JPEG file
+    path:str|Path, # a JPEG file
 ) -> dict: # class, confidence, probabilities
     "One file to a verdict"
     p = self.model.predict(self.preprocess_image(path), verbose=0)[0]
@@ -73,7 +78,7 @@ def predict(self:Straightforward,
 # %% ../nbs/26_speed.ipynb #26016
 @patch
 def make_gradcam_heatmap(self:Straightforward,
-    path, # a JPEG file
+    path:str|Path, # a JPEG file
 ) -> np.ndarray: # (rows, columns), 0 to 1
     "Grad-CAM by a tape, without a graph"
     tf = self.tf
@@ -87,8 +92,8 @@ def make_gradcam_heatmap(self:Straightforward,
 # %% ../nbs/26_speed.ipynb #26017
 @patch
 def batch_predict(self:Straightforward,
-    paths, # JPEG files
-) -> list: # one dictionary a file
+    paths:Sequence[str|Path], # JPEG files
+) -> list[dict]: # one a file
     "Many files, one after the other"
     return [self.predict(p) for p in paths]
 
@@ -96,7 +101,7 @@ def batch_predict(self:Straightforward,
 def measure_single(
     system:PneumoniaDetectionSystem, # ours
     plain:Straightforward, # theirs
-    paths, # JPEG files, one a round
+    paths:Sequence[str|Path], # JPEG files, one a round
     rounds:int=30, # how often
 ) -> pd.DataFrame: # from `faster`
     "One file to verdict and heat map, against the straightforward way"
@@ -108,7 +113,7 @@ def measure_single(
 # %% ../nbs/26_speed.ipynb #26024
 def screen_files(
     system:PneumoniaDetectionSystem, # the detector
-    paths, # files
+    paths:Sequence[str|Path], # files
 ) -> Report: # with pictures
     "What `pneumonia screen` does, without writing the report"
     return Report(list(system.stream(paths, pictures=True)), system.bundle.card, system.lang)
@@ -125,20 +130,21 @@ def _reading(bundle, out):
 # %% ../nbs/26_speed.ipynb #26027
 def bounds(
     system:PneumoniaDetectionSystem, # the detector
-    paths, # files
-) -> dict: # name -> function: the reading of these files alone, their networks alone, on all cores and on one
+    paths:Sequence[str|Path], # files
+) -> dict[str, Callable]: # by name: the reading of these files alone, their networks alone, on all cores and on one
     "What a screening cannot be faster than"
     n,twins = system.threads,system.bundle.twins(system.threads)
     x = [preprocess(read_xray(p), system.bundle.spec)[None] for p in paths]
     out = twins[0].run(x[0])
     crews = {"reading": (paths, [_reading(b, out) for b in twins]), "networks": (x, [b.run for b in twins])}
-    return {f"{k} alone, {word}": (lambda items=items, crew=crew[:cores]: list(in_order(zip(items), crew))) for k,(items,crew) in crews.items() for word,cores in (("all cores", n), ("one core", 1))}
+    def alone(items, crew): return lambda: list(in_order(zip(items), crew))
+    return {f"{k} alone, {word}": alone(items, crew[:cores]) for k,(items,crew) in crews.items() for word,cores in (("all cores", n), ("one core", 1))}
 
 # %% ../nbs/26_speed.ipynb #26029
 def measure_screen(
     system:PneumoniaDetectionSystem, # ours
-    paths, # JPEG files
-    plain:Straightforward=None, # theirs; None leaves it out
+    paths:Sequence[str|Path], # JPEG files
+    plain:Straightforward|None=None, # theirs; None leaves it out
     rounds:int=30, # how often
     part:int=52, # files a round
 ) -> pd.DataFrame: # from `faster`, against the screening
@@ -147,15 +153,16 @@ def measure_screen(
     alone,turn = [bounds(system, p) for p in parts],[-1]
     def theirs(): return plain.batch_predict(parts[turn[0] % len(parts)])
     def ours(): turn[0] += 1; return screen_files(system, parts[turn[0] % len(parts)])
-    work = {"screening": ours, **{k: (lambda k: lambda: alone[turn[0] % len(parts)][k]())(k) for k in alone[0]}, **({"straightforward loop": theirs} if plain else {})}
+    def bound(k): return lambda: alone[turn[0] % len(parts)][k]()
+    work = {"screening": ours, **{k: bound(k) for k in alone[0]}, **({"straightforward loop": theirs} if plain else {})}
     return faster(in_turns(work, rounds), "screening", "screening a folder")
 
 # %% ../nbs/26_speed.ipynb #26032
 def run_python(
-    *args, # of the interpreter
+    *args:str|Path, # of the interpreter
 ) -> str: # what it printed
     "Run a fresh Python, without a word on standard error"
-    done = subprocess.run([sys.executable, *map(str, args)], capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    done = subprocess.run([sys.executable, *map(str, args)], check=False, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
     if done.returncode: raise BadOption(f"python {' '.join(map(str, args))[:60]} failed: {done.stderr[-300:]}")
     return done.stdout
 
@@ -181,9 +188,9 @@ else: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 # %% ../nbs/26_speed.ipynb #26037
 def peak_of(
     code:str, # Python, for a fresh process
-    *arguments, # its `sys.argv[1:]`
+    *arguments:str|Path|int, # its `sys.argv[1:]`
 ) -> float: # MiB
-    "The most memory that a process held which ran this code"
+    "The peak memory of a fresh process that runs this code"
     return float(run_python("-c", code + _SAY_PEAK, *map(str, arguments)))
 
 # %% ../nbs/26_speed.ipynb #26037a
@@ -205,7 +212,7 @@ for _ in range(5): b.run(np.zeros((1, b.spec.height, b.spec.width, b.spec.channe
 class Benchmark:
     "Ratios of speed, from one machine"
     table: pd.DataFrame # groups from `faster`, one below the other
-    machine: dict = field(default_factory=dict) # from `this_machine`
+    machine: dict[str, object] = field(default_factory=dict) # from `this_machine`
 
     def to_json(self) -> str: # rows, and the machine
         "The report for programs"
@@ -213,13 +220,15 @@ class Benchmark:
         return json.dumps(dict(machine=self.machine, rows=rows.to_dict("records")), indent=1)
 
     @classmethod
-    def from_json(cls, text): # text: what `to_json` gave
-        "Read it back"
+    def from_json(cls,
+        text:str, # what `to_json` gave
+    ) -> "Benchmark": # the same again
+        "Read a report"
         found = json.loads(text)
         return cls(pd.DataFrame(found["rows"]), found["machine"])
 
 # %% ../nbs/26_speed.ipynb #26044
-def this_machine() -> dict: # processor, cores, system, versions
+def this_machine() -> dict[str, object]: # processor, cores, system, versions
     "What the ratios were measured on"
     import platform
     from importlib.metadata import PackageNotFoundError, version
@@ -240,7 +249,7 @@ GROUPS = {"one file to verdict and heat map": "单张图像：判定与热图", 
 @patch
 def plot(self:Benchmark,
     lang:str="en", # language of the labels
-): # a matplotlib figure
+) -> "matplotlib.figure.Figure": # as many panels as groups
     "One panel a group, on a logarithmic axis"
     import matplotlib.pyplot as plt
     groups = [g for _,g in self.table.groupby("group", sort=False)]
