@@ -4,30 +4,35 @@
 
 # %% auto #0
 __all__ = ['precompute_features', 'spread', 'fit_head', 'out_of_fold', 'choose_C', 'log_loss', 'fit_temperature', 'linear_model',
-           'warm_cosine', 'accelerators', 'on_hardware', 'environment', 'Checkpoint', 'StopOnNaN', 'save_model',
-           'ModelTrainer', 'Best', 'Progress', 'ToMLflow']
+           'warm_cosine', 'accelerators', 'on_hardware', 'environment', 'save_model', 'Checkpoint', 'StopOnNaN', 'Best',
+           'Progress', 'ToMLflow', 'ModelTrainer']
 
 # %% ../nbs/11_training.ipynb #11004
 # Training wing; builds on core, data, cnn
 import json, os, platform
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 import numpy as np
 from fastcore.basics import patch
 from .core import *
 from .data import plot_language, title
 from .cnn import compile_classifier
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from matplotlib.figure import Figure
 
 # %% ../nbs/11_training.ipynb #11imp0
 keras,pd = need("keras"),need("pandas")
 
 # %% ../nbs/11_training.ipynb #11006
 def precompute_features(
-    backbone, # Keras model: images -> (batch, rows, columns, channels)
-    dataset, # batches of (images, labels)
-) -> tuple: # (n, channels) features, (n,) labels
+    backbone:keras.Model, # images -> (batch, rows, columns, channels)
+    dataset:Iterable[tuple[np.ndarray, np.ndarray]], # batches of (images, labels)
+) -> tuple[np.ndarray, np.ndarray]: # (n, channels) features, (n,) labels
     "The backbone's pooled features of every image"
     pooled = keras.Model(backbone.inputs, keras.layers.GlobalAveragePooling2D()(backbone.output))
     pairs = [(pooled.predict_on_batch(x), np.asarray(y)) for x,y in dataset]
@@ -47,8 +52,8 @@ def fit_head(
     X:np.ndarray, # (n, channels) features
     y:np.ndarray, # (n,) labels, 0 or 1
     C:float=1e-2, # inverse strength of the penalty, > 0
-    weight=None, # (n,) how much each image counts; None for all the same
-) -> tuple: # weights (channels,), bias
+    weight:np.ndarray|None=None, # (n,) how much each image counts; None for all the same
+) -> tuple[np.ndarray, float]: # weights (channels,), bias
     "Weights and bias of a linear head"
     from sklearn.linear_model import LogisticRegression
     if len(set(y)) < 2: raise BadData("a classifier needs images of both classes")
@@ -61,7 +66,7 @@ def fit_head(
 def out_of_fold(
     X:np.ndarray, # (n, channels) features
     y:np.ndarray, # (n,) labels, 0 or 1
-    patients, # (n,) who each image belongs to
+    patients:np.ndarray, # (n,) who each image belongs to
     C:float=1e-2, # inverse strength of the penalty, > 0
     folds:int=5, # of the patient-grouped cross-validation, 2 or more
     weight:np.ndarray|None=None, # (n,) how much each image counts; None for all the same
@@ -79,18 +84,18 @@ def out_of_fold(
 def choose_C(
     X:np.ndarray, # (n, channels) features
     y:np.ndarray, # (n,) labels
-    patients, # (n,) who each image belongs to
-    grid=(1e-4, 1e-3, 1e-2, 1e-1), # values to try
-    folds:int=5, # of the patient-grouped cross-validation
-) -> tuple: # the best C, {C: log loss}
+    patients:np.ndarray, # (n,) who each image belongs to
+    grid:tuple[float, ...]=(1e-4, 1e-3, 1e-2, 1e-1), # values to try
+    folds:int=5, # of the patient-grouped cross-validation, 2 or more
+) -> tuple[float, dict[float, float]]: # the best C, {C: log loss}
     "The C with the lowest patient-grouped cross-validated log loss"
     losses = {C: log_loss(y, out_of_fold(X, y, patients, C, folds)) for C in grid}
     return min(losses, key=losses.get), losses
 
 # %% ../nbs/11_training.ipynb #11019
 def log_loss(
-    y, # (n,) labels, 0 or 1
-    logit, # (n,) log odds of label 1
+    y:np.ndarray, # (n,) labels, 0 or 1
+    logit:np.ndarray, # (n,) log odds of label 1
 ) -> float: # 0 is perfect, log(2) = 0.69 is a coin
     "Mean negative log likelihood, stable for large logits"
     return float(np.mean(np.logaddexp(0, -(2*np.asarray(y) - 1) * np.asarray(logit))))
@@ -106,11 +111,11 @@ def fit_temperature(
 
 # %% ../nbs/11_training.ipynb #11026
 def linear_model(
-    backbone, # Keras model: images -> feature maps
+    backbone:keras.Model, # images -> feature maps
     w:np.ndarray, # (channels,) from `fit_head`
     b:float, # from `fit_head`
     temperature:float=1., # from `fit_temperature`
-): # Keras model: images -> (batch, 2) probabilities
+) -> keras.Model: # images -> (batch, 2) probabilities
     "A backbone with a linear head, as one classifier"
     pooled = keras.layers.GlobalAveragePooling2D(name="embedding")(backbone.output)
     head = keras.layers.Dense(2, name="logits")
@@ -123,14 +128,14 @@ def linear_model(
 def warm_cosine(
     rate:float, # the highest learning rate
     steps:int, # of the whole training
-    warm_up:int=None, # steps until `rate` is reached; by default a tenth of all, at most 200
-): # a Keras learning-rate schedule
+    warm_up:int|None=None, # steps until `rate` is reached; None for a tenth of all, at most 200
+) -> keras.optimizers.schedules.CosineDecay: # the rate of each step
     "Up along a line, down along half a cosine to a hundredth"
     warm_up = min(200, steps // 10) if warm_up is None else warm_up
     return keras.optimizers.schedules.CosineDecay(rate / 100, max(steps - warm_up, 1), alpha=.01, warmup_target=rate, warmup_steps=warm_up)
 
 # %% ../nbs/11_training.ipynb #11034
-def accelerators() -> list: # device names, such as `gpu:0`; empty on a CPU
+def accelerators() -> list[str]: # device names, such as `gpu:0`; empty on a CPU
     "The GPUs or TPUs that Keras sees"
     for kind in ("gpu", "tpu"):
         try: found = keras.distribution.list_devices(kind)
@@ -141,9 +146,9 @@ def accelerators() -> list: # device names, such as `gpu:0`; empty on a CPU
 # %% ../nbs/11_training.ipynb #11035
 @contextmanager
 def on_hardware(
-    devices:list=None, # names of devices to share the work; None for the accelerators that are there
+    devices:list[str]|None=None, # names of devices to share the work; None for the accelerators that are there
     precision:str="auto", # a Keras dtype policy; `auto` chooses by the device
-): # yields what was chosen
+) -> Iterator[dict]: # yields what was chosen: `devices` and `precision`
     "Precision and devices for the models that are built inside"
     devices = accelerators() if devices is None else devices
     if precision == "auto": precision = "float32" if not devices or "cpu" in devices[0].lower() else "mixed_bfloat16" if "tpu" in devices[0].lower() else "mixed_float16"
@@ -175,30 +180,10 @@ def environment() -> dict: # for `run.json`
     return dict(python=platform.python_version(), machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs", accelerators=accelerators(),
                 backend=keras.backend.backend(), precision=keras.config.dtype_policy().name, versions={n: of(n) for n in names})
 
-# %% ../nbs/11_training.ipynb #11047
-class Checkpoint(keras.callbacks.Callback):
-    "Save everything that is needed to go on, whole or not at all"
-    def __init__(self,
-        folder, # `last.keras` and `state.json` go here
-        phase:str, # name of the phase, so that another one does not go on from it
-    ):
-        super().__init__()
-        self.folder,self.phase = Path(folder),phase
-
-    def on_epoch_end(self, epoch, logs=None):
-        save_model(self.model, self.folder/"last.keras")
-        write_atomic(self.folder/"state.json", json.dumps(dict(phase=self.phase, epoch=epoch + 1)))
-
-# %% ../nbs/11_training.ipynb #11048
-class StopOnNaN(keras.callbacks.Callback):
-    "An error instead of epochs without meaning"
-    def on_batch_end(self, batch, logs=None):
-        if not np.isfinite((logs or {}).get("loss", 0)): raise BadData(f"the loss became {logs['loss']} in batch {batch}; try a lower learning rate. The last checkpoint is untouched")
-
 # %% ../nbs/11_training.ipynb #11049
 def save_model(
-    model, # Keras model
-    path, # `.keras` file
+    model:keras.Model, # to be written
+    path:str|Path, # `.keras` file
 ) -> Path: # the path
     "Write a Keras model, whole or not at all"
     path = Path(path)
@@ -211,15 +196,91 @@ def save_model(
     finally: new.unlink(missing_ok=True)
     return path
 
+# %% ../nbs/11_training.ipynb #11047
+class Checkpoint(keras.callbacks.Callback):
+    "Save everything that is needed to go on, whole or not at all"
+    def __init__(self,
+        folder:str|Path, # `last.keras` and `state.json` go here
+        phase:str, # name of the phase, so that another one does not go on from it
+    ):
+        super().__init__()
+        self.folder,self.phase = Path(folder),phase
+
+    def on_epoch_end(self, epoch:int, logs:dict|None=None) -> None:
+        save_model(self.model, self.folder/"last.keras")
+        write_atomic(self.folder/"state.json", json.dumps(dict(phase=self.phase, epoch=epoch + 1)))
+
+# %% ../nbs/11_training.ipynb #11048
+class StopOnNaN(keras.callbacks.Callback):
+    "An error instead of epochs without meaning"
+    def on_batch_end(self, batch:int, logs:dict|None=None) -> None:
+        if not np.isfinite((logs or {}).get("loss", 0)): raise BadData(f"the loss became {logs['loss']} in batch {batch}; try a lower learning rate. The last checkpoint is untouched")
+
+# %% ../nbs/11_training.ipynb #11053
+class Best(keras.callbacks.Callback):
+    "Keep the model of the best validation AUROC, with the weights that validation saw"
+    def __init__(self,
+        path:str|Path, # `.keras` file; a `.json` beside it keeps the epoch and its AUROC
+    ):
+        super().__init__()
+        self.path = Path(path)
+        note = self.path.with_suffix(".json")
+        self.score = json.loads(note.read_text())["val_auroc"] if note.exists() else -1.
+
+    def on_epoch_end(self, epoch:int, logs:dict|None=None) -> None:
+        if (score := (logs or {}).get("val_auroc", -1)) <= self.score: return
+        save_model(self.model, self.path)
+        write_atomic(self.path.with_suffix(".json"), json.dumps(dict(epoch=epoch + 1, val_auroc=score)))
+        self.score = score
+
+# %% ../nbs/11_training.ipynb #11055
+class Progress(keras.callbacks.Callback):
+    "A bar within an epoch, and a line after it"
+    def on_train_begin(self, logs:dict|None=None) -> None:
+        rich = need("rich.progress", "")
+        self.bar = rich.Progress("epoch {task.description}", rich.BarColumn(), rich.MofNCompleteColumn(), rich.TimeRemainingColumn(), "{task.fields[loss]}", transient=True)
+        self.bar.disable = not (self.bar.console.is_terminal or self.bar.console.is_jupyter)
+        self.bar.start()
+
+    def on_epoch_begin(self, epoch:int, logs:dict|None=None) -> None:
+        for task in self.bar.task_ids: self.bar.remove_task(task)
+        self.task = self.bar.add_task(f"{epoch + 1}/{self.params['epochs']}", total=self.params.get("steps"), loss="")
+
+    def on_train_batch_end(self, batch:int, logs:dict|None=None) -> None: self.bar.update(self.task, completed=batch + 1, loss=f"loss {(logs or {}).get('loss', 0):.4f}")
+
+    def on_epoch_end(self, epoch:int, logs:dict|None=None) -> None:
+        shown = "  ".join(f"{k} {(logs or {})[k]:.4f}" for k in ("loss", "auroc", "val_loss", "val_accuracy", "val_auroc") if k in (logs or {}))
+        self.bar.console.print(f"epoch {epoch + 1}/{self.params['epochs']}  {shown}", soft_wrap=True, highlight=False)
+
+    def on_train_end(self, logs:dict|None=None) -> None: self.bar.stop()
+
+# %% ../nbs/11_training.ipynb #11057
+class ToMLflow(keras.callbacks.Callback):
+    "Send settings and each epoch's figures to MLflow"
+    def __init__(self,
+        name:str, # of the run
+        settings:dict, # to be kept with it
+    ):
+        super().__init__()
+        self.name,self.settings,self.mlflow = name,settings,need("mlflow", "")
+
+    def on_train_begin(self, logs:dict|None=None) -> None:
+        self.mlflow.start_run(run_name=self.name)
+        self.mlflow.log_params(self.settings)
+
+    def on_epoch_end(self, epoch:int, logs:dict|None=None) -> None: self.mlflow.log_metrics({k: float(v) for k,v in (logs or {}).items()}, step=epoch + 1)
+
+    def on_train_end(self, logs:dict|None=None) -> None: self.mlflow.end_run()
+
 # %% ../nbs/11_training.ipynb #11050
 class ModelTrainer:
     "Train a model in two phases, with everything written down"
     def __init__(self,
-        model, # Keras model: images -> probabilities of the classes
+        model:keras.Model, # images -> probabilities of the classes
         model_name:str, # names the run
-        folder="runs", # where runs are kept
+        folder:str|Path="runs", # where runs are kept
         seed:int=0, # of weights that are drawn and of dropout
-        facts:dict=None, # what else belongs to the run, such as the fingerprint of the data
+        facts:dict|None=None, # what else belongs to the run, such as the fingerprint of the data
     ):
         if model.output_shape[-1] != len(CLASSES): raise BadOption(f"the model has {model.output_shape[-1]} outputs; there are {len(CLASSES)} classes")
         self.model,self.name,self.seed,self.facts = model,model_name,seed,facts or {}
@@ -233,7 +294,7 @@ def setup_callbacks(self:ModelTrainer,
     phase:str="train", # `head`, `fine`, or `train`
     patience:int=10, # epochs without a better validation AUROC until training stops
     verbose:bool=True, # print a line an epoch
-) -> list: # Keras callbacks
+) -> list[keras.callbacks.Callback]: # in the order in which they are called
     "Checkpoint, average, best model, early stopping, logs, and a line an epoch"
     c = keras.callbacks
     self.folder.mkdir(parents=True, exist_ok=True)
@@ -245,89 +306,30 @@ def setup_callbacks(self:ModelTrainer,
     if os.environ.get("MLFLOW_TRACKING_URI") and find_spec("mlflow"): found.append(ToMLflow(f"{self.name}-{phase}", {**getattr(self, "run", {}).get("settings", {}), "seed": self.seed}))
     return found + ([Progress()] if verbose else [])
 
-# %% ../nbs/11_training.ipynb #11053
-class Best(keras.callbacks.Callback):
-    "Keep the model of the best validation AUROC, with the weights that validation saw"
-    def __init__(self, path):
-        super().__init__()
-        self.path = Path(path)
-        note = self.path.with_suffix(".json")
-        self.score = json.loads(note.read_text())["val_auroc"] if note.exists() else -1.
-
-    def on_epoch_end(self, epoch, logs=None):
-        if (score := (logs or {}).get("val_auroc", -1)) <= self.score: return
-        save_model(self.model, self.path)
-        write_atomic(self.path.with_suffix(".json"), json.dumps(dict(epoch=epoch + 1, val_auroc=score)))
-        self.score = score
-
-# %% ../nbs/11_training.ipynb #11055
-class Progress(keras.callbacks.Callback):
-    "A bar within an epoch, and a line after it"
-    def on_train_begin(self, logs=None):
-        rich = need("rich.progress", "")
-        self.bar = rich.Progress("epoch {task.description}", rich.BarColumn(), rich.MofNCompleteColumn(), rich.TimeRemainingColumn(), "{task.fields[loss]}", transient=True)
-        self.bar.disable = not (self.bar.console.is_terminal or self.bar.console.is_jupyter)
-        self.bar.start()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        for task in self.bar.task_ids: self.bar.remove_task(task)
-        self.task = self.bar.add_task(f"{epoch + 1}/{self.params['epochs']}", total=self.params.get("steps"), loss="")
-
-    def on_train_batch_end(self, batch, logs=None): self.bar.update(self.task, completed=batch + 1, loss=f"loss {(logs or {}).get('loss', 0):.4f}")
-
-    def on_epoch_end(self, epoch, logs=None):
-        shown = "  ".join(f"{k} {(logs or {})[k]:.4f}" for k in ("loss", "auroc", "val_loss", "val_accuracy", "val_auroc") if k in (logs or {}))
-        self.bar.console.print(f"epoch {epoch + 1}/{self.params['epochs']}  {shown}", soft_wrap=True, highlight=False)
-
-    def on_train_end(self, logs=None): self.bar.stop()
-
-# %% ../nbs/11_training.ipynb #11057
-class ToMLflow(keras.callbacks.Callback):
-    "Send settings and each epoch's figures to MLflow"
-    def __init__(self, name, settings):
-        super().__init__()
-        self.name,self.settings,self.mlflow = name,settings,need("mlflow", "")
-
-    def on_train_begin(self, logs=None):
-        self.mlflow.start_run(run_name=self.name)
-        self.mlflow.log_params(self.settings)
-
-    def on_epoch_end(self, epoch, logs=None): self.mlflow.log_metrics({k: float(v) for k,v in (logs or {}).items()}, step=epoch + 1)
-
-    def on_train_end(self, logs=None): self.mlflow.end_run()
-
 # %% ../nbs/11_training.ipynb #11059
 @patch
 def train_model(self:ModelTrainer,
-    train, # batches of (images, labels), from `create_dataset("train")`
-    val, # the same of validation
+    train:"tf.data.Dataset", # batches of (images, labels), from `create_dataset("train")`
+    val:"tf.data.Dataset", # the same of validation
     epochs:int=50, # of both phases together
     initial_epochs:int=10, # of the head alone
     learning_rate:float=1e-3, # of the head
     fine_rate:float=1e-4, # highest of the second phase
     patience:int=10, # epochs without a better validation AUROC until a phase stops
     verbose:bool=True, # print a line an epoch
-    class_weight:dict=None, # from `class_weights`
+    class_weight:dict[int, float]|None=None, # from `class_weights`
     **kw, # `smoothing`, `ema` of `compile_classifier`
 ) -> pd.DataFrame: # one row an epoch
     "Train, or go on with a run that was cut off; `model` is the best one afterwards"
-    self._check(train)
-    keras.utils.set_random_seed(self.seed)
-    phase,first = self._resume(dict(epochs=epochs, initial_epochs=initial_epochs, learning_rate=learning_rate, fine_rate=fine_rate, **kw))
+    phase,first = self._begin(train, dict(epochs=epochs, initial_epochs=initial_epochs, learning_rate=learning_rate, fine_rate=fine_rate, **kw))
     fit = lambda phase, first, last: self._fit(phase, train, val, first, last, patience, class_weight, verbose)
-    backbone,names = _before_embedding(self.model),self.run["trained"]
-    if initial_epochs and backbone and phase in (None, "head"):
-        if phase is None:
-            for layer in backbone: layer.trainable = False
-            compile_classifier(self.model, learning_rate, **kw)
+    if initial_epochs and phase in (None, "head") and _before_embedding(self.model):
+        if phase is None: self._thaw((), learning_rate, **kw)
         fit("head", first, initial_epochs)
         phase,first = None,initial_epochs
-    if phase is None:
-        for layer in backbone: layer.trainable = layer.name in names
-        compile_classifier(self.model, warm_cosine(fine_rate, (epochs - first) * len(train)), **kw)
+    if phase is None: self._thaw(self.run["trained"], warm_cosine(fine_rate, (epochs - first) * len(train)), **kw)
     fit("fine", first, epochs)
-    if (self.folder/"best.keras").exists(): self.model = keras.models.load_model(self.folder/"best.keras")
-    return pd.read_csv(self.folder/"history.csv")
+    return self._finish()
 
 # %% ../nbs/11_training.ipynb #11060
 def _before_embedding(model):
@@ -335,13 +337,22 @@ def _before_embedding(model):
     names = [l.name for l in model.layers]
     return model.layers[:names.index("embedding")] if "embedding" in names and any(not l.trainable for l in model.layers) else []
 
+# %% ../nbs/11_training.ipynb #n2938075
+@patch
+def _thaw(self:ModelTrainer, names, rate, **kw):
+    "Of the layers before the embedding, train those with these names; and compile"
+    for layer in _before_embedding(self.model): layer.trainable = layer.name in names
+    compile_classifier(self.model, rate, **kw)
+
 # %% ../nbs/11_training.ipynb #11061
 @patch
-def _check(self:ModelTrainer, train):
-    "Say what does not fit before an hour is spent"
+def _begin(self:ModelTrainer, train, settings):
+    "Refuse what does not fit before an hour is spent; then as `_resume`, with chance at its seed"
     if len(train) == 0: raise BadData("the data set is empty")
     shape,want = tuple(train.element_spec[0].shape[1:]),tuple(self.model.input_shape[1:])
     if shape != want: raise BadOption(f"the images are {shape}, the model wants {want}")
+    keras.utils.set_random_seed(self.seed)
+    return self._resume(settings)
 
 # %% ../nbs/11_training.ipynb #11062
 @patch
@@ -370,11 +381,18 @@ def _resume(self:ModelTrainer, settings):
     done = json.loads(state.read_text())
     return done["phase"], done["epoch"]
 
+# %% ../nbs/11_training.ipynb #n8508302
+@patch
+def _finish(self:ModelTrainer) -> pd.DataFrame:
+    "The best model takes the trainer's place; the history comes back"
+    if (self.folder/"best.keras").exists(): self.model = keras.models.load_model(self.folder/"best.keras")
+    return pd.read_csv(self.folder/"history.csv")
+
 # %% ../nbs/11_training.ipynb #11074
 @patch
 def plot_training_history(self:ModelTrainer,
     lang:str="en", # language of the labels
-): # a matplotlib figure
+) -> "Figure": # loss, accuracy, recall and AUROC side by side
     "Loss and metrics of train and validation, epoch by epoch"
     import matplotlib.pyplot as plt
     if not (self.folder/"history.csv").exists(): raise BadData(f"{self.name} was not trained yet")
