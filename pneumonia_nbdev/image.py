@@ -16,6 +16,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import BinaryIO
 import numpy as np
+from fastcore.basics import patch
 from PIL import Image, ImageOps
 from .core import *
 
@@ -92,18 +93,20 @@ class XRay:
         "The gray levels as a Pillow image"
         return Image.fromarray(self.levels)
 
-    def resized(self,
-        size:tuple[int, int], # (width, height) in pixels
-    ) -> np.ndarray: # (height, width) uint8
-        "The gray levels at another size; the last one is kept, since gate and network want the same"
-        if size == self.levels.shape[::-1]: return self.levels
-        if getattr(self, "_resized", self.levels).shape[::-1] != size: self._resized = np.asarray(self.picture.resize(size, Image.Resampling.BILINEAR))
-        return self._resized
-
     def _repr_png_(self):
         buf = io.BytesIO()
         to_pil(self, 320).save(buf, "PNG")
         return buf.getvalue()
+
+# %% ../nbs/01_image.ipynb #n2579988
+@patch
+def resized(self:XRay,
+    size:tuple[int, int], # (width, height) in pixels
+) -> np.ndarray: # (height, width) uint8
+    "The gray levels at another size; the last one is kept, since gate and network want the same"
+    if size == self.levels.shape[::-1]: return self.levels
+    if getattr(self, "_resized", self.levels).shape[::-1] != size: self._resized = np.asarray(self.picture.resize(size, Image.Resampling.BILINEAR))
+    return self._resized
 
 # %% ../nbs/01_image.ipynb #01019
 def scale_range(
