@@ -191,7 +191,7 @@ def build():
         drop_numbers()
         command = ["smalldocs", "render", "--quiet", "."]
     done = subprocess.run(command, cwd=PROC, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    told = "\n".join(line for line in done.stdout.splitlines() if "output-file is not read" not in line)  # its names are given by `drop_numbers`
+    told = "\n".join(line for line in done.stdout.splitlines() if not re.search(r"output-file is not read|commonmark is not built|keep-md is ignored", line))  # what only Quarto needs
     if told or done.returncode: print(told, file=sys.stderr)
     if done.returncode: sys.exit(f"{command[0]} failed")
     shutil.move(PROC/"_docs", DOCS)
