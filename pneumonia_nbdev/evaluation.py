@@ -10,23 +10,28 @@ __all__ = ['POINTS', 'youden_threshold', 'sensitivity_threshold', 'specificity_t
 # %% ../nbs/12_evaluation.ipynb #12004
 # Training wing; builds on core, bundle, data, figures
 import csv, hashlib, io
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 import numpy as np
 from fastcore.basics import patch
 from .core import *
 from .bundle import Bundle
 from .data import MedicalDataLoader, plot_language
-from .figures import check_scores, compare_auroc, evaluate, mcnemar, weighted_figures
+from .figures import check_scores, compare_auroc, evaluate, mcnemar
+if TYPE_CHECKING:
+    import keras
+    from matplotlib.figure import Figure
 
 # %% ../nbs/12_evaluation.ipynb #12imp0
 pd = need("pandas")
 
 # %% ../nbs/12_evaluation.ipynb #12007
 def youden_threshold(
-    y, # (n,) labels of validation
-    p, # (n,) probabilities of validation
+    y:np.ndarray, # (n,) labels of validation
+    p:np.ndarray, # (n,) probabilities of validation
 ) -> float: # PNEUMONIA from here on
     "The threshold with the largest sensitivity + specificity"
     from sklearn.metrics import roc_curve
@@ -36,36 +41,38 @@ def youden_threshold(
     if not np.isfinite(best): raise BadData("no threshold does better than chance")
     return float((best + max(p[p < best], default=best)) / 2)
 
+# %% ../nbs/12_evaluation.ipynb #n9072992
+def _covering(scores, share, what):
+    "The smallest score that at least this share of the scores does not exceed"
+    if not 0 < share <= 1: raise BadOption(f"{what} {share}; it is above 0 and at most 1")
+    return np.sort(scores)[int(np.ceil(share * len(scores) - 1e-9)) - 1]
+
 # %% ../nbs/12_evaluation.ipynb #12010
 def sensitivity_threshold(
-    y, # (n,) labels of validation
-    p, # (n,) probabilities of validation
+    y:np.ndarray, # (n,) labels of validation
+    p:np.ndarray, # (n,) probabilities of validation
     target:float=.97, # sensitivity, above 0 and at most 1
 ) -> float: # PNEUMONIA from here on
     "The highest threshold with at least this sensitivity"
-    if not 0 < target <= 1: raise BadOption(f"sensitivity {target}; it is above 0 and at most 1")
     y,p = check_scores(y, p)
-    found = np.sort(p[y == 1])[::-1]
-    lowest = found[int(np.ceil(target * len(found) - 1e-9)) - 1]
+    lowest = -_covering(-p[y == 1], target, "sensitivity")
     return float((lowest + max(p[p < lowest], default=lowest)) / 2)
 
 # %% ../nbs/12_evaluation.ipynb #12013
 def specificity_threshold(
-    y, # (n,) labels of validation
-    p, # (n,) probabilities of validation
+    y:np.ndarray, # (n,) labels of validation
+    p:np.ndarray, # (n,) probabilities of validation
     target:float=.9, # specificity, above 0 and at most 1
 ) -> float: # PNEUMONIA from here on
     "The lowest threshold with at least this specificity"
-    if not 0 < target <= 1: raise BadOption(f"specificity {target}; it is above 0 and at most 1")
     y,p = check_scores(y, p)
-    normal = np.sort(p[y == 0])
-    highest = normal[int(np.ceil(target * len(normal) - 1e-9)) - 1]
+    highest = _covering(p[y == 0], target, "specificity")
     return float((highest + min(p[p > highest], default=highest + 2e-6)) / 2)
 
 # %% ../nbs/12_evaluation.ipynb #12016
 def cost_threshold(
-    y, # (n,) labels of validation
-    p, # (n,) probabilities of validation
+    y:np.ndarray, # (n,) labels of validation
+    p:np.ndarray, # (n,) probabilities of validation
     ratio:float=5., # cost of a missed pneumonia, in false alarms; above 0
 ) -> float: # PNEUMONIA from here on
     "The threshold with the lowest cost of both mistakes"
@@ -78,8 +85,8 @@ def cost_threshold(
 
 # %% ../nbs/12_evaluation.ipynb #12019
 def triage_threshold(
-    y, # (n,) labels of validation
-    p, # (n,) probabilities of validation
+    y:np.ndarray, # (n,) labels of validation
+    p:np.ndarray, # (n,) probabilities of validation
     sensitivity:float=.9, # at least
     specificity:float=.7, # at least
 ) -> float: # PNEUMONIA from here on
@@ -94,10 +101,10 @@ POINTS = {"Youden": youden_threshold, "sensitivity ≥ 0.95": lambda y, p: sensi
 
 # %% ../nbs/12_evaluation.ipynb #12023
 def operating_points(
-    validation:tuple, # (labels, probabilities) that the points are found on
-    test:tuple, # (labels, probabilities) that they are measured on
-    patients=None, # (n,) of test; None counts each image as a patient
-    points:dict=None, # name -> rule; by default `POINTS`
+    validation:tuple[np.ndarray, np.ndarray], # (labels, probabilities) that the points are found on
+    test:tuple[np.ndarray, np.ndarray], # (labels, probabilities) that they are measured on
+    patients:np.ndarray|None=None, # (n,) of test; None counts each image as a patient
+    points:dict[str, Callable]|None=None, # name -> rule from labels and probabilities to a threshold; None for `POINTS`
 ) -> pd.DataFrame: # rows: (point, figure); columns: threshold, value, low, high, n, note
     "Each operating point, found on validation and measured elsewhere"
     tables = {}
@@ -112,8 +119,8 @@ def operating_points(
 def predictive_values(
     sensitivity:float, # 0 to 1
     specificity:float, # 0 to 1
-    prevalence, # share of PNEUMONIA among those who are imaged; a number or an array
-) -> tuple: # (positive predictive value, negative predictive value)
+    prevalence:float|np.ndarray, # share of PNEUMONIA among those who are imaged
+) -> tuple[np.ndarray, np.ndarray]: # (positive predictive value, negative predictive value)
     "What an alarm and an all-clear are worth where this share is sick"
     q = np.asarray(prevalence, float)
     if not ((q > 0) & (q < 1)).all(): raise BadOption("a prevalence is above 0 and below 1")
@@ -139,7 +146,7 @@ def plot_predictive_values(
     sensitivity:float, # 0 to 1
     specificity:float, # 0 to 1
     lang:str="en", # language of the labels
-): # a matplotlib figure
+) -> "Figure": # two curves
     "PPV and NPV over the prevalence"
     import matplotlib.pyplot as plt
     q = np.linspace(.005, .995, 199)
@@ -151,9 +158,9 @@ def plot_predictive_values(
 
 # %% ../nbs/12_evaluation.ipynb #12037
 def decision_curve(
-    y, # (n,) labels
-    p, # (n,) calibrated probabilities
-    thresholds=None, # (k,) above 0 and below 1; by default 0.01 to 0.99
+    y:np.ndarray, # (n,) labels
+    p:np.ndarray, # (n,) calibrated probabilities
+    thresholds:np.ndarray|None=None, # (k,) above 0 and below 1; None for 0.01 to 0.99
 ) -> pd.DataFrame: # rows: thresholds; columns: model, treat_all, treat_none
     "Net benefit for those who treat from each probability on"
     y,p = check_scores(y, p)
@@ -168,7 +175,7 @@ def decision_curve(
 def plot_decision_curve(
     curve:pd.DataFrame, # from `decision_curve`
     lang:str="en", # language of the labels
-): # a matplotlib figure
+) -> "Figure": # three curves
     "Net benefit of the model, of treating all, and of treating none"
     import matplotlib.pyplot as plt
     with plot_language(lang) as lang:
@@ -182,8 +189,8 @@ def plot_decision_curve(
 @dataclass
 class Scorer:
     "A classifier of whatever kind, as a function"
-    run: callable # (n, height, width, 3) images, 0 to 1 -> (n,) probabilities of PNEUMONIA
-    size: tuple # (height, width) that it takes
+    run: Callable[[np.ndarray], np.ndarray] # (n, height, width, 3) images, 0 to 1 -> (n,) probabilities of PNEUMONIA
+    size: tuple[int, int] # (height, width) that it takes
     threshold: float|None = None # its own operating point, when it has one
     id: str = "" # names exactly these weights
 
@@ -236,7 +243,7 @@ def _from_onnx(raw):
 
 # %% ../nbs/12_evaluation.ipynb #12051
 def scorer(
-    model, # Keras classifier, `Bundle`, or the path of a `.bundle`, `.keras`, `.tflite` or `.onnx`
+    model:"Scorer|Bundle|keras.Model|str|Path", # a classifier, or the path of a `.bundle`, `.keras`, `.tflite` or `.onnx`
 ) -> Scorer: # ready to be called
     "Any classifier as a function from images to probabilities"
     if isinstance(model, Scorer): return model
@@ -254,7 +261,7 @@ def score(
     model:Scorer, # from `scorer`
     loader:MedicalDataLoader, # the images
     split:str, # `train`, `val` or `test`
-) -> tuple: # (n,) labels, (n,) probabilities, in the order of the table
+) -> tuple[np.ndarray, np.ndarray]: # (n,) labels, (n,) probabilities, in the order of the table
     "Labels and probabilities of one part, in one pass"
     if model.size != (want := (loader.spec.height, loader.spec.width)): raise BadData(f"the model takes images of {model.size}, the loader gives {want}")
     pairs = [(np.asarray(y), model.run(np.asarray(x))) for x,y in loader.create_dataset(split, augmentation=False)[0]]
@@ -264,7 +271,7 @@ def score(
 class ModelEvaluator:
     "Models side by side on the same images"
     def __init__(self,
-        models_dict:dict, # name -> model, as for `scorer`
+        models_dict:"dict[str, Scorer|Bundle|keras.Model|str|Path]", # name -> model, as for `scorer`
         data_loader:MedicalDataLoader, # the images
         lang:str="en", # language of plots and reports, `en` or `zh`
     ):
@@ -278,7 +285,7 @@ class ModelEvaluator:
 def evaluate_models(self:ModelEvaluator,
     split:str="test", # which part
     draws:int=2000, # of the bootstrap
-) -> dict: # name -> figures by name, `threshold`, `y_true`, `y_pred`, `y_pred_proba` (n, 2), and `table` with intervals
+) -> dict[str, dict]: # name -> figures by name, `threshold`, `y_true`, `y_pred`, `y_pred_proba` (n, 2), and `table` with intervals
     "Evaluate every model, each in one pass"
     for name,model in self.models.items():
         threshold = model.threshold if model.threshold is not None else youden_threshold(*score(model, self.loader, "val"))
@@ -305,8 +312,8 @@ def compare(self:ModelEvaluator,
 # %% ../nbs/12_evaluation.ipynb #12072
 @patch
 def plot_comparison(self:ModelEvaluator,
-    figures:tuple=("auroc", "accuracy", "sensitivity", "specificity", "precision", "f1_score"), # rows
-): # a matplotlib figure
+    figures:tuple[str, ...]=("auroc", "accuracy", "sensitivity", "specificity", "precision", "f1_score"), # rows
+) -> "Figure": # one row a figure, one colour a model
     "Figures of all models with their intervals"
     import matplotlib.pyplot as plt
     results = self.results or self.evaluate_models()
@@ -322,7 +329,7 @@ def plot_comparison(self:ModelEvaluator,
 
 # %% ../nbs/12_evaluation.ipynb #12073
 @patch
-def plot_confusion_matrices(self:ModelEvaluator): # a matplotlib figure
+def plot_confusion_matrices(self:ModelEvaluator) -> "Figure": # one panel a model
     "How often which class was called what, one panel a model"
     import matplotlib.pyplot as plt, seaborn as sns
     from sklearn.metrics import confusion_matrix
@@ -341,7 +348,7 @@ def plot_confusion_matrices(self:ModelEvaluator): # a matplotlib figure
 
 # %% ../nbs/12_evaluation.ipynb #12077
 @patch
-def generate_classification_reports(self:ModelEvaluator) -> dict: # name -> text
+def generate_classification_reports(self:ModelEvaluator) -> dict[str, str]: # name -> text
     "Precision, recall and F1 of both classes, as scikit-learn writes them"
     from sklearn.metrics import classification_report
     names = [label(c, self.lang) for c in CLASSES]
@@ -350,7 +357,7 @@ def generate_classification_reports(self:ModelEvaluator) -> dict: # name -> text
 # %% ../nbs/12_evaluation.ipynb #12080
 def log_test(
     table:pd.DataFrame, # from `evaluate`
-    ledger, # CSV file; made if it is not there
+    ledger:str|Path, # CSV file; made if it is not there
     **facts, # model (hash), data (fingerprint), threshold, why
 ) -> Path: # the ledger
     "Append one look at the test set to the ledger"
