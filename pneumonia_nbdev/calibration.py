@@ -9,19 +9,22 @@ __all__ = ['ANSWERS', 'reliability', 'plot_reliability', 'calibrators', 'calibra
 # %% ../nbs/14_calibration.ipynb #14004
 # Training wing; builds on core, data, figures, training
 import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 import numpy as np
 from .core import *
 from .data import plot_language
 from .figures import bootstrap_weights, check_scores, log_odds, more_figures, sigmoid, wilson
 from .training import fit_temperature
+if TYPE_CHECKING: from matplotlib.figure import Figure
 
 # %% ../nbs/14_calibration.ipynb #14imp0
 pd = need("pandas")
 
 # %% ../nbs/14_calibration.ipynb #14008
 def reliability(
-    y, # (n,) labels
-    p, # (n,) probabilities
+    y:np.ndarray, # (n,) labels
+    p:np.ndarray, # (n,) probabilities
     bins:int=10, # groups of equally many images
 ) -> pd.DataFrame: # rows: groups; columns: predicted, happened, low, high, n
     "What was predicted and what happened, by groups of equal size"
@@ -36,9 +39,9 @@ _WORDS = dict(predicted=("predicted probability", "预测概率"), happened=("sh
 
 # %% ../nbs/14_calibration.ipynb #14011
 def plot_reliability(
-    tables:dict, # name -> table from `reliability`
+    tables:dict[str, pd.DataFrame], # name -> table from `reliability`
     lang:str="en", # language of the labels
-): # a matplotlib figure
+) -> "Figure": # one curve a table
     "Reliability diagram: on the diagonal, a probability means what it says"
     import matplotlib.pyplot as plt
     with plot_language(lang) as lang:
@@ -50,9 +53,9 @@ def plot_reliability(
 
 # %% ../nbs/14_calibration.ipynb #14014
 def calibrators(
-    y, # (n,) labels of validation
-    p, # (n,) probabilities of validation
-) -> dict: # name -> function from probabilities to probabilities
+    y:np.ndarray, # (n,) labels of validation
+    p:np.ndarray, # (n,) probabilities of validation
+) -> dict[str, Callable[[np.ndarray], np.ndarray]]: # name -> function from probabilities to probabilities
     "As it is, by temperature, and isotonic; learned on validation"
     from sklearn.isotonic import IsotonicRegression
     y,p = check_scores(y, p)
@@ -62,9 +65,9 @@ def calibrators(
 
 # %% ../nbs/14_calibration.ipynb #14015
 def calibration_table(
-    validation:tuple, # (labels, probabilities) to learn on
-    test:tuple, # (labels, probabilities) to measure on
-    patients=None, # (n,) of test; None counts each image as a patient
+    validation:tuple[np.ndarray, np.ndarray], # (labels, probabilities) to learn on
+    test:tuple[np.ndarray, np.ndarray], # (labels, probabilities) to measure on
+    patients:np.ndarray|None=None, # (n,) of test; None counts each image as a patient
     draws:int=2000, # of the bootstrap
 ) -> pd.DataFrame: # rows: (calibrator, figure); columns: value, low, high, n
     "ECE, Brier score and loss before and after each calibrator"
@@ -89,9 +92,9 @@ def _repeater():
 
 # %% ../nbs/14_calibration.ipynb #14019
 def conformal_sets(
-    y, # (n,) labels of validation
-    p, # (n,) probabilities of validation
-    new, # (m,) probabilities of other images
+    y:np.ndarray, # (n,) labels of validation
+    p:np.ndarray, # (n,) probabilities of validation
+    new:np.ndarray, # (m,) probabilities of other images
     coverage:float=.9, # share of each class that shall have its class in the set, above 0 and below 1
 ) -> np.ndarray: # (m, 2) booleans: is NORMAL in the set, is PNEUMONIA
     "Label-conditional conformal sets, by MAPIE"
@@ -106,8 +109,8 @@ def conformal_sets(
 
 # %% ../nbs/14_calibration.ipynb #14022
 def conformal_limits(
-    y, # (n,) labels of validation
-    p, # (n,) probabilities of validation
+    y:np.ndarray, # (n,) labels of validation
+    p:np.ndarray, # (n,) probabilities of validation
     coverage:float=.9, # share of each class that shall have its class in the set, above 0 and below 1
 ) -> dict: # coverage, the highest probability with NORMAL in the set, the lowest with PNEUMONIA, images by class
     "Label-conditional conformal sets as two limits"
@@ -130,7 +133,7 @@ ANSWERS = {(True, False): "NORMAL", (False, True): "PNEUMONIA", (True, True): "r
 
 # %% ../nbs/14_calibration.ipynb #14028
 def conformal_table(
-    y, # (n,) labels
+    y:np.ndarray, # (n,) labels
     sets:np.ndarray, # (n, 2), from `conformal_sets`
 ) -> pd.DataFrame: # rows: what; columns: value, low, high, n
     "Coverage by class, share referred, mean set size, and accuracy of the answers that are given"
