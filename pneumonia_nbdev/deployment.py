@@ -8,11 +8,14 @@ __all__ = ['PneumoniaDetectionSystem', 'display_name', 'jpeg', 'in_order', 'resu
 
 # %% ../nbs/16_deployment.ipynb #16004
 # Serving wing (no TensorFlow); builds on core, image, bundle
-import base64, copy, csv, io, os, queue
+import base64, copy, io, os, queue
 from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from csv import writer as csv_writer
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 import numpy as np
 from fastcore.basics import patch
 from .core import *
@@ -23,9 +26,9 @@ from .bundle import Bundle, heatmap
 class PneumoniaDetectionSystem:
     "A model that is ready to judge X-rays"
     def __init__(self,
-        model_path=None, # a bundle; None for the one that comes with the package
+        model_path:str|Path|None=None, # a bundle; None for the one that comes with the package
         lang:str="en", # language of labels and messages, `en` or `zh`
-        threads:int=None, # CPU threads; by default all, at most 4
+        threads:int|None=None, # CPU threads; by default all, at most 4
         engine:str="litert", # what runs the network: `litert`, or with a bundle that has it, `onnx` or `openvino`
     ):
         self.lang,self.bundle,self.threads = check_lang(lang),Bundle(model_path, threads, engine),threads or min(os.cpu_count() or 1, 4)
@@ -37,7 +40,7 @@ class PneumoniaDetectionSystem:
 # %% ../nbs/16_deployment.ipynb #16009
 @patch
 def preprocess_image(self:PneumoniaDetectionSystem,
-    path, # path, bytes, or an open file
+    path:str|Path|bytes|BinaryIO, # path, bytes, or an open file
 ) -> np.ndarray: # (1, height, width, channels) float32, 0 to 1
     "A batch of one, as the network wants it"
     return preprocess(read_xray(path), self.bundle.spec)[None]
@@ -59,7 +62,7 @@ def judge(self:PneumoniaDetectionSystem,
 
 # %% ../nbs/16_deployment.ipynb #16013
 def display_name(
-    source, # path, bytes, or an open file
+    source:str|Path|bytes|BinaryIO, # path, bytes, or an open file
 ) -> str: # the file's name; empty for bytes
     "How a source is called in results"
     named = source if isinstance(source, (str, Path)) else getattr(source, "name", "")
@@ -67,7 +70,7 @@ def display_name(
 
 # %% ../nbs/16_deployment.ipynb #16016
 def jpeg(
-    pixels, # `XRay`, gray levels or RGB, 0 to 255
+    pixels:XRay|np.ndarray, # gray levels or RGB, 0 to 255
     longest:int=320, # pixels of the longest side
 ) -> bytes: # JPEG of quality 80
     "A small picture for a page"
@@ -77,8 +80,8 @@ def jpeg(
 # %% ../nbs/16_deployment.ipynb #16017
 @patch
 def predict(self:PneumoniaDetectionSystem,
-    path, # path, bytes, or an open file
-    name:str=None, # how to call it in the result; by default the file's name
+    path:str|Path|bytes|BinaryIO, # path, bytes, or an open file
+    name:str|None=None, # how to call it in the result; by default the file's name
     preview:int=0, # pixels: adds `preview`, the image as a JPEG with this longest side; 0 adds none
 ) -> dict: # the verdict
     "Read one file and judge it"
@@ -90,9 +93,9 @@ def predict(self:PneumoniaDetectionSystem,
 
 # %% ../nbs/16_deployment.ipynb #16026
 def in_order(
-    jobs, # tuples of arguments, any number
-    crew:list, # functions; each is used by one thread at a time
-): # yields one result a job, in order
+    jobs:Iterable[tuple], # arguments, any number of them
+    crew:list[Callable], # each is used by one thread at a time
+) -> Iterator: # yields one result a job, in order
     "Several jobs in work at once, few of them ahead"
     if len(crew) == 1: yield from (crew[0](*job) for job in jobs); return
     free,ahead = queue.SimpleQueue(),deque()
@@ -113,6 +116,15 @@ def _lend(free, job):
     try: return worker(*job)
     finally: free.put(worker)
 
+# %% ../nbs/16_deployment.ipynb #16032
+def result_of_error(
+    error:PneumoniaError, # any of ours
+    name:str, # of the file
+    lang:str="en", # of the sentence
+) -> dict: # `file` and `error`
+    "What stands in a batch for a file that could not be judged"
+    return dict(file=clean_name(name), error=dict(code=error.code, message=getattr(error, check_lang(lang)), reason=error.reason))
+
 # %% ../nbs/16_deployment.ipynb #16029
 @patch
 def _one(self:PneumoniaDetectionSystem, path, name, pictures):
@@ -132,25 +144,16 @@ def _crew(self:PneumoniaDetectionSystem, n):
 # %% ../nbs/16_deployment.ipynb #16031
 @patch
 def stream(self:PneumoniaDetectionSystem,
-    paths, # files
-    names=None, # how to call them; by default the files' names
+    paths:Iterable[str|Path|bytes|BinaryIO], # files
+    names:Iterable[str]|None=None, # how to call them; by default the files' names
     pictures:bool=False, # add small JPEGs of image and overlay, for a report
-): # yields one dictionary a file, in order
+) -> Iterator[dict]: # yields one result a file, in order
     "Verdicts as they come; a file that cannot be judged yields its error"
     if isinstance(paths, (str, bytes, Path)): raise BadOption("one path was given; give a list of them")
     paths = list(paths)
     names = [display_name(p) for p in paths] if names is None else [clean_name(n) for n in names]
     if len(names) != len(paths): raise BadOption(f"{len(names)} names for {len(paths)} files")
     yield from in_order(zip(paths, names, [pictures] * len(paths)), self._crew(max(min(self.threads, len(paths)), 1)))
-
-# %% ../nbs/16_deployment.ipynb #16032
-def result_of_error(
-    error:PneumoniaError, # any of ours
-    name:str, # of the file
-    lang:str="en", # of the sentence
-) -> dict: # `file` and `error`
-    "What stands in a batch for a file that could not be judged"
-    return dict(file=clean_name(name), error=dict(code=error.code, message=getattr(error, check_lang(lang)), reason=error.reason))
 
 # %% ../nbs/16_deployment.ipynb #16034
 def _pictures(image, heat):
@@ -161,8 +164,8 @@ def _pictures(image, heat):
 # %% ../nbs/16_deployment.ipynb #16035
 @patch
 def batch_predict(self:PneumoniaDetectionSystem,
-    paths, # files
-) -> list: # one dictionary a file, in order; with `error` for those that could not be judged
+    paths:Iterable[str|Path|bytes|BinaryIO], # files
+) -> list[dict]: # one a file, in order; with `error` for those that could not be judged
     "Judge many files"
     return list(self.stream(paths))
 
@@ -193,7 +196,7 @@ _WORDS = dict(
 # %% ../nbs/16_deployment.ipynb #16042
 def words(
     lang:str, # `en` or `zh`
-) -> dict: # key -> phrase
+) -> dict[str, str]: # key -> phrase
     "The phrases of the report in one language"
     return in_language(_WORDS, lang)
 
@@ -216,12 +219,12 @@ def verdict_text(
 @dataclass
 class Report:
     "The results of a screening, to print, save and read"
-    results: list # from `PneumoniaDetectionSystem.stream`
+    results: list[dict] # from `PneumoniaDetectionSystem.stream`
     card: dict # of the bundle that made them
     lang: str = "en" # language of text and page
 
     @property
-    def counts(self) -> dict: # how many files there are of each kind
+    def counts(self) -> dict[str, int]: # how many files there are of each kind
         "NORMAL, PNEUMONIA, flagged for quality, failed, total"
         c = Counter("failed" if "error" in r else r["class"] for r in self.results)
         flagged = sum("quality" in r and not r["quality"]["ok"] for r in self.results)
@@ -231,7 +234,7 @@ class Report:
 
 # %% ../nbs/16_deployment.ipynb #16052
 @patch
-def lines(self:Report) -> list: # of text
+def lines(self:Report) -> list[str]: # of text
     "The summary, and one line a file"
     t,c = words(self.lang),self.counts
     head = [f"{t['title']}: {c['total']} {t['files']}", *(f"  {label(k, self.lang)}: {c[k]}" for k in CLASSES),
@@ -253,7 +256,7 @@ def csv(self:Report) -> str: # columns file, class, label, probability, threshol
     "The results as a table"
     safe = lambda s: f"'{s}" if s[:1] in "=+-@\t\r" and s else s
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv_writer(out, lineterminator="\n")
     writer.writerow(["file", "class", "label", "probability", "threshold", "refer", "quality", "error"])
     for r in self.results:
         if "error" in r: writer.writerow([safe(r["file"]), "", "", "", "", "", "", r["error"]["code"]])
@@ -265,7 +268,7 @@ def csv(self:Report) -> str: # columns file, class, label, probability, threshol
 def html(self:Report) -> str: # a whole page
     "The report as a self-contained page"
     jinja2 = need("jinja2", "")
-    env = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent/"templates"), autoescape=True)
+    env = jinja2.Environment(loader=jinja2.PackageLoader("pneumonia_nbdev"), autoescape=True)
     env.filters |= dict(b64=lambda b: base64.b64encode(b).decode(), show_p=show_p, verdict=lambda r: verdict_text(r, self.lang))
     order = sorted(self.results, key=lambda r: -r["probabilities"]["PNEUMONIA"] if "error" not in r else 1)
     return env.get_template("report.html").render(t=words(self.lang), lang=self.lang, results=order, counts=self.counts, card=self.card,
@@ -274,7 +277,7 @@ def html(self:Report) -> str: # a whole page
 # %% ../nbs/16_deployment.ipynb #16064
 @patch
 def save(self:Report,
-    folder, # made if needed
+    folder:str|Path, # made if needed
 ) -> Path: # the page
     "Write `report.html` and `results.csv` into a folder"
     write_atomic(Path(folder)/"results.csv", self.csv())
@@ -283,7 +286,7 @@ def save(self:Report,
 # %% ../nbs/16_deployment.ipynb #16065
 @patch
 def generate_report(self:PneumoniaDetectionSystem,
-    paths, # files
+    paths:Iterable[str|Path|bytes|BinaryIO], # files
 ) -> Report: # print it, or `save` it
     "Judge files and report on them"
     return Report(list(self.stream(paths, pictures=True)), self.bundle.card, self.lang)

@@ -8,24 +8,26 @@ __all__ = ['worst_mistakes', 'Seen', 'look_through', 'nearest', 'failure_gallery
 # %% ../nbs/18_failures.ipynb #18004
 # Training wing; builds on core, image, bundle, data, figures, training
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 import numpy as np
 from .core import *
-from .image import XRay, overlay, preprocess, read_xray, squash
+from .image import overlay, read_xray, squash
 from .bundle import Bundle, heatmap
 from .data import MedicalDataLoader, plot_language
 from .figures import sigmoid
 from .training import out_of_fold
+if TYPE_CHECKING: from matplotlib.figure import Figure
 
 # %% ../nbs/18_failures.ipynb #18imp0
 pd = need("pandas")
 
 # %% ../nbs/18_failures.ipynb #18006
 def worst_mistakes(
-    y, # (n,) labels
-    p, # (n,) probabilities
+    y:np.ndarray, # (n,) labels
+    p:np.ndarray, # (n,) probabilities
     threshold:float, # PNEUMONIA from here on
     n:int=4, # of each kind at most
-) -> dict: # `false negatives` and `false positives`: positions, the worst first
+) -> dict[str, np.ndarray]: # `false negatives` and `false positives`: positions, the worst first
     "The most confident mistakes of both kinds"
     y,p = np.asarray(y),np.asarray(p, float)
     missed,alarmed = np.flatnonzero((y == 1) & (p < threshold)),np.flatnonzero((y == 0) & (p >= threshold))
@@ -40,7 +42,8 @@ class Seen:
     probability: np.ndarray # (n,)
 
     @property
-    def y(self): # (n,) labels
+    def y(self) -> np.ndarray: # (n,) labels
+        "The labels of the rows, 0 or 1"
         return self.rows.label.map(CLASSES.index).to_numpy()
 
 # %% ../nbs/18_failures.ipynb #18010
@@ -59,7 +62,7 @@ def nearest(
     bank:Seen, # where to look
     embedding:np.ndarray, # (dimensions,) of one image
     n:int=3, # how many
-) -> list: # (position in the bank, cosine), the nearest first
+) -> list[tuple[int, float]]: # (position in the bank, cosine), the nearest first
     "The images of the bank that the network finds most alike"
     norm = lambda v: v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
     cosine = norm(bank.embedding) @ norm(np.asarray(embedding))
@@ -75,7 +78,7 @@ def failure_gallery(
     bank:Seen, # training images
     n:int=3, # failures of each kind
     lang:str="en", # language of the labels
-): # a matplotlib figure; its texts name the files
+) -> "Figure": # one row a failure; its texts name the files
     "The worst mistakes with heat map, quality and neighbours"
     import matplotlib.pyplot as plt
     cases = [(kind, i) for kind,found in worst_mistakes(seen.y, seen.probability, bundle.threshold, n).items() for i in found]
