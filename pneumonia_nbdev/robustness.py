@@ -9,14 +9,15 @@ __all__ = ['FEW', 'AGES', 'CORRUPTIONS', 'group_figures', 'groupings', 'into_thi
 # %% ../nbs/17_robustness.ipynb #17004
 # Training wing; builds on core, image, data, figures, training, evaluation
 import re
+from collections.abc import Callable
 from pathlib import Path
 import numpy as np
 from .core import *
-from .image import stretch, to_pil
+from .image import stretch
 from .data import MedicalDataLoader
 from .figures import bootstrap_weights, check_scores, sigmoid, weighted_figures, wilson
 from .training import out_of_fold
-from .evaluation import Scorer, score, scorer
+from .evaluation import Scorer
 
 # %% ../nbs/17_robustness.ipynb #17imp0
 cv2,pd = need("cv2", ""),need("pandas")
@@ -26,13 +27,13 @@ FEW = 10  # images of a class; with fewer, a group's AUROC takes that class from
 
 # %% ../nbs/17_robustness.ipynb #17007
 def group_figures(
-    y, # (n,) labels
-    p, # (n,) probabilities
+    y:np.ndarray, # (n,) labels
+    p:np.ndarray, # (n,) probabilities
     threshold:float, # PNEUMONIA from here on
-    patients, # (n,) who each image belongs to
-    member, # (n,) booleans: is it in the group
+    patients:np.ndarray, # (n,) who each image belongs to
+    member:np.ndarray, # (n,) booleans: is it in the group
     draws:int=2000, # of the bootstrap
-) -> dict: # auroc, sensitivity, specificity: (value, low, high, n); n_patients
+) -> dict[str, tuple|int]: # auroc, sensitivity, specificity: (value, low, high, n); n_patients
     "Figures of one group; for its AUROC, a class that it lacks is taken from everyone"
     (y,p),member,patients = check_scores(y, p),np.asarray(member, bool),np.asarray(patients)
     if not member.any(): raise BadData("the group is empty")
@@ -54,7 +55,7 @@ AGES = (0, 6, 18, 40, 65, 200)
 # %% ../nbs/17_robustness.ipynb #17012
 def groupings(
     rows:pd.DataFrame, # of `list_images`; columns `age`, `sex` and `view` are used where they are there
-) -> dict: # name -> (n,) group of each image; empty where it is not known
+) -> dict[str, np.ndarray]: # name -> (n,) group of each image; empty where it is not known
     "All the ways to take these images apart"
     germ = [(re.search("bacteria|virus", Path(f).name.lower()) or [""])[0] for f in rows.path]
     found = {"germ": germ, "image size": into_thirds([_area(f) for f in rows.path])}
@@ -76,8 +77,8 @@ def _area(path):
 
 # %% ../nbs/17_robustness.ipynb #17017
 def into_thirds(
-    values, # (n,) numbers; NaN where it is not known
-) -> list: # (n,) `small`, `medium`, `large`, or empty
+    values:np.ndarray, # (n,) numbers; NaN where it is not known
+) -> list[str]: # (n,) `small`, `medium`, `large`, or empty
     "Which third each value is in; all empty where they are the same"
     values = np.array(values, float)
     if len(np.unique(values[~np.isnan(values)])) < 3: return [""] * len(values)
@@ -86,11 +87,11 @@ def into_thirds(
 
 # %% ../nbs/17_robustness.ipynb #17019
 def group_table(
-    y, # (n,) labels
-    p, # (n,) probabilities
+    y:np.ndarray, # (n,) labels
+    p:np.ndarray, # (n,) probabilities
     threshold:float, # PNEUMONIA from here on
-    patients, # (n,) who each image belongs to
-    groups:dict, # name -> (n,) group of each image, from `groupings`
+    patients:np.ndarray, # (n,) who each image belongs to
+    groups:dict[str, np.ndarray], # name -> (n,) group of each image, from `groupings`
     draws:int=2000, # of the bootstrap
 ) -> pd.DataFrame: # rows: (grouping, group, figure); columns: value, low, high, n, note
     "The figures of every group"
@@ -153,17 +154,17 @@ def corruption_table(
     model:Scorer, # from `scorer`, with a threshold
     loader:MedicalDataLoader, # the images, at the size of the model
     split:str, # `val` or `test`
-    corruptions:dict=CORRUPTIONS, # name -> (function, levels)
+    corruptions:dict[str, tuple[Callable, tuple]]=CORRUPTIONS, # name -> (function, levels)
     batch_size:int=32, # images at once
 ) -> pd.DataFrame: # rows: (corruption, level), the first the images as they are; columns: auroc, accuracy, sensitivity, specificity, auroc_loss, n
     "The figures at every level of every corruption"
     images,y = loader.pixels(split),loader.part(split).label.map(CLASSES.index).to_numpy()
-    def figures(f):
+    def figures(f, *level):
         batches = (images[k:k + batch_size] for k in range(0, len(images), batch_size))
-        p = np.concatenate([model.run(np.stack([np.repeat(stretch(f(i), loader.spec)[..., None], 3, -1) for i in b])) for b in batches])
+        p = np.concatenate([model.run(np.stack([np.repeat(stretch(f(i, *level), loader.spec)[..., None], 3, -1) for i in b])) for b in batches])
         return {k: float(v[0]) for k,v in weighted_figures(*check_scores(y, p), model.threshold, np.ones((1, len(y)))).items()}
     rows = {("as it is", 0): figures(lambda i: i)}
-    for name,(f,levels) in corruptions.items(): rows |= {(name, level): figures(lambda i: f(i, level)) for level in levels}
+    for name,(f,levels) in corruptions.items(): rows |= {(name, level): figures(f, level) for level in levels}
     table = pd.DataFrame(rows).T.rename_axis(["corruption", "level"])
     return table.assign(auroc_loss=table.auroc.iloc[0] - table.auroc, n=len(y))
 
@@ -178,15 +179,15 @@ def mean_degradation(
 # %% ../nbs/17_robustness.ipynb #17037
 def shuffle_control(
     X:np.ndarray, # (n, dimensions) embeddings
-    y, # (n,) labels
-    patients, # (n,) who each image belongs to; the cuts are by patient
+    y:np.ndarray, # (n,) labels
+    patients:np.ndarray, # (n,) who each image belongs to; the cuts are by patient
     shuffles:int=10, # how often
     seed:int=0, # of shuffles and cuts
 ) -> pd.Series: # true_auroc, and mean, low and high of the shuffled ones
     "Cross-validated AUROC with true and with shuffled labels"
     y,patients = np.asarray(y),np.asarray(patients)
     rng,found = np.random.default_rng(seed),[]
-    who,first,inverse = np.unique(patients, return_index=True, return_inverse=True)
+    _,first,inverse = np.unique(patients, return_index=True, return_inverse=True)
     for _ in range(shuffles): found.append(_cv_auroc(X, rng.permutation(y[first])[inverse], patients, seed))  # a patient keeps one label
     return pd.Series(dict(true_auroc=_cv_auroc(X, y, patients, seed), shuffled_mean=np.mean(found), shuffled_low=min(found), shuffled_high=max(found), n=len(y)))
 
