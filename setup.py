@@ -9,7 +9,7 @@ config.read("settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
 extras = {name: cfg[f"{name}_requirements"].split() for name in ("train", "engines", "export", "tensorrt", "lab", "docs", "test")}
-extras["dev"] = sum(extras.values(), [])
+extras["dev"] = [r for listed in extras.values() for r in listed]
 
 status = {"1": "Planning", "2": "Pre-Alpha", "3": "Alpha", "4": "Beta", "5": "Production/Stable"}[cfg["status"]]
 oldest, newest = (int(cfg[f"{end}_python"].split(".")[1]) for end in ("min", "max"))

@@ -186,7 +186,7 @@ def has_module(
 
 # %% ../nbs/36_doctor.ipynb #36035
 def package_code(
-    requirement, # from `requirements`
+    requirement:object, # from `requirements`
 ) -> str: # of `ADVICE`; empty when it is in order
     "What is wrong with a package"
     version = installed(requirement.name)
@@ -196,7 +196,7 @@ def package_code(
 
 # %% ../nbs/36_doctor.ipynb #36036
 def package_finding(
-    requirement, # from `requirements`
+    requirement:object, # from `requirements`
     needed:bool=True, # by the serving wing?
 ) -> Finding: # about this package
     "Is a package there, in a version that fits?"
@@ -268,7 +268,7 @@ def alone(
     "Run code in a Python of its own"
     tries = f"import sys\nfrom pneumonia_nbdev.core import *\ntry:\n  {code}\nexcept PneumoniaError as e: sys.exit(e.reason)"
     env = os.environ | dict(PYTHONPATH=os.pathsep.join(map(os.path.abspath, filter(None, sys.path))), PYTHONSAFEPATH="1", PYTHONIOENCODING="utf-8", TF_CPP_MIN_LOG_LEVEL="3")
-    try: done = subprocess.run([sys.executable, "-c", tries], capture_output=True, encoding="utf-8", errors="replace", timeout=seconds, env=env)
+    try: done = subprocess.run([sys.executable, "-c", tries], check=False, capture_output=True, encoding="utf-8", errors="replace", timeout=seconds, env=env)
     except subprocess.TimeoutExpired: return False, f"no answer in {seconds:.0f} s"
     if done.returncode < 0: return False, f"ended by signal {-done.returncode}"
     said = (done.stderr if done.returncode else done.stdout).strip().splitlines()
@@ -306,7 +306,7 @@ def engine_finding(
 
 # %% ../nbs/36_doctor.ipynb #36070
 def bundle_finding(
-    path="default", # a bundle, or `default` or `int8`
+    path:str|Path="default", # a bundle, or `default` or `int8`
 ) -> Finding: # with size and hash
     "Is a bundle whole?"
     from pneumonia_nbdev.bundle import find_bundle, read_bundle
@@ -317,20 +317,20 @@ def bundle_finding(
 
 # %% ../nbs/36_doctor.ipynb #36071
 def answer(
-    path="default", # a bundle, or `default` or `int8`
+    path:str|Path="default", # a bundle, or `default` or `int8`
 ) -> tuple: # (what the network says, what its card says, whether that is the same)
     "The probability of the first X-ray in the package"
     from pneumonia_nbdev.bundle import LIMITS, Bundle
     from pneumonia_nbdev.image import load_image, preprocess
     bundle = Bundle(path, 1)
-    xray = preprocess(load_image(sorted(sample_dir().rglob("*.jpeg"))[0]), bundle.spec)
+    xray = preprocess(load_image(min(sample_dir().rglob("*.jpeg"))), bundle.spec)
     got,want = float(bundle.run(xray[None])["probability"][0]),bundle.card["sample"]["probability"][0]
     limit = LIMITS[bundle.card.get("arithmetic", {}).get(bundle.engine.part, "float")].get("difference", 1)
     return round(got, 6), round(want, 6), abs(got - want) <= limit and (got >= bundle.threshold) == (want >= bundle.threshold)
 
 # %% ../nbs/36_doctor.ipynb #36072
 def answer_finding(
-    path="default", # a bundle, or `default` or `int8`
+    path:str|Path="default", # a bundle, or `default` or `int8`
 ) -> Finding: # about LiteRT and the model together
     "Does LiteRT give the known answer?"
     well,said = alone(f"from pneumonia_nbdev.doctor import answer; print(*answer({str(path)!r}))")
@@ -492,7 +492,7 @@ COLORS = dict(ok="green", note="yellow", broken="red")
 def finding_table(
     findings:list, # from `examine`
     lang:str="en", # `en` or `zh`
-): # a rich table
+) -> object: # a rich table
     "The findings as a table for the terminal"
     from rich.table import Table
     from rich.text import Text

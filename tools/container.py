@@ -4,8 +4,14 @@
 
 Every `RUN pip …` of the Dockerfile is run as it stands there, and the server is started by its ENTRYPOINT; only paths and the port are others.
 """
-import json, re, subprocess, sys, tempfile, urllib.request
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import urllib.request
 from pathlib import Path
+
 from browser import ROOT, free_port, server
 
 LIMIT = 500e6  # bytes of packages
@@ -14,7 +20,7 @@ LIMIT = 500e6  # bytes of packages
 def steps():
     "(the pip commands, the entry point) of the Dockerfile"
     text = (ROOT/"Dockerfile").read_text(encoding="utf-8")
-    return [s.split() for s in re.findall(r"^RUN (pip .+)$", text, re.M)], json.loads(re.search(r"^ENTRYPOINT (.+)$", text, re.M)[1])
+    return [s.split() for s in re.findall(r"^RUN (pip .+)$", text, re.MULTILINE)], json.loads(re.search(r"^ENTRYPOINT (.+)$", text, re.MULTILINE)[1])
 
 
 def judged(url):
@@ -36,6 +42,7 @@ def check():
         names = {p.name.split("-")[0].lower() for p in site.glob("*.dist-info")}
         assert size <= LIMIT, f"{size / 1e6:.0f} MB of packages"
         assert not names & {"tensorflow", "keras", "jupyterlab", "ipython", "nbdev", "pandas", "matplotlib", "opencv_python"}, names
+        subprocess.run([f"{d}/venv/bin/pneumonia", "doctor"], check=True, capture_output=True, cwd=d)
         port = free_port()
         with server([f"{d}/venv/bin/{entry[0]}", *entry[1:], "--port", port], f"http://127.0.0.1:{port}/health/ready", d):
             verdict = judged(f"http://127.0.0.1:{port}")

@@ -18,9 +18,11 @@ def pythons():
 def python_problem():
     oldest, newest = pythons()
     if not oldest <= sys.version_info[:2] <= newest:
-        return "Python %d.%d to %d.%d is needed, this is %d.%d; name another one: make PYTHON=python%d.%d ..." % (*oldest, *newest, *sys.version_info[:2], *newest)
+        low, high, this = (f"{major}.{minor}" for major, minor in (oldest, newest, sys.version_info[:2]))
+        return f"Python {low} to {high} is needed, this is {this}; name another one: make PYTHON=python{high} ..."
     try:
-        import ensurepip, venv  # noqa: F401, E401
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
     except ImportError:
         return "Python's venv module is missing; on Debian or Ubuntu: apt install python3-venv"
 
@@ -29,7 +31,7 @@ def library_problem():
     try:
         import cv2  # noqa: F401
     except ImportError as e:
-        return "OpenCV does not start (%s); on Debian or Ubuntu: apt install libgl1 libglib2.0-0" % e
+        return f"OpenCV does not start ({e}); on Debian or Ubuntu: apt install libgl1 libglib2.0-0"
 
 
 problem = library_problem() if "--libraries" in sys.argv else python_problem()
