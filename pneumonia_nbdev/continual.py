@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'PENALTIES', 'KEEP', 'UPDATE_RULE', 'last_maps', 'pooled', 'Memory', 'memory_bytes', 'memory_of', 'core_rows',
-           'remember', 'papers', 'with_memory', 'Lesson', 'lesson_of', 'balanced', 'Head', 'learn', 'simplest', 'build',
+           'papers', 'remember', 'with_memory', 'Lesson', 'lesson_of', 'balanced', 'Head', 'simplest', 'learn', 'build',
            'update_facts', 'new_card', 'update']
 
 # %% ../nbs/31_continual.ipynb #31004
@@ -23,7 +23,7 @@ from .training import fit_head, fit_temperature, linear_model, out_of_fold
 from .evaluation import sensitivity_threshold, youden_threshold
 from .gradcam import layer_outputs, pooled_maps, served_model, to_litert
 from .calibration import card_limits
-from .recipe import wide_batches
+from .recipe import head_npz, wide_batches
 from .explanation import keras_model
 from .reviews import HELD, ReviewStore, share
 from .registry import locked
@@ -34,8 +34,8 @@ keras,pd = need("keras"),need("pandas")
 
 # %% ../nbs/31_continual.ipynb #31007
 def last_maps(
-    model, # Keras classifier with a global average pooling
-): # Keras model: images -> maps of all blocks at the last resolution
+    model:keras.Model, # classifier with a global average pooling
+) -> keras.Model: # images -> maps of all blocks at the last resolution
     "What the head of an update reads"
     x,outs = layer_outputs(model)
     _,top = pooled_maps(outs)
@@ -44,8 +44,8 @@ def last_maps(
 
 # %% ../nbs/31_continual.ipynb #31008
 def pooled(
-    maps, # Keras model, from `last_maps`
-): # Keras model: images -> (n, dimensions)
+    maps:keras.Model, # from `last_maps`
+) -> keras.Model: # images -> (n, dimensions)
     "Each map as its mean: the features of an update"
     return keras.Model(maps.inputs, keras.layers.GlobalAveragePooling2D()(maps.output))
 
@@ -100,6 +100,18 @@ def core_rows(
     order = rows.assign(_h=[hashlib.sha256(Path(p).name.encode()).hexdigest() for p in rows.path]).sort_values("_h")
     return order.groupby("label", sort=True).head(n // 2).drop(columns="_h")
 
+# %% ../nbs/31_continual.ipynb #31024
+def papers(
+    bundle:Bundle, # a model
+) -> dict: # the entries of its card that `write_bundle` does not make
+    "A card as its maker wrote it"
+    return {k: v for k,v in bundle.card.items() if k not in ("format", "version", "files", "sha256")}
+
+# %% ../nbs/31_continual.ipynb #31023
+def _batches(loader, rows, size=32):
+    "Images of some rows, a few at a time"
+    return (loader.images(rows[i:i+size]) for i in range(0, len(rows), size))
+
 # %% ../nbs/31_continual.ipynb #31022
 def remember(
     bundle:Bundle, # the model, with a Keras part
@@ -118,21 +130,11 @@ def remember(
     measures[len(core):len(core) + len(val)] = sight_of(bundle, val.path).measures
     return Memory(np.concatenate([f for f,_ in parts]), (rows.label == CLASSES[1]).to_numpy(int), pd.factorize(rows.patient)[0], part.astype(int), np.arange(len(rows)) >= len(core) + len(val), np.concatenate([p[:, -1] for _,p in parts]), measures)
 
-# %% ../nbs/31_continual.ipynb #31023
-def _batches(loader, rows, size=32): return (loader.images(rows[i:i+size]) for i in range(0, len(rows), size))
-
-# %% ../nbs/31_continual.ipynb #31024
-def papers(
-    bundle:Bundle, # a model
-) -> dict: # the entries of its card that `write_bundle` does not make
-    "A card as its maker wrote it"
-    return {k: v for k,v in bundle.card.items() if k not in ("format", "version", "files", "sha256")}
-
 # %% ../nbs/31_continual.ipynb #31026
 def with_memory(
     bundle:Bundle, # the model
     loader:MedicalDataLoader, # the images that it was made from
-    out, # where the new bundle goes; may be the old place
+    out:str|Path, # where the new bundle goes; may be the old place
     n:int=1000, # images of the core set
 ) -> Bundle: # the same network, with `memory.npz` and `reference.npz`
     "A bundle that can learn on and be watched"
@@ -144,7 +146,7 @@ def with_memory(
 @dataclass
 class Lesson:
     "Reviewed cases as an update sees them"
-    ids: list # of the cases
+    ids: list[str] # of the cases
     X: np.ndarray # (n, dimensions) features
     y: np.ndarray # (n,) what the readers say, 0 or 1
     patient: np.ndarray # (n,) pseudonyms
@@ -181,40 +183,51 @@ def lesson_of(
 
 # %% ../nbs/31_continual.ipynb #31037
 def balanced(
-    *groups, # (n,) arrays, such as domain and label
+    *groups:np.ndarray|list, # (n,) arrays, such as domain and label
 ) -> np.ndarray: # (n,) weights with mean 1
     "Weights that make all combinations of the groups count the same"
     _,which = np.unique(np.stack(groups, 1), axis=0, return_inverse=True)
     size = np.bincount(which.ravel())
     return (len(which) / (len(size) * size))[which.ravel()]
 
-# %% ../nbs/31_continual.ipynb #31040
-PENALTIES = (3e-5, 1e-4, 3e-4, 1e-3)  # inverse strengths of the penalty
-KEEP = .95  # share of the old pneumonias that the operating point must still find
-
 # %% ../nbs/31_continual.ipynb #31041
 @dataclass
 class Head:
     "What an update has learned"
     w: np.ndarray # (dimensions,)
-    b: float
+    b: float # bias
     temperature: float # that is still to be divided by; 1 after an update, whose weights hold it already
     threshold: float # operating point, by Youden's J below a ceiling
     C: float # inverse strength of the penalty, by cross-validation and the one-standard-error rule
-    limits: dict # conformal, for the card
-    losses: dict # C -> cross-validated log loss
+    limits: dict[str, float] # conformal, for the card
+    losses: dict[float, float] # C -> cross-validated log loss
 
     def __call__(self,
-        X, # (n, dimensions) features
+        X:np.ndarray|list, # (n, dimensions) features
     ) -> np.ndarray: # (n,) probabilities
         "What it says of images by their features"
         return sigmoid((np.asarray(X, float) @ self.w + self.b) / self.temperature)
+
+# %% ../nbs/31_continual.ipynb #31044
+def simplest(
+    losses:dict[float, np.ndarray], # C -> (n,) cross-validated log loss of each case
+    weight:np.ndarray, # (n,) how much each case counts
+) -> tuple[float, dict[float, float]]: # (C, {C: mean loss})
+    "The strongest penalty within a standard error of the best"
+    mean = {C: float(np.average(l, weights=weight)) for C,l in losses.items()}
+    best = min(mean, key=mean.get)
+    se = float(np.sqrt((weight**2 * (losses[best] - mean[best])**2).sum()) / weight.sum())
+    return min(C for C in mean if mean[C] <= mean[best] + se), mean
+
+# %% ../nbs/31_continual.ipynb #31040
+PENALTIES = (3e-5, 1e-4, 3e-4, 1e-3)  # inverse strengths of the penalty
+KEEP = .95  # share of the old pneumonias that the operating point must still find
 
 # %% ../nbs/31_continual.ipynb #31042
 def learn(
     memory:Memory, # of the base
     lesson:Lesson, # its held-out cases are left alone
-    grid=PENALTIES, # inverse strengths to try
+    grid:tuple[float, ...]=PENALTIES, # inverse strengths to try
     folds:int=5, # of the patient-grouped cross-validation
 ) -> Head: # the same lesson, the same head
     "A head for old and new images"
@@ -227,17 +240,6 @@ def learn(
     C,losses = simplest({C: np.logaddexp(0, -(2*y - 1) * z)[domain == 1] for C,z in odds.items()}, weight[domain == 1])
     w,b = fit_head(X, y, C, weight)
     return _tuned(memory, w, b, C, y[domain == 1], odds[C][domain == 1], losses)
-
-# %% ../nbs/31_continual.ipynb #31044
-def simplest(
-    losses:dict, # C -> (n,) cross-validated log loss of each case
-    weight, # (n,) how much each case counts
-) -> tuple: # (C, {C: mean loss})
-    "The strongest penalty within a standard error of the best"
-    mean = {C: float(np.average(l, weights=weight)) for C,l in losses.items()}
-    best = min(mean, key=mean.get)
-    se = float(np.sqrt((weight**2 * (losses[best] - mean[best])**2).sum()) / weight.sum())
-    return min(C for C in mean if mean[C] <= mean[best] + se), mean
 
 # %% ../nbs/31_continual.ipynb #31048
 def _tuned(memory, w, b, C, y_new, z_new, losses):
@@ -254,16 +256,21 @@ def _tuned(memory, w, b, C, y_new, z_new, losses):
 def build(
     base:Bundle, # the model that is updated
     head:Head, # from `learn`
-): # Keras classifier
+) -> keras.Model: # classifier
     "The base's convolutions under a new head"
     keras.backend.clear_session()  # Keras counts the names that it gives; they go into the file, and would make the same network another one
     return linear_model(last_maps(keras_model(base)), head.w, head.b, head.temperature)
 
 # %% ../nbs/31_continual.ipynb #31056
-def update_facts(base, lesson, head) -> dict: # for the card
+def update_facts(
+    base:Bundle, # the model that was updated
+    lesson:Lesson, # what it learned from
+    head:Head, # what it learned
+) -> dict: # for the card
     "What a card says of an update"
-    new = ~lesson.held
-    return dict(base=base.card["sha256"][:12], network=base.id, cases=lesson.digest, learned=dict(zip(CLASSES, np.bincount(lesson.y[new], minlength=2).tolist())), held_out=dict(zip(CLASSES, np.bincount(lesson.y[~new], minlength=2).tolist())), C=head.C, cv_log_loss={str(k): round(v, 4) for k,v in head.losses.items()})
+    of_class = lambda rows: dict(zip(CLASSES, np.bincount(lesson.y[rows], minlength=2).tolist()))
+    return dict(base=base.card["sha256"][:12], network=base.id, cases=lesson.digest, learned=of_class(~lesson.held), held_out=of_class(lesson.held),
+                C=head.C, cv_log_loss={str(k): round(v, 4) for k,v in head.losses.items()})
 
 # %% ../nbs/31_continual.ipynb #31057
 UPDATE_RULE = f"Youden's J on half of the old validation, as it is and pushed, and cross-validated reviewed cases; no higher than where {KEEP:.0%} of the old pneumonias are found"
@@ -281,18 +288,6 @@ def new_card(
     return kept | dict(name=f"{base.card['name'].split(', updated')[0]}, updated", trained=lesson.newest[:10], threshold=head.threshold, threshold_rule=UPDATE_RULE, temperature=round(head.temperature, 6), conformal=head.limits,
                        backbone=f"{base.card['backbone']}; linear head on the last maps", update=update_facts(base, lesson, head), metrics={"old validation, exam half, as it is and pushed": {k: dict(r) for k,r in table.astype(object).iterrows()}})
 
-# %% ../nbs/31_continual.ipynb #31060
-def _parts(model, head, memory):
-    "Everything in the bundle besides the served network"
-    np.savez(buf := io.BytesIO(), w=head.w, b=np.float32(head.b), temperature=np.float32(head.temperature))
-    tune,core = memory.rows("tune"),memory.rows("core")
-    familiar = fit_familiar(memory.X[core], memory.X[tune & memory.pushed])
-    plain = tune & ~memory.pushed
-    reference = fit_reference(Sight(memory.X[plain], head(memory.X[plain]), memory.measures[plain]))
-    with tempfile.TemporaryDirectory() as d:
-        model.save(path := Path(d)/"model.keras")
-        return {"model.keras": _timeless(path.read_bytes()), "head.npz": buf.getvalue(), "familiar.npz": familiar_bytes(familiar), "reference.npz": reference_bytes(reference)}
-
 # %% ../nbs/31_continual.ipynb #31062
 def _timeless(content):
     "A `.keras` file without what differs from one saving to the next"
@@ -303,12 +298,23 @@ def _timeless(content):
         for name in old.namelist(): new.writestr(zipfile.ZipInfo(name), change[name](old.read(name).decode()) if name in change else old.read(name))
     return buf.getvalue()
 
+# %% ../nbs/31_continual.ipynb #31060
+def _parts(model, head, memory):
+    "Everything in the bundle besides the served network"
+    tune,core = memory.rows("tune"),memory.rows("core")
+    familiar = fit_familiar(memory.X[core], memory.X[tune & memory.pushed])
+    plain = tune & ~memory.pushed
+    reference = fit_reference(Sight(memory.X[plain], head(memory.X[plain]), memory.measures[plain]))
+    with tempfile.TemporaryDirectory() as d:
+        model.save(path := Path(d)/"model.keras")
+        return {"model.keras": _timeless(path.read_bytes()), "head.npz": head_npz(head), "familiar.npz": familiar_bytes(familiar), "reference.npz": reference_bytes(reference)}
+
 # %% ../nbs/31_continual.ipynb #31063
 def update(
     store:ReviewStore, # with reviews
-    base=None, # a bundle with a memory and a Keras part; None for the one that comes with the package
-    out="updated.bundle", # where the new bundle goes
-    grid=PENALTIES, # inverse strengths of the penalty to try
+    base:Bundle|str|Path|None=None, # with a memory and a Keras part; None for the one that comes with the package
+    out:str|Path="updated.bundle", # where the new bundle goes
+    grid:tuple[float, ...]=PENALTIES, # inverse strengths of the penalty to try
 ) -> Bundle: # the candidate; nothing is in use yet
     "Learn from all reviewed cases, and write a candidate"
     base = base if isinstance(base, Bundle) else Bundle(base)
@@ -318,4 +324,12 @@ def update(
         head = learn(memory, lesson, grid)
         model = build(base, head)
         answers = sample_answers(lambda x: model.predict_on_batch(x)[:, -1], base.spec)
-        return Bundle(write_bundle(out, to_litert(served_model(model)), new_card(base, lesson, head, memory) | dict(sample=answers), _parts(model, head, memory)))
+        card = new_card(base, lesson, head, memory) | dict(sample=answers)
+        return _noted(store, lesson, Bundle(write_bundle(out, to_litert(served_model(model)), card, _parts(model, head, memory))))
+
+# %% ../nbs/31_continual.ipynb #n2751929
+def _noted(store, lesson, bundle):
+    "The bundle, when the store could note what it learned from; else there is none"
+    try: store.note_lesson(bundle.card["sha256"][:12], [id for id,held in zip(lesson.ids, lesson.held) if not held])
+    except PneumoniaError: bundle.path.unlink(); raise
+    return bundle
