@@ -12,7 +12,7 @@ import io, warnings
 from contextlib import redirect_stdout
 from collections import namedtuple
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 import numpy as np
 from .core import *
 
@@ -20,13 +20,13 @@ from .core import *
 keras = need("keras")
 
 # %% ../nbs/13_gradcam.ipynb #13006
-Node = namedtuple("Node", "layer output input")  # one call of a layer
+Node = namedtuple("Node", "layer output input")  # one call of a layer, with the tensor that comes out and the first that goes in
 
 # %% ../nbs/13_gradcam.ipynb #13007
 def layer_outputs(
-    model, # Keras model: functional, Sequential, or nested in any way; one input, one output
-    size:tuple=None, # (height, width) in pixels, for a model that takes any
-) -> tuple: # (input tensor, {name: `Node`} in order)
+    model:keras.Model, # functional, Sequential, or nested in any way; one input, one output
+    size:tuple[int, int]|None=None, # (height, width) in pixels, for a model that takes any
+) -> tuple[keras.KerasTensor, dict[str, Node]]: # (input tensor, {name: `Node`} in order)
     "The model unfolded into one flat graph"
     if not getattr(model, "built", False) or not isinstance(model, (keras.Sequential, type(keras.Model(i := keras.Input((1,)), i)))): raise BadOption(f"{type(model).__name__} {model.name!r} has no graph; build it with the functional API")
     shape = [n or s for n,s in zip(model.input_shape[1:], (*(size or (None, None)), None))]
@@ -56,10 +56,10 @@ def _is_scaling(layer): # such as a temperature: it moves no order
 
 # %% ../nbs/13_gradcam.ipynb #13014
 def logits_of(
-    outs:dict, # from `layer_outputs`
-): # (batch, classes) tensor
+    outs:dict[str, Node], # from `layer_outputs`
+) -> keras.KerasTensor: # (batch, classes)
     "What goes into the last softmax or sigmoid, before a temperature"
-    layer,out,before = list(outs.values())[-1]
+    layer,_,before = list(outs.values())[-1]
     kind = "softmax" if isinstance(layer, keras.layers.Softmax) else getattr(getattr(layer, "activation", None), "__name__", "")
     if kind not in ("softmax", "sigmoid"): raise BadOption(f"the model ends in {layer.name!r}, which is neither a softmax nor a sigmoid")
     z = before
@@ -69,8 +69,8 @@ def logits_of(
 
 # %% ../nbs/13_gradcam.ipynb #13018
 def pooled_maps(
-    outs:dict, # from `layer_outputs`
-) -> tuple: # (name of the pooling layer, the maps that it averages)
+    outs:dict[str, Node], # from `layer_outputs`
+) -> tuple[str, keras.KerasTensor]: # (name of the pooling layer, the maps that it averages)
     "The last feature maps before the mean over places"
     names = [n for n,node in outs.items() if isinstance(node.layer, keras.layers.GlobalAveragePooling2D)]
     if not names: raise BadOption("the model has no GlobalAveragePooling2D, whose input is the map to explain")
@@ -78,8 +78,8 @@ def pooled_maps(
 
 # %% ../nbs/13_gradcam.ipynb #13019
 def gradient_cam(
-    model, # Keras model with a global average pooling and two classes
-    images, # (n, height, width, 3), 0 to 1
+    model:keras.Model, # with a global average pooling and two classes
+    images:np.ndarray, # (n, height, width, 3), 0 to 1
 ) -> np.ndarray: # (n, rows, columns) before the cut at zero
     "The Grad-CAM of PNEUMONIA by automatic differentiation"
     tf = need("tensorflow")
@@ -119,12 +119,12 @@ def _as_step(layer):
 
 # %% ../nbs/13_gradcam.ipynb #13025
 def head_steps(
-    outs:dict, # from `layer_outputs`
+    outs:dict[str, Node], # from `layer_outputs`
     pooling:str, # name of the pooling layer
-) -> list: # of `Step`, the last one gives the logits
+) -> list[Step]: # the last one gives the logits
     "The chain from the embedding to the logits"
     nodes = list(outs.values())[list(outs).index(pooling):]
-    for a,b in zip(nodes, nodes[1:]):
+    for a,b in pairwise(nodes):
         if b.input is not a.output: raise BadOption(f"the head is no chain: {b.layer.name!r} does not follow {a.layer.name!r}")
     after = [n.layer for n in nodes[1:]]
     last = max((i for i,l in enumerate(after) if isinstance(l, keras.layers.Dense)), default=None)
@@ -141,7 +141,7 @@ SLOPES = dict(
     relu    = lambda a, h: keras.ops.cast(a > 0, "float32"),
     sigmoid = lambda a, h: h * (1 - h),
     tanh    = lambda a, h: 1 - h * h,
-    silu    = lambda a, h: (s := keras.ops.sigmoid(a)) * (1 + a - h),
+    silu    = lambda a, h: keras.ops.sigmoid(a) * (1 + a - h),
 )
 
 # %% ../nbs/13_gradcam.ipynb #13028
@@ -151,9 +151,9 @@ def _margin(weights):
 
 # %% ../nbs/13_gradcam.ipynb #13029
 def head_gradient(
-    steps:list, # from `head_steps`
-    embedding, # (batch, channels) tensor
-): # (batch, channels) tensor
+    steps:list[Step], # from `head_steps`
+    embedding:keras.KerasTensor, # (batch, channels)
+) -> keras.KerasTensor: # (batch, channels); (1, channels) for a linear head, whose gradient is the same everywhere
     "How the score changes with each channel of the embedding, as ordinary forward operations"
     h,slopes = embedding,[]
     for s in steps[:-1]:
@@ -168,18 +168,18 @@ def head_gradient(
 
 # %% ../nbs/13_gradcam.ipynb #13030
 def weighted_maps(
-    A, # (batch, rows, columns, channels) tensor
-    g, # (batch or 1, channels) tensor or array
-): # (batch, rows, columns, 1) tensor
+    A:keras.KerasTensor, # (batch, rows, columns, channels)
+    g:keras.KerasTensor|np.ndarray, # (batch or 1, channels)
+) -> keras.KerasTensor: # (batch, rows, columns, 1)
     "Feature maps added up with weights that differ from image to image"
-    n,rows,columns,channels = A.shape
+    _,rows,columns,channels = A.shape
     summed = keras.ops.matmul(keras.ops.reshape(A, (-1, rows*columns, channels)), g[:, :, None])
     return keras.ops.reshape(summed, (-1, rows, columns, 1))
 
 # %% ../nbs/13_gradcam.ipynb #13032
 def served_model(
-    model, # Keras classifier with a global average pooling and a head of dense layers
-): # Keras model: images -> dict of probability (n,), cam (n, rows, columns), embedding (n, channels)
+    model:keras.Model, # a classifier with a global average pooling and a head of dense layers
+) -> keras.Model: # images -> dict of probability (n,), cam (n, rows, columns), embedding (n, channels)
     "The classifier with everything that serving needs, in one pass"
     x,outs = layer_outputs(model)
     pooling,A = pooled_maps(outs)
@@ -195,9 +195,9 @@ def served_model(
 
 # %% ../nbs/13_gradcam.ipynb #13044
 def to_litert(
-    served, # Keras model from `served_model`
+    served:keras.Model, # from `served_model`
     float16:bool=True, # store weights as 16-bit floats
-    calibration=None, # (n, height, width, channels) prepared images; given, weights and activations have 8 bits
+    calibration:np.ndarray|None=None, # (n, height, width, channels) prepared images; given, weights and activations have 8 bits
 ) -> bytes: # a LiteRT model with one signature: image -> probability, cam, embedding
     "Convert to LiteRT, outputs by name"
     tf = need("tensorflow")
