@@ -69,7 +69,7 @@ def changes(opened, act, k=0):
     "Do something, and wait until another picture is there"
     before = picture(opened, k)
     act()
-    for _ in range(300):
+    for _ in range(1200):
         time.sleep(.1)
         if picture(opened, k) != before: return
     raise AssertionError("the picture did not change")
@@ -89,8 +89,8 @@ def play(opened, folder, name):
     method = opened.locator(".widget-dropdown", has_text="method").locator("select").first
     changes(opened, lambda: method.select_option("eigencam"))
     opened.get_by_text("side by side").click()
-    opened.locator(".explorer-picture-1").first.wait_for(state="visible")
-    for _ in range(100):
+    opened.locator(".explorer-picture-1").first.wait_for(state="visible", timeout=180_000)
+    for _ in range(600):
         if picture(opened, 1) != picture(opened): break
         time.sleep(.1)
     else: raise AssertionError("two methods, one picture")
@@ -121,6 +121,8 @@ def lab(folder, notebook, height=1000):
     settings = folder/"settings"/"@jupyterlab"/"apputils-extension"
     settings.mkdir(parents=True)
     (settings/"notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')  # no question about news over the page
+    (tracker := folder/"settings"/"@jupyterlab"/"notebook-extension").mkdir(parents=True)
+    (tracker/"tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')  # cells out of sight are there too
     port = free_port()
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=local", "--allow-root",
                f"--ServerApp.root_dir={folder}", f"--LabApp.user_settings_dir={folder/'settings'}", f"--LabApp.workspaces_dir={folder/'workspaces'}"]
