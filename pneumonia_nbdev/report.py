@@ -11,6 +11,7 @@ import base64, io, json
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 import numpy as np
 from fastcore.basics import patch
 from . import __version__
@@ -18,11 +19,12 @@ from .core import *
 from .bundle import Bundle
 from .data import MedicalDataLoader, fingerprint, list_images
 from .figures import FIGURES
-from .evaluation import POINTS, ModelEvaluator, decision_curve, figure_name, log_test, operating_points, plot_decision_curve, plot_predictive_values, score, scorer
+from .evaluation import POINTS, ModelEvaluator, Scorer, decision_curve, figure_name, log_test, operating_points, plot_decision_curve, plot_predictive_values, score, scorer
 from .calibration import calibration_table, conformal_sets, conformal_table, plot_reliability, reliability
 from .recipe import OFFICIAL, wide_batches
 from .robustness import corruption_table, group_table, groupings, into_thirds, mean_degradation, shuffle_control
 from .failures import failure_gallery, label_suspects, look_through, worst_mistakes
+if TYPE_CHECKING: from matplotlib.figure import Figure
 
 # %% ../nbs/19_report.ipynb #19imp0
 pd = need("pandas")
@@ -46,7 +48,7 @@ SECTIONS = dict( # key: title and how to read it, in English and in Chinese
 def section(
     key:str, # of `SECTIONS`
     lang:str, # `en` or `zh`
-) -> tuple: # (title, note)
+) -> tuple[str, str]: # (title, note)
     "What the page says above a table"
     return SECTIONS[key][LANGS.index(check_lang(lang))]
 
@@ -56,19 +58,19 @@ class Evaluation:
     "Everything that was measured, to read, save and compare"
     card: dict # of the bundle
     facts: dict # model, data, split, images, patients, threshold, date
-    tables: dict = field(default_factory=dict) # key of `SECTIONS` -> table
-    pictures: dict = field(default_factory=dict) # key -> matplotlib figures
-    notes: dict = field(default_factory=dict) # key -> why a section is missing
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict) # key of `SECTIONS` -> table
+    pictures: "dict[str, list[Figure]]" = field(default_factory=dict) # key -> matplotlib figures
+    notes: dict[str, str] = field(default_factory=dict) # key -> why a section is missing
     lang: str = "en" # of page and pictures
 
     def __repr__(self): return f"Evaluation({self.facts['model']} on {self.facts['data']} {self.facts['split']}, {', '.join(self.tables)})"
 
 # %% ../nbs/19_report.ipynb #19011
 def pushed_scores(
-    model, # `Scorer`
+    model:Scorer, # from `scorer`
     loader:MedicalDataLoader, # the images
     pushes:int=4, # how often each validation image is pushed
-) -> tuple: # (labels, probabilities) of validation, as it is and pushed
+) -> tuple[np.ndarray, np.ndarray]: # (labels, probabilities) of validation, as it is and pushed
     "What operating points and calibrators learn from"
     parts = [score(model, loader, "val")]
     parts += [tuple(map(np.concatenate, zip(*((y, model.run(x)) for x,y in wide_batches(loader, "val", seed))))) for seed in range(pushes)]
@@ -76,8 +78,8 @@ def pushed_scores(
 
 # %% ../nbs/19_report.ipynb #19012
 def evaluate_bundle(
-    bundle, # `Bundle` or its path
-    data, # a folder with `split/CLASS/file`, or a CSV
+    bundle:Bundle|str|Path, # the model, or its path
+    data:str|Path, # a folder with `split/CLASS/file`, or a CSV
     split:str="test", # which part is asked about
     quick:bool=False, # without corruptions, failures, suspects and the control
     lang:str="en", # `en` or `zh`
@@ -161,7 +163,7 @@ NAMES = dict(auroc_loss="AUROC lost", path="file", probability_of_label="probabi
 
 # %% ../nbs/19_report.ipynb #19025
 def phrase(
-    what, # a word or a cell of a table
+    what:str|float|bool, # a word or a cell of a table
     lang:str, # `en` or `zh`
 ) -> str: # the same for people
     "A word in the reader's language"
@@ -193,7 +195,7 @@ def _side_by_side(table):
 def shown(
     table:pd.DataFrame, # of an `Evaluation`
     lang:str="en", # `en` or `zh`
-) -> tuple: # (column names, rows of text)
+) -> tuple[list[str], list[list[str]]]: # (column names, rows of text)
     "A table as a page shows it: value, interval and n together"
     if table.index.nlevels > 1 and "figure" in table.index.names: table = _side_by_side(table)
     else:
@@ -216,7 +218,7 @@ def _words(lang): return in_language(_WORDS | LISTS, lang)
 
 # %% ../nbs/19_report.ipynb #19035
 @patch
-def sections(self:Evaluation) -> list: # of dictionaries: id, title, note, columns, rows, pictures
+def sections(self:Evaluation) -> list[dict]: # id, title, note, columns, rows, pictures
     "The tables and pictures in the order of `SECTIONS`, with words for people"
     found = []
     for key in SECTIONS:
@@ -245,7 +247,7 @@ def _image(figure, kind):
 
 # %% ../nbs/19_report.ipynb #19041
 @patch
-def fact_rows(self:Evaluation) -> list: # of (name, value)
+def fact_rows(self:Evaluation) -> list[tuple[str, str]]: # (name, value)
     "The facts, with words for people"
     return [(phrase(k, self.lang), phrase(v, self.lang)) for k,v in self.facts.items()]
 
@@ -296,7 +298,7 @@ def claim(self:Evaluation) -> str: # Markdown
 # %% ../nbs/19_report.ipynb #19047
 @patch
 def save(self:Evaluation,
-    out, # the page, such as `report.html`; the rest goes beside it
+    out:str|Path, # the page, such as `report.html`; the rest goes beside it
 ) -> Path: # the page
     "Write the page, and beside it JSON, model card (also as JSON) and CLAIM checklist"
     out = Path(out)
@@ -308,7 +310,7 @@ def save(self:Evaluation,
 # %% ../nbs/19_report.ipynb #19049
 @patch
 def log(self:Evaluation,
-    ledger, # CSV of looks at the test set; made if it is not there
+    ledger:str|Path, # CSV of looks at the test set; made if it is not there
     why:str, # a word for the ledger
 ) -> Path: # the ledger
     "Append this look to the ledger"
