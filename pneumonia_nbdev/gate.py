@@ -35,7 +35,7 @@ class Rules:
     old_auroc_bound: float = .01 # and the loss may not be larger than this at the upper end of its 95 % interval
     old_sensitivity: float = .9 # floor on the old exam
     old_specificity: float = .8 # floor on the old exam
-    old_ece: float = .02 # the calibration error on the old exam may rise by this much at most
+    old_ece: float = .02 # the expected calibration error on the old exam may rise by this much at most
     new_least: int = 10 # held-out patients of each class, or there is nothing to judge by
     new_auroc_gain: float = 0. # the AUROC on the held-out cases must rise by this much at least
     new_sensitivity: float = .5 # floor on the held-out cases
@@ -43,18 +43,19 @@ class Rules:
     new_alpha: float = .05 # a loss of right verdicts on either class that is significant at this level is refused; held-out cases
     int8: bool = True # the 8-bit copy must keep its limits
 
-    @classmethod
-    def read(cls,
-        path, # a JSON file with some of the rules; the others stay
-    ): # the rules
-        "Rules from a file"
-        try: found = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError: raise MissingFile(file=path) from None
-        except ValueError as e: raise BadOption(f"the rules are no JSON: {e}", file=path) from None
-        kinds = {f.name: type(f.default) for f in fields(cls)}
-        wrong = [k for k,v in found.items() if k not in kinds or isinstance(v, bool) != (kinds.get(k) is bool) or not isinstance(v, (int, float))] if isinstance(found, dict) else ["no object"]
-        if wrong: raise BadOption(f"rules {', '.join(map(str, wrong))}; there are {', '.join(kinds)}", file=path)
-        return cls(**found)
+# %% ../nbs/32_gate.ipynb #n9825333
+@patch(cls_method=True)
+def read(cls:Rules,
+    path:str|Path, # a JSON file with some of the rules; the others stay
+) -> Rules: # read and checked
+    "Rules from a file"
+    try: found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError: raise MissingFile(file=path) from None
+    except ValueError as e: raise BadOption(f"the rules are no JSON: {e}", file=path) from None
+    kinds = {f.name: type(f.default) for f in fields(cls)}
+    wrong = [k for k,v in found.items() if k not in kinds or isinstance(v, bool) != (kinds.get(k) is bool) or not isinstance(v, (int, float))] if isinstance(found, dict) else ["no object"]
+    if wrong: raise BadOption(f"rules {', '.join(map(str, wrong))}; there are {', '.join(kinds)}", file=path)
+    return cls(**found)
 
 # %% ../nbs/32_gate.ipynb #32010
 @dataclass
@@ -81,7 +82,7 @@ def old_scores(
     candidate:Bundle, # the new model
     current:Bundle, # the one in use
     base:Bundle, # with the memory
-    loader:MedicalDataLoader=None, # the old images, if they are there: the exam half of their validation part is looked at
+    loader:MedicalDataLoader|None=None, # the old images, if they are there: the exam half of their validation part is looked at
 ) -> Scores: # on the old domain
     "Both models on the exam"
     if loader is not None:
@@ -153,8 +154,12 @@ class Check:
         "Was the rule kept?"
         return bool(self.found <= self.limit if self.name in AT_MOST else self.found >= self.limit)
 
-# %% ../nbs/32_gate.ipynb #32026
-def _worse(found, lost): return float(found["p_value"]) if lost else 1.
+# %% ../nbs/32_gate.ipynb #n7276984
+def _floors(side, s, t, rules, **kw):
+    "Two checks, and the figures that they are made of"
+    found = evaluate(s.y, s.candidate, t, s.patient, **kw)
+    said = lambda k: f"95 % CI {found.low[k]:.3f} to {found.high[k]:.3f}, n = {found.n[k]}"
+    return [Check(f"{side}_{k}", found.value[k], getattr(rules, f"{side}_{k}"), said(k)) for k in ("sensitivity", "specificity")], found.value
 
 # %% ../nbs/32_gate.ipynb #32027
 def check_old(
@@ -162,29 +167,16 @@ def check_old(
     t:float, # operating point of the candidate
     u:float, # operating point of the current model
     rules:Rules, # the limits
-) -> list: # of `Check`
+) -> list[Check]: # five of them
     "Has it forgotten?"
-    a,b = evaluate(s.y, s.candidate, t, s.patient, more=True),evaluate(s.y, s.current, u, s.patient, draws=2, more=True).value
-    d = paired_auroc(s)
-    span = lambda k: f"95 % CI {a.low[k]:.3f} to {a.high[k]:.3f}, n = {a.n[k]}"
+    (floors,a),b,d = _floors("old", s, t, rules, more=True),evaluate(s.y, s.current, u, s.patient, draws=2, more=True).value,paired_auroc(s)
     return [Check("old_auroc_loss", -d["difference"], rules.old_auroc_loss, f"95 % CI {-d['high']:.4f} to {-d['low']:.4f}, {d['patients']} patients"), Check("old_auroc_bound", -d["low"], rules.old_auroc_bound, "no worse than this, with 97.5 % confidence"),
-            *(Check(f"old_{k}", a.value[k], getattr(rules, f"old_{k}"), span(k)) for k in ("sensitivity", "specificity")), Check("old_ece", a.value["ece"] - b["ece"], rules.old_ece, f"from {b['ece']:.3f} to {a.value['ece']:.3f}")]
+            *floors, Check("old_ece", a["ece"] - b["ece"], rules.old_ece, f"from {b['ece']:.3f} to {a['ece']:.3f}")]
 
-# %% ../nbs/32_gate.ipynb #32031
-def check_new(
-    s:Scores, # on held-out cases
-    t:float, # operating point of the candidate
-    u:float, # operating point of the current model
-    rules:Rules, # the limits
-) -> list: # of `Check`
-    "Has it learned?"
-    people = [len(set(s.patient[s.y == k])) for k in (0, 1)]
-    least = Check("new_least", min(people), rules.new_least, f"{len(s.y)} cases of {len(set(s.patient))} patients")
-    if not least.passed: return [least, *(Check(k, np.nan, getattr(rules, k), "too few held-out patients") for k in NEW)]
-    a,d = evaluate(s.y, s.candidate, t, s.patient),paired_auroc(s)
-    span = lambda k: f"95 % CI {a.low[k]:.3f} to {a.high[k]:.3f}, n = {a.n[k]}"
-    return [least, Check("new_auroc_gain", d["difference"], rules.new_auroc_gain, f"95 % CI {d['low']:.3f} to {d['high']:.3f}, {d['patients']} patients"),
-            *(Check(f"new_{k}", a.value[k], getattr(rules, f"new_{k}"), span(k)) for k in ("sensitivity", "specificity")), _verdicts_lost(s, t, u, rules)]
+# %% ../nbs/32_gate.ipynb #32026
+def _worse(found, lost):
+    "A p-value for a loss, 1 for a gain"
+    return float(found["p_value"]) if lost else 1.
 
 # %% ../nbs/32_gate.ipynb #32032
 def _verdicts_lost(s, t, u, rules):
@@ -193,10 +185,25 @@ def _verdicts_lost(s, t, u, rules):
     worst = min(found, key=lambda m: _worse(m, m["only_a"] < m["only_b"]))
     return Check("new_alpha", _worse(worst, worst["only_a"] < worst["only_b"]), rules.new_alpha, f"McNemar: {worst['only_a']} verdicts right that were wrong, {worst['only_b']} wrong that were right")
 
+# %% ../nbs/32_gate.ipynb #32031
+def check_new(
+    s:Scores, # on held-out cases
+    t:float, # operating point of the candidate
+    u:float, # operating point of the current model
+    rules:Rules, # the limits
+) -> list[Check]: # five of them
+    "Has it learned?"
+    people = [len(set(s.patient[s.y == k])) for k in (0, 1)]
+    least = Check("new_least", min(people), rules.new_least, f"{len(s.y)} cases of {len(set(s.patient))} patients")
+    if not least.passed: return [least, *(Check(k, np.nan, getattr(rules, k), "too few held-out patients") for k in NEW)]
+    (floors,_),d = _floors("new", s, t, rules),paired_auroc(s)
+    return [least, Check("new_auroc_gain", d["difference"], rules.new_auroc_gain, f"95 % CI {d['low']:.3f} to {d['high']:.3f}, {d['patients']} patients"),
+            *floors, _verdicts_lost(s, t, u, rules)]
+
 # %% ../nbs/32_gate.ipynb #32036
 def check_served(
     candidate:Bundle, # the new model
-) -> list: # of one `Check`
+) -> list[Check]: # one
     "Is the served network the one that was judged?"
     found = compare_sample(candidate)
     return [Check("served", float(found["ok"]), 1., f"largest difference {found['difference']:.1e} on {found['n']} images")]
@@ -206,13 +213,10 @@ def check_int8(
     candidate:Bundle, # the new model
     images:np.ndarray, # (n, height, width, 3) prepared images; every other one calibrates, the others are compared on
     labels:np.ndarray, # (n,) 0 or 1
-) -> list: # of one `Check`
+) -> list[Check]: # one
     "Does the 8-bit copy keep its limits?"
     made = ModelOptimizer(candidate, images[1::2], labels[1::2]).quantize_model("int8", images[::2])
     return [Check("int8", float(bool(made.parity)), 1., "; ".join(made.parity.misses) or f"{made.parity.figures['agreement']:.1%} of {len(images[1::2])} verdicts agree")]
-
-# %% ../nbs/32_gate.ipynb #32040
-_WORDS = dict(passed=("promoted: every rule was kept", "通过：符合全部规则"), refused=("refused", "拒绝"), rule=("rule", "规则"), found=("found", "结果"), limit=("limit", "限值"), kept=("kept", "符合"), yes=("yes", "是"), no=("NO", "否"), note=("note", "说明"))
 
 # %% ../nbs/32_gate.ipynb #32041
 @dataclass
@@ -220,14 +224,14 @@ class Judgement:
     "What the gate found"
     candidate: str # id of the new network
     current: str # id of the one in use
-    checks: list # of `Check`
+    checks: list[Check] # in the order of `CHECKS`
     rules: Rules # what was asked
     time: str = field(default_factory=now) # UTC
 
     def __bool__(self): return bool(self.checks) and all(c.passed for c in self.checks)
 
     @property
-    def reasons(self) -> list: # of sentences; empty when all is well
+    def reasons(self) -> list[str]: # sentences; empty when all is well
         "Which rules were broken"
         return [f"{CHECKS[c.name][0]}: {c.found:.4g}, limit {c.limit:g}" + (f" ({c.note})" if c.note else "") for c in self.checks if not c.passed]
 
@@ -236,6 +240,8 @@ class Judgement:
         return dict(candidate=self.candidate, current=self.current, time=self.time, passed=bool(self), reasons=self.reasons, rules=asdict(self.rules), checks=[vars(c) | dict(found=None if np.isnan(c.found) else round(float(c.found), 6), passed=c.passed) for c in self.checks])
 
 # %% ../nbs/32_gate.ipynb #32043
+_WORDS = dict(passed=("promoted: every rule was kept", "通过：符合全部规则"), refused=("refused", "拒绝"), rule=("rule", "规则"), found=("found", "结果"), limit=("limit", "限值"), kept=("kept", "符合"), yes=("yes", "是"), no=("NO", "否"), note=("note", "说明"))
+
 @patch
 def markdown(self:Judgement,
     lang:str="en", # `en` or `zh`
@@ -245,9 +251,26 @@ def markdown(self:Judgement,
     rows = [f"| {checks[c.name]} | {'–' if np.isnan(c.found) else f'{c.found:.4g}'} | {'≤' if c.name in AT_MOST else '≥'} {c.limit:g} | {say['yes' if c.passed else 'no']} | {c.note} |" for c in self.checks]
     return "\n".join([f"**{self.candidate}** / {self.current}, {self.time}: {say['passed' if self else 'refused']}", "", f"| {say['rule']} | {say['found']} | {say['limit']} | {say['kept']} | {say['note']} |", "| --- | --- | --- | --- | --- |", *rows])
 
-# %% ../nbs/32_gate.ipynb #32044
+# %% ../nbs/32_gate.ipynb #n2195384
 @patch
 def _repr_markdown_(self:Judgement): return self.markdown()
+
+# %% ../nbs/32_gate.ipynb #32047
+def _worst(*lists):
+    "Of each check the one with the worse result"
+    return [min(same, key=lambda c: (c.passed, -c.found if c.name in AT_MOST else c.found)) for same in zip(*lists)]
+
+def _closed(side, ask, rules):
+    "The checks of one side; all of them failed when it cannot be asked"
+    try: return ask()
+    except Exception as e: return [Check(k, np.nan, float(getattr(rules, k, 1)), f"not measured: {getattr(e, 'reason', '') or type(e).__name__}") for k in CHECKS if k.startswith(side)]
+
+# %% ../nbs/32_gate.ipynb #32049
+def _compared(store, lesson, bundle):
+    "Reviewed cases, and the sample, as prepared images with labels"
+    sample = MedicalDataLoader(sample_dir(), (bundle.spec.height, bundle.spec.width))
+    images = [preprocess(store.pixels(id), bundle.spec) for id in lesson.ids[:256]]
+    return np.concatenate([images, sample.images(sample.files)]), np.r_[lesson.y[:256], (sample.files.label == CLASSES[1]).astype(int)]
 
 # %% ../nbs/32_gate.ipynb #32046
 def judge(
@@ -256,7 +279,7 @@ def judge(
     base:Bundle, # the one that was updated, with the memory
     store:ReviewStore, # with the reviewed cases
     rules:Rules=Rules(), # the limits
-    loader:MedicalDataLoader=None, # the old images, if they are there
+    loader:MedicalDataLoader|None=None, # the old images, if they are there
 ) -> Judgement: # true when the candidate may be used
     "Compare a candidate with the model in use; what cannot be measured has failed"
     sides = dict(old=lambda: _worst(*(check_old(old_scores(candidate, b, base, loader), candidate.threshold, b.threshold, rules) for b in (current, base))),
@@ -264,22 +287,12 @@ def judge(
                  served=lambda: check_served(candidate), int8=lambda: check_int8(candidate, *_compared(store, lesson_of(store, base), candidate)))
     return Judgement(candidate.id, current.id, [c for side,ask in sides.items() if side != "int8" or rules.int8 for c in _closed(side, ask, rules)], rules)
 
-# %% ../nbs/32_gate.ipynb #32047
-def _worst(*lists):
-    "Of each check the one with the worse result"
-    return [min(same, key=lambda c: (c.passed, -c.found if c.name in AT_MOST else c.found)) for same in zip(*lists)]
-
-# %% ../nbs/32_gate.ipynb #32049
-def _closed(side, ask, rules):
-    "The checks of one side; all of them failed when it cannot be asked"
-    try: return ask()
-    except Exception as e: return [Check(k, np.nan, float(getattr(rules, k, 1)), f"not measured: {getattr(e, 'reason', '') or type(e).__name__}") for k in CHECKS if k.startswith(side)]
-
-def _compared(store, lesson, bundle):
-    "Reviewed cases, and the sample, as prepared images with labels"
-    sample = MedicalDataLoader(sample_dir(), (bundle.spec.height, bundle.spec.width))
-    images = [preprocess(store.pixels(id), bundle.spec) for id in lesson.ids[:256]]
-    return np.concatenate([images, sample.images(sample.files)]), np.r_[lesson.y[:256], (sample.files.label == CLASSES[1]).astype(int)]
+# %% ../nbs/32_gate.ipynb #32061
+def _report(registry, name, found, lang):
+    "The judgement beside the models, for people and for programs"
+    report = write_atomic(registry.folder/"reports"/f"{name}.md", found.markdown(lang) + "\n")
+    write_atomic(report.with_suffix(".json"), json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+    return report
 
 # %% ../nbs/32_gate.ipynb #32058
 @dataclass
@@ -295,9 +308,9 @@ class Round:
 def renew(
     store:ReviewStore, # with reviewed cases
     registry:ModelRegistry, # whose current model is compared with; an empty one takes the base first
-    base=None, # bundle with memory and Keras part; None for the one that comes with the package
+    base:Bundle|str|Path|None=None, # with memory and Keras part; None for the one that comes with the package
     rules:Rules=Rules(), # of the gate
-    loader:MedicalDataLoader=None, # the old images, if they are there
+    loader:MedicalDataLoader|None=None, # the old images, if they are there
     lang:str="en", # of the report
 ) -> Round: # true when the candidate is in use now
     "Update, judge, and promote or refuse"
@@ -313,10 +326,3 @@ def renew(
         if found: registry.promote(name, f"passed the gate against {before}; readings {candidate.card['update']['cases']}", after=before)
         store.decide("promoted" if found else "refused", name, **found.to_dict())
         return Round(name, found, report)
-
-# %% ../nbs/32_gate.ipynb #32061
-def _report(registry, name, found, lang):
-    "The judgement beside the models, for people and for programs"
-    report = write_atomic(registry.folder/"reports"/f"{name}.md", found.markdown(lang) + "\n")
-    write_atomic(report.with_suffix(".json"), json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
-    return report
