@@ -8,7 +8,7 @@ __all__ = ['AXES', 'MEASURES', 'NUMBERS', 'ALPHA', 'EVERY', 'WINDOW', 'Sight', '
            'plot_watch', 'false_alarms', 'detection']
 
 # %% ../nbs/29_drift.ipynb #29004
-# Training wing; builds on core, image, bundle, data, figures
+# Training wing; builds on core, image, bundle, data, figures, reviews
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
