@@ -97,7 +97,8 @@ def place(bin, empty):
 
 
 def predict(bin, empty):
-    "One file, and the version"
+    "Help, the version, and one file"
+    assert "screen" in sh(bin/"pneumonia", "--help", cwd=empty) and "--engine" in sh(bin/"pneumonia", "predict", "--help", cwd=empty, TERM="dumb", TERMINAL_WIDTH="100")
     version = sh(bin/"pneumonia", "--version", cwd=empty).strip()
     assert version == settings()["version"], version
     xray = next((ROOT/"pneumonia_nbdev"/"sample"/"originals").rglob("*.jpeg"))
