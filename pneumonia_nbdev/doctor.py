@@ -12,7 +12,7 @@ __all__ = ['ADVICE', 'DIST', 'PURPOSES', 'STAND_INS', 'EXTRAS', 'TINY', 'ENGINE_
 
 # %% ../nbs/36_doctor.ipynb #36004
 # Serving wing (no TensorFlow); builds on core; when called, also on image, bundle
-import json, os, platform, shutil, socket, subprocess, sys, tempfile
+import csv, json, os, platform, shutil, socket, subprocess, sys, tempfile
 from base64 import b64decode, urlsafe_b64encode
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -245,22 +245,27 @@ def install_finding() -> Finding: # with the version
     return Finding("install", f"{__version__}, {known}", "stale_install", pip_line(DIST, "--force-reinstall", "--no-deps"), False)
 
 # %% ../nbs/36_doctor.ipynb #36052
-def _as_listed(file):
-    "Is a file of the list on the disk as it was installed?"
-    try: digest = sha256(Path(file.locate()).read_bytes()).digest()
-    except OSError: return False
-    return urlsafe_b64encode(digest).rstrip(b"=").decode() == file.hash.value
+def _listed(package):
+    "The files that `pip` installed for a package, with their SHA-256"
+    rows = csv.reader((package.read_text("RECORD") or "").splitlines())  # `metadata.files` leaves out what is gone
+    return {package.locate_file(row[0]): row[1].removeprefix("sha256=") for row in rows if row and row[1].startswith("sha256=")}
 
 # %% ../nbs/36_doctor.ipynb #36053
+def _sha256(path):
+    "The hash of a file as it stands in the list; nothing when it cannot be read"
+    try: return urlsafe_b64encode(sha256(Path(path).read_bytes()).digest()).rstrip(b"=").decode()
+    except OSError: return None
+
+# %% ../nbs/36_doctor.ipynb #36054
 def files_finding() -> Finding: # in order when each is as it was installed
     "Are the files of the package whole?"
-    try: listed = [f for f in metadata.files(DIST) or [] if f.hash and f.hash.mode == "sha256"]
-    except metadata.PackageNotFoundError: listed = []
-    bad = [f.name for f in listed if not _as_listed(f)]
+    try: listed = _listed(metadata.distribution(DIST))
+    except metadata.PackageNotFoundError: listed = {}
+    bad = [Path(f).name for f,want in listed.items() if _sha256(f) != want]
     found = f"{len(listed) - len(bad)}/{len(listed)}" + (f": {', '.join(bad[:3])}" if bad else "")
     return Finding("files", found, "file_changed" if bad else "", pip_line(DIST, "--force-reinstall", "--no-deps") if bad else "")
 
-# %% ../nbs/36_doctor.ipynb #36056
+# %% ../nbs/36_doctor.ipynb #36057
 def alone(
     code:str, # Python, which prints what it found
     seconds:float=120, # after which it is ended
@@ -274,27 +279,27 @@ def alone(
     said = (done.stderr if done.returncode else done.stdout).strip().splitlines()
     return done.returncode == 0, said[-1].strip() if said else ""
 
-# %% ../nbs/36_doctor.ipynb #36059
+# %% ../nbs/36_doctor.ipynb #36060
 def opencv_finding() -> Finding: # with OpenCV's own version
     "Does OpenCV start, with the libraries it wants from the system?"
     well,said = alone("print(need('cv2', '').__version__)")
     reason,_,fix = said.partition("; on Debian or Ubuntu: ")
     return Finding("opencv", reason, "" if well else "opencv_broken", fix)
 
-# %% ../nbs/36_doctor.ipynb #36062
+# %% ../nbs/36_doctor.ipynb #36063
 TINY = b64decode("CAgSADrYAQoaCgF4Egtwcm9iYWJpbGl0eSIISWRlbnRpdHkKEgoBeBIDY2FtIghJZGVudGl0eQoYCgF4EgllbWJlZGRpbmciCElkZW50aXR5EgR0aW55WhsKAXgSFgoUCAESEAoCCAEKAggBCgIIAQoCCA"
                  "FiJQoLcHJvYmFiaWxpdHkSFgoUCAESEAoCCAEKAggBCgIIAQoCCAFiHQoDY2FtEhYKFAgBEhAKAggBCgIIAQoCCAEKAggBYiMKCWVtYmVkZGluZxIWChQIARIQCgIIAQoCCAEKAggBCgIIAUIECgAQDQ==")
 
-# %% ../nbs/36_doctor.ipynb #36065
+# %% ../nbs/36_doctor.ipynb #36066
 ENGINE_PARTS = dict(onnx=("onnxruntime", "engines"), openvino=("openvino", "engines"), tensorrt=("tensorrt-rtx-cu12", "tensorrt"))
 
-# %% ../nbs/36_doctor.ipynb #36066
+# %% ../nbs/36_doctor.ipynb #36067
 def _engine_code(name):
     "Python that makes an engine work once"
     if name == "tensorrt": return "need('tensorrt_rtx', 'tensorrt').__version__"  # building needs a card; loading does not
     return f"import numpy as np; from pneumonia_nbdev.bundle import ENGINES; from pneumonia_nbdev.doctor import TINY; ENGINES[{name!r}].load(TINY, None, 1)(np.ones((1, 1, 1, 1), 'f'))"
 
-# %% ../nbs/36_doctor.ipynb #36067
+# %% ../nbs/36_doctor.ipynb #36068
 def engine_finding(
     name:str, # of `ENGINE_PARTS`
 ) -> Finding: # about an engine besides LiteRT
@@ -304,7 +309,7 @@ def engine_finding(
     well,said = alone(_engine_code(name))
     return Finding(f"engine {name}", version if well else f"{version}: {said}", "" if well else "engine_broken", "" if well else pip_line(package, "--force-reinstall"), False)
 
-# %% ../nbs/36_doctor.ipynb #36070
+# %% ../nbs/36_doctor.ipynb #36071
 def bundle_finding(
     path:str|Path="default", # a bundle, or `default` or `int8`
 ) -> Finding: # with size and hash
@@ -315,7 +320,7 @@ def bundle_finding(
     except PneumoniaError as e: return Finding(f"bundle {name}", e.reason or e.en, "bad_bundle", pip_line(DIST, "--force-reinstall", "--no-deps"))
     return Finding(f"bundle {name}", f"{file.stat().st_size / 1e6:.1f} MB, SHA-256 {card['sha256'][:12]}…")
 
-# %% ../nbs/36_doctor.ipynb #36071
+# %% ../nbs/36_doctor.ipynb #36072
 def answer(
     path:str|Path="default", # a bundle, or `default` or `int8`
 ) -> tuple: # (what the network says, what its card says, whether that is the same)
@@ -328,7 +333,7 @@ def answer(
     limit = LIMITS[bundle.card.get("arithmetic", {}).get(bundle.engine.part, "float")].get("difference", 1)
     return round(got, 6), round(want, 6), abs(got - want) <= limit and (got >= bundle.threshold) == (want >= bundle.threshold)
 
-# %% ../nbs/36_doctor.ipynb #36072
+# %% ../nbs/36_doctor.ipynb #36073
 def answer_finding(
     path:str|Path="default", # a bundle, or `default` or `int8`
 ) -> Finding: # about LiteRT and the model together
@@ -338,14 +343,14 @@ def answer_finding(
     got,want,same = said.split()
     return Finding("engine litert", f"{installed('ai-edge-litert')}: {got} ≈ {want}" if same == "True" else f"{got} ≠ {want}", "" if same == "True" else "wrong_answer")
 
-# %% ../nbs/36_doctor.ipynb #36078
+# %% ../nbs/36_doctor.ipynb #36079
 def font_finding() -> Finding: # with the font's name
     "Is there a font for Chinese plots?"
     if not all(map(has_module, ("matplotlib", "pandas"))): return Finding("font", "–", needed=False)
     well,said = alone("from pneumonia_nbdev.data import chinese_font; print(chinese_font())")
     return Finding("font", said, "" if well and said else "no_font", "" if said else "apt install fonts-noto-cjk", False)
 
-# %% ../nbs/36_doctor.ipynb #36080
+# %% ../nbs/36_doctor.ipynb #36081
 def port_finding(
     port:int=5000, # that `pneumonia serve` takes by default
 ) -> Finding: # with the port
@@ -355,14 +360,14 @@ def port_finding(
         taken = s.connect_ex(("127.0.0.1", port)) == 0
     return Finding("port", str(port), "port_taken" if taken else "", f"pneumonia serve --port {port + 1}" if taken else "", False)
 
-# %% ../nbs/36_doctor.ipynb #36083
+# %% ../nbs/36_doctor.ipynb #36084
 FOLDERS = dict(
     temporary = lambda: Path(tempfile.gettempdir()),
     cache     = lambda: Path.home()/".cache"/"pneumonia-nbdev",
     plots     = lambda: Path(os.environ.get("MPLCONFIGDIR") or Path(os.environ.get("XDG_CONFIG_HOME") or Path.home()/".config")/"matplotlib"),
 )
 
-# %% ../nbs/36_doctor.ipynb #36084
+# %% ../nbs/36_doctor.ipynb #36085
 def folder_finding(
     name:str, # of `FOLDERS`
 ) -> Finding: # with the free space
@@ -373,16 +378,16 @@ def folder_finding(
     well = there.is_dir() and os.access(there, os.W_OK)
     return Finding(f"folder {name}", f"{shutil.disk_usage(there).free / 1e9:.0f} GB" if well else _short(path), "" if well else "cannot_write", needed=False)
 
-# %% ../nbs/36_doctor.ipynb #36085
+# %% ../nbs/36_doctor.ipynb #36086
 def _short(path): # the home folder may hold a person's name
     "A path without the name of its owner"
     try: return str(Path("~")/Path(path).relative_to(Path.home()))
     except (ValueError, RuntimeError): return str(path)
 
-# %% ../nbs/36_doctor.ipynb #36088
+# %% ../nbs/36_doctor.ipynb #36089
 SETTINGS = dict(PNEUMONIA_DATA="folder", PNEUMONIA_SHARED="folder", PNEUMONIA_API_KEY="secret", PNEUMONIA_EXPLORE="internal")
 
-# %% ../nbs/36_doctor.ipynb #36089
+# %% ../nbs/36_doctor.ipynb #36090
 def setting_finding(
     name:str, # of an environment variable
 ) -> Finding: # its value is shown only when it is a folder
@@ -392,7 +397,7 @@ def setting_finding(
     code = "unknown_setting" if not kind else "bad_setting" if kind == "folder" and value and not Path(value).is_dir() else ""
     return Finding(f"setting {name}", found, code, needed=False)
 
-# %% ../nbs/36_doctor.ipynb #36094
+# %% ../nbs/36_doctor.ipynb #36095
 OPTIONAL = (extra_finding, engine_finding, font_finding, port_finding, folder_finding, setting_finding)
 
 def _safely(check, *args):
@@ -402,7 +407,7 @@ def _safely(check, *args):
         name = " ".join([check.__name__.removesuffix("_finding"), *(str(getattr(a, "name", a)) for a in args[:1])])
         return Finding(name, f"{type(e).__name__}: {getattr(e, 'reason', '') or e}", "check_failed", needed=check not in OPTIONAL)
 
-# %% ../nbs/36_doctor.ipynb #36095
+# %% ../nbs/36_doctor.ipynb #36096
 def _package_checks(every):
     "The checks of packages and extras"
     try: wanted = requirements()
@@ -411,7 +416,7 @@ def _package_checks(every):
     if every: checks += [(package_finding, r, False) for r in {r.name: r for rs in wanted.values() for r in rs}.values()]
     return checks + [(extra_finding, extra, rs) for extra,rs in wanted.items()]
 
-# %% ../nbs/36_doctor.ipynb #36096
+# %% ../nbs/36_doctor.ipynb #36097
 def _checks(every):
     "Each check with its arguments"
     return [
@@ -421,7 +426,7 @@ def _checks(every):
         *((setting_finding, name) for name in sorted(os.environ) if name.startswith("PNEUMONIA_")),
     ]
 
-# %% ../nbs/36_doctor.ipynb #36098
+# %% ../nbs/36_doctor.ipynb #36099
 def examine(
     every:bool=False, # also each package of the extras
 ) -> list: # of `Finding`
@@ -432,14 +437,14 @@ def examine(
         return [lost, *map(_safely, (opencv_finding, answer_finding, bundle_finding))]
     with ThreadPoolExecutor(3) as pool: return list(pool.map(lambda c: _safely(*c), checks))
 
-# %% ../nbs/36_doctor.ipynb #36099
+# %% ../nbs/36_doctor.ipynb #36100
 def works(
     findings:list, # from `examine`
 ) -> bool: # can X-rays be judged and served here?
     "Is nothing broken that the serving wing needs?"
     return not any(f.state == "broken" for f in findings)
 
-# %% ../nbs/36_doctor.ipynb #36102
+# %% ../nbs/36_doctor.ipynb #36103
 SAYS = dict(
     check=("check", "检查项"), found=("found", "结果"), advice=("what it is for, or what to do", "用途或处理办法"),
     ok=("ok", "正常"), note=("note", "提示"), broken=("broken", "故障"),
@@ -449,7 +454,7 @@ SAYS = dict(
     port=("port", "端口"), folder=("folder", "文件夹"), setting=("setting", "设置"),
 )
 
-# %% ../nbs/36_doctor.ipynb #36103
+# %% ../nbs/36_doctor.ipynb #36104
 def check_name(
     finding:Finding, # from `examine`
     lang:str="en", # `en` or `zh`
@@ -458,7 +463,7 @@ def check_name(
     kind,_,which = finding.check.partition(" ")
     return f"{in_language(SAYS, lang).get(kind, kind)} {which}".strip()
 
-# %% ../nbs/36_doctor.ipynb #36104
+# %% ../nbs/36_doctor.ipynb #36105
 def advice(
     finding:Finding, # from `examine`
     lang:str="en", # `en` or `zh`
@@ -467,7 +472,7 @@ def advice(
     if not finding.code: return finding.purpose[LANGS.index(check_lang(lang))]
     return in_language(ADVICE, lang)[finding.code] + (f": {finding.fix}" if finding.fix else "")
 
-# %% ../nbs/36_doctor.ipynb #36107
+# %% ../nbs/36_doctor.ipynb #36108
 def finding_lines(
     findings:list, # from `examine`
     lang:str="en", # `en` or `zh`
@@ -477,7 +482,7 @@ def finding_lines(
     lines = [f"{say[f.state]:7} {check_name(f, lang)}: {'; '.join(filter(None, (f.found, f.code and advice(f, lang))))}" for f in findings]
     return [*lines, say["works" if works(findings) else "fails"]]
 
-# %% ../nbs/36_doctor.ipynb #36108
+# %% ../nbs/36_doctor.ipynb #36109
 def finding_json(
     finding:Finding, # from `examine`
     lang:str="en", # of the advice
@@ -486,7 +491,7 @@ def finding_json(
     plain = asdict(finding) | dict(purpose=finding.purpose[LANGS.index(check_lang(lang))], state=finding.state, advice=advice(finding, lang) if finding.code else "")
     return json.dumps(plain, ensure_ascii=False)
 
-# %% ../nbs/36_doctor.ipynb #36110
+# %% ../nbs/36_doctor.ipynb #36111
 COLORS = dict(ok="green", note="yellow", broken="red")
 
 def finding_table(
@@ -501,7 +506,7 @@ def finding_table(
     for f in findings: table.add_row(Text(say[f.state], COLORS[f.state]), Text(check_name(f, lang)), Text(f.found), Text(advice(f, lang), COLORS[f.state] if f.code else "dim"))
     return table
 
-# %% ../nbs/36_doctor.ipynb #36115
+# %% ../nbs/36_doctor.ipynb #36116
 def main_alone(
     options:list, # such as `["--json", "--lang", "zh"]`
 ) -> int: # exit code: 0 when the serving wing works, 1 when not
@@ -512,5 +517,5 @@ def main_alone(
     print("\n".join([finding_json(f, lang) for f in findings] if "--json" in options else finding_lines(findings, lang)))
     return 0 if works(findings) else 1
 
-# %% ../nbs/36_doctor.ipynb #36116
+# %% ../nbs/36_doctor.ipynb #36117
 if __name__ == "__main__" and Path(sys.argv[0]).name == "doctor.py": sys.exit(main_alone(sys.argv[1:]))

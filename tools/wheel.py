@@ -144,8 +144,10 @@ def doctor(bin, empty):
     pip(bin, "uninstall", "--yes", "--quiet", "waitress", cwd=empty)
     page = next(bin.parent.glob("lib/*/site-packages/pneumonia_nbdev/web/index.html"))
     page.write_text("changed")
+    (page.parent/"app.js").unlink()
     ill = look(1)
     assert (ill["package waitress"]["code"], ill["files"]["code"]) == ("package_missing", "file_changed"), ill
+    assert "app.js" in ill["files"]["found"] and "index.html" in ill["files"]["found"], ill["files"]
     return f"{len(well)} checks; what was broken on purpose was found"
 
 
