@@ -76,6 +76,15 @@ def pushed_scores(
     parts += [tuple(map(np.concatenate, zip(*((y, model.run(x)) for x,y in wide_batches(loader, "val", seed))))) for seed in range(pushes)]
     return tuple(np.concatenate(column) for column in zip(*parts))
 
+# %% ../nbs/19_report.ipynb #n1945284
+def _loader_for(bundle, data, split):
+    "The images of a folder or a CSV, as this bundle wants them"
+    loader = MedicalDataLoader(data, (bundle.spec.height, bundle.spec.width))
+    loader.spec = bundle.spec
+    if loader.data_dir.suffix.lower() == ".csv" and set((every := list_images(data)).split) == {"train"}: loader.files = every.assign(split=split)
+    loader.pixels(split)  # files that cannot be read leave the table before it is counted
+    return loader
+
 # %% ../nbs/19_report.ipynb #19012
 def evaluate_bundle(
     bundle:Bundle|str|Path, # the model, or its path
@@ -87,10 +96,7 @@ def evaluate_bundle(
 ) -> Evaluation: # `save` writes the page
     "All questions to one model"
     bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
-    loader = MedicalDataLoader(data, (bundle.spec.height, bundle.spec.width))
-    loader.spec = bundle.spec
-    if loader.data_dir.suffix.lower() == ".csv" and set((every := list_images(data)).split) == {"train"}: loader.files = every.assign(split=split)  # a table without parts is all to be judged
-    loader.pixels(split)  # files that cannot be read leave the table before it is counted
+    loader = _loader_for(bundle, data, split)
     found = Evaluation(bundle.card, _facts(bundle, loader, split), lang=check_lang(lang))
     evaluator = ModelEvaluator({bundle.card["name"]: bundle}, loader, lang)
     result, = evaluator.evaluate_models(split, draws).values()
