@@ -205,7 +205,9 @@ def plot_watch(
     with plot_language(lang) as lang:
         (fig,ax),say = plt.subplots(figsize=(5, 2.6)),in_language(_WORDS, lang)
         for k,w in watches.items(): ax.semilogy(w.table.images, np.maximum(w.table.p_value, 1e-12), "o-", ms=4, label=k)
-        ax.axhline(ALPHA, color="k", ls=":", label=f"{say['limit']} {ALPHA}"); ax.set(xlabel=say["images"], ylabel=say["p"]); ax.legend(fontsize=7); fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
+        ax.axhline(ALPHA, color="k", ls=":", label=f"{say['limit']} {ALPHA}"); ax.set(xlabel=say["images"], ylabel=say["p"]); ax.legend(fontsize=7)
+        ax.yaxis.set_major_formatter("{x:g}"); ax.yaxis.set_minor_formatter("")  # plain text: a Chinese font may have no glyphs for formulas
+        fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
     return fig
 
 # %% ../nbs/29_drift.ipynb #29047
