@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'CARD', 'POINTER', 'OUTPUTS', 'ENGINES', 'LIMITS', 'check_card', 'card_hash', 'write_bundle', 'read_bundle',
-           'default_bundle', 'find_bundle', 'Bundle', 'Engine', 'as_stored', 'as_real', 'litert_runner', 'onnx_runner',
-           'openvino_runner', 'check_engine', 'sample_answers', 'compare_sample', 'verify_bundle', 'heatmap']
+           'default_bundle', 'find_bundle', 'Bundle', 'Engine', 'as_stored', 'as_real', 'no_greeting', 'litert_runner',
+           'onnx_runner', 'openvino_runner', 'check_engine', 'sample_answers', 'compare_sample', 'verify_bundle',
+           'heatmap']
 
 # %% ../nbs/03_bundle.ipynb #03004
 # Ground floor (no TensorFlow); builds on core, image, quality
 import copy, hashlib, io, json, os, threading, zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -186,6 +188,25 @@ def as_real(
     scale,zero = details["quantization"]
     return ((q.astype(np.float32) - zero) * scale).astype(np.float32) if scale else q
 
+# %% ../nbs/03_bundle.ipynb #03q1
+_aside = dict(lock=threading.Lock(), by=0, real=None)
+
+# %% ../nbs/03_bundle.ipynb #03q2
+def _put_aside(by):
+    "One more or one less for whom standard error is put aside"
+    with _aside["lock"]:
+        if _aside["by"] == 0: _aside["real"] = os.dup(2); os.dup2(nowhere := os.open(os.devnull, os.O_WRONLY), 2); os.close(nowhere)
+        _aside["by"] += by
+        if _aside["by"] == 0: os.dup2(_aside["real"], 2); os.close(_aside["real"])
+
+# %% ../nbs/03_bundle.ipynb #03q3
+@contextmanager
+def no_greeting() -> Iterator[None]:
+    "Keep native code from standard error"
+    _put_aside(1)
+    try: yield
+    finally: _put_aside(-1)
+
 # %% ../nbs/03_bundle.ipynb #03035
 def litert_runner(
     litert:bytes, # a LiteRT model with one signature
@@ -195,8 +216,9 @@ def litert_runner(
     "Load a network with LiteRT, ready to be called on one image"
     litert_runtime = need("ai_edge_litert.interpreter", "")
     try:
-        interpreter = litert_runtime.Interpreter(model_content=litert, num_threads=_cores(threads))
-        interpreter.allocate_tensors()
+        with no_greeting():
+            interpreter = litert_runtime.Interpreter(model_content=litert, num_threads=_cores(threads))
+            interpreter.allocate_tensors()
         runner = interpreter.get_signature_runner()
         given,((name,details),) = runner.get_output_details(),runner.get_input_details().items()
     except Exception as e: raise BadBundle(f"LiteRT cannot load the network: {e}") from None
