@@ -246,11 +246,10 @@ def save(self:Audit,
     lang:str="en", # language of the page, `en` or `zh`
 ) -> Path: # the page
     "Write the page, and the tables as CSV"
-    from jinja2 import Environment, PackageLoader
     folder,notes = Path(folder),in_language(NOTES, lang)
     tables = [(said(name, lang), notes.get(name, ""), t.reset_index().rename(columns={"index": ""}).map(lambda v: said(v, lang)).rename(columns=lambda c: said(c, lang)))
               for name,t in overview(self).items()]
-    page = Environment(loader=PackageLoader("pneumonia_nbdev"), autoescape=True).get_template("audit.html")
+    page = page_template("audit.html")
     rows = [dict(path=clean_name(r["path"]), reason=r["reason"]) for r in self.left_out[:200].to_dict("records")]
     html = page.render(lang=lang, tables=tables, verdict=self.verdict(), t=notes, left_out=rows, heads=[said(h, lang) for h in ("Left out", "file", "reason")])
     for name in ("facts", "duplicates", "unprovable", "left_out"):

@@ -6,7 +6,7 @@
 __all__ = ['CLASSES', 'LANGS', 'LABELS', 'clean_name', 'error_line', 'PneumoniaError', 'InputError', 'MissingFile',
            'UnreadableImage', 'TooLarge', 'NoPixels', 'MultiFrame', 'NotAnXray', 'BadBundle', 'NewerBundle', 'BadData',
            'CannotWrite', 'BadOption', 'MissingPackage', 'error_codes', 'check_lang', 'in_language', 'label', 'need',
-           'sample_dir', 'data_dir', 'shared_path', 'write_atomic']
+           'sample_dir', 'data_dir', 'shared_path', 'page_template', 'write_atomic']
 
 # %% ../nbs/00_core.ipynb #00004
 # Ground floor (no TensorFlow); builds on nothing
@@ -191,6 +191,18 @@ def shared_path(
     if path.exists(): return path
     reason = f"skipped: {'/'.join(parts)} is not in the shared folder (set PNEUMONIA_SHARED)"
     for out in {sys.stdout, sys.__stderr__}: print(reason, file=out)  # for the reader of a notebook, and for the log of a test run
+
+# %% ../nbs/00_core.ipynb #00pg1
+def page_template(
+    name:str, # a file of `templates`, such as `report.html`
+    **filters:Callable, # what the page may do with values, by name
+) -> "jinja2.Template": # noqa: F821 (a name for readers: jinja2 is loaded when it is needed)
+    "A page of the package; what is put into HTML is escaped"
+    jinja2 = need("jinja2", "")
+    kind = jinja2.select_autoescape(["html"])
+    pages = jinja2.Environment(loader=jinja2.PackageLoader("pneumonia_nbdev"), autoescape=kind, keep_trailing_newline=True)
+    pages.filters |= filters
+    return pages.get_template(name)
 
 # %% ../nbs/00_core.ipynb #00046
 def write_atomic(

@@ -216,7 +216,7 @@ def verdict_text(
     return label(r["class"], lang) + (f", {words(lang)['refer']}" if r["conformal"] and r["conformal"]["refer"] else "")
 
 # %% ../nbs/16_deployment.ipynb #16050
-@dataclass
+@dataclass(repr=False)
 class Report:
     "The results of a screening, to print, save and read"
     results: list[dict] # from `PneumoniaDetectionSystem.stream`
@@ -230,7 +230,7 @@ class Report:
         flagged = sum("quality" in r and not r["quality"]["ok"] for r in self.results)
         return dict(total=len(self.results), **{k: c[k] for k in (*CLASSES, "failed")}, flagged=flagged)
 
-    def __str__(self): return "\n".join(self.lines())
+    def __repr__(self): return "\n".join(self.lines())  # without the pictures
 
 # %% ../nbs/16_deployment.ipynb #16052
 @patch
@@ -267,12 +267,10 @@ def csv(self:Report) -> str: # columns file, class, label, probability, threshol
 @patch
 def html(self:Report) -> str: # a whole page
     "The report as a self-contained page"
-    jinja2 = need("jinja2", "")
-    env = jinja2.Environment(loader=jinja2.PackageLoader("pneumonia_nbdev"), autoescape=True)
-    env.filters |= dict(b64=lambda b: base64.b64encode(b).decode(), show_p=show_p, verdict=lambda r: verdict_text(r, self.lang))
+    page = page_template("report.html", b64=lambda b: base64.b64encode(b).decode(), show_p=show_p, verdict=lambda r: verdict_text(r, self.lang))
     order = sorted(self.results, key=lambda r: -r["probabilities"]["PNEUMONIA"] if "error" not in r else 1)
-    return env.get_template("report.html").render(t=words(self.lang), lang=self.lang, results=order, counts=self.counts, card=self.card,
-                                                  classes=[(c, label(c, self.lang)) for c in CLASSES], figures=self.card["metrics"].get("test", {}))
+    return page.render(t=words(self.lang), lang=self.lang, results=order, counts=self.counts, card=self.card,
+                       classes=[(c, label(c, self.lang)) for c in CLASSES], figures=self.card["metrics"].get("test", {}))
 
 # %% ../nbs/16_deployment.ipynb #16064
 @patch

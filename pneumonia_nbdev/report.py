@@ -264,9 +264,7 @@ def render(self:Evaluation,
     **more, # for the template
 ) -> str: # the text
     "A template, filled with this evaluation"
-    from jinja2 import Environment, PackageLoader, select_autoescape
-    env = Environment(loader=PackageLoader("pneumonia_nbdev"), autoescape=select_autoescape(["html"]), keep_trailing_newline=True)
-    return env.get_template(template).render(lang=self.lang, t=_words(self.lang), official=self.card["data"]["name"] == OFFICIAL, card=self.card, facts=self.fact_rows(), id=self.facts["model"].split()[-1], **more)
+    return page_template(template).render(lang=self.lang, t=_words(self.lang), official=self.card["data"]["name"] == OFFICIAL, card=self.card, facts=self.fact_rows(), id=self.facts["model"].split()[-1], **more)
 
 # %% ../nbs/19_report.ipynb #19043
 @patch
