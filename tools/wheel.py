@@ -20,9 +20,8 @@ import zipfile
 from pathlib import Path
 
 from browser import ROOT, free_port, server
-from container import judged, pip_settings
+from container import LEFT_OUT, judged, pip_settings
 
-LEFT_OUT = shutil.ignore_patterns(".*", "build", "dist", "runs", "_*cs", "_proc", "nbs", "*.egg-info", "__pycache__", "pneumonia-report")
 HEAVY = {"tensorflow", "keras", "jupyterlab", "ipython", "nbdev", "pandas", "matplotlib", "scipy"}
 
 
