@@ -1,5 +1,5 @@
-# make run | serve | test | test-slow | lab | docs | train | export | clean
-PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.10,$(shell command -v $(p) >/dev/null 2>&1 && $(p) tools/system.py >/dev/null 2>&1 && echo $(p))) python3)
+# make run | serve | test | test-slow | lab | docs | readme | train | export | clean
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python3.10,$(shell command -v $(p) >/dev/null 2>&1 && $(p) tools/system.py >/dev/null 2>&1 && echo $(p))) python3)
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 DATA ?= $(or $(PNEUMONIA_DATA),../shared/data/chest_xray_224)

@@ -148,6 +148,7 @@ PURPOSES |= {
     "axe-playwright-python": ("axe_playwright_python", "looks for barriers on the page, in tests", "测试：检查页面无障碍"),
     "schemathesis": ("schemathesis", "tries the interface with odd requests, in tests", "测试：以异常请求检验接口"),
     "psutil": ("psutil", "watches a server's memory, in tests", "测试：监测服务器内存"),
+    "ruff": ("ruff", "reads the code for slips, in tests", "测试：检查代码疏漏"),
 }
 
 # %% ../nbs/36_doctor.ipynb #36023
@@ -385,7 +386,7 @@ def _short(path): # the home folder may hold a person's name
     except (ValueError, RuntimeError): return str(path)
 
 # %% ../nbs/36_doctor.ipynb #36089
-SETTINGS = dict(PNEUMONIA_DATA="folder", PNEUMONIA_SHARED="folder", PNEUMONIA_API_KEY="secret", PNEUMONIA_EXPLORE="internal")
+SETTINGS = dict(PNEUMONIA_DATA="folder", PNEUMONIA_SHARED="folder", PNEUMONIA_RUNS="folder", PNEUMONIA_API_KEY="secret", PNEUMONIA_EXPLORE="internal")
 
 # %% ../nbs/36_doctor.ipynb #36090
 def setting_finding(
