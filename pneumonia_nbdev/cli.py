@@ -14,7 +14,6 @@ __all__ = ['app', 'VERDICT', 'data_app', 'models_app', 'review_app', 'benchmark_
 # %% ../nbs/37_cli.ipynb #36004
 # Serving wing (no TensorFlow); builds on core, image; when called, also on bundle, data, audit, recipe, deployment, report, explanation, reviews, explorer, speed, quantization, registry, drift, worklist, continual, gate, server, api, doctor
 import json, os, re, sys
-from contextlib import contextmanager
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -83,20 +82,11 @@ def _finish(results):
     failed = sum("error" in r for r in results)
     raise typer.Exit(0 if not failed else 2 if failed == len(results) else 1)
 
-# %% ../nbs/37_cli.ipynb #36020
-@contextmanager
-def _no_greeting():
-    "Silence native code on standard error"
-    saved,nowhere = os.dup(2),os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try: yield
-    finally: os.dup2(saved, 2); os.close(saved); os.close(nowhere)
-
 # %% ../nbs/37_cli.ipynb #36021
 def _system(model, lang, engine="litert"):
-    "The detector, opened quietly"
+    "The detector that the options ask for"
     from pneumonia_nbdev.deployment import PneumoniaDetectionSystem
-    with _no_greeting(): return PneumoniaDetectionSystem(model, lang.value, engine=engine)
+    return PneumoniaDetectionSystem(model, lang.value, engine=engine)
 
 # %% ../nbs/37_cli.ipynb #36025
 def _names(files):
@@ -317,7 +307,7 @@ def explore_command(
 ) -> None:
     "Play with heat maps in the browser."
     import subprocess
-    with _no_greeting(): command,environment = _voila_command(models or [], images, port, lang.value, browser, reviews)
+    command,environment = _voila_command(models or [], images, port, lang.value, browser, reviews)
     print(f"http://127.0.0.1:{port}/  (Ctrl-C to end)", file=sys.stderr)
     try: raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
     except KeyboardInterrupt: pass
@@ -339,7 +329,7 @@ def serve_command(
     from pneumonia_nbdev.api import Limits, PneumoniaDetectionAPI
     from pneumonia_nbdev.server import one_heap
     one_heap()
-    with _no_greeting(): api = PneumoniaDetectionAPI(model, Limits.parse(limits), threads, api_key=os.environ.get("PNEUMONIA_API_KEY") or None, cors=tuple(cors or ()), engine=engine, reviews=reviews)
+    api = PneumoniaDetectionAPI(model, Limits.parse(limits), threads, api_key=os.environ.get("PNEUMONIA_API_KEY") or None, cors=tuple(cors or ()), engine=engine, reviews=reviews)
     api.run(host, port, reload)
 
 # %% ../nbs/37_cli.ipynb #36071
@@ -430,8 +420,7 @@ def _store(folder, model=None, new=False):
     from pneumonia_nbdev.reviews import BadStore, ReviewStore
     if not new and not (folder/"reviews.db").exists(): raise BadStore("there is no store in this folder", file=folder)
     store = ReviewStore(folder, model)
-    if new:
-        with _no_greeting(): _ = store.bundle  # opened now, while nobody listens
+    if new: _ = store.bundle  # a model that cannot be opened is said before anything is kept
     return store
 
 # %% ../nbs/37_cli.ipynb #36089
@@ -529,8 +518,7 @@ def review_queue(store: _Store = ..., n: Annotated[int, typer.Option("-n", min=1
     "Which cases should be read next, the most worthwhile first."
     need("scipy"); import pneumonia_nbdev.worklist  # noqa: F401 (it gives stores their `worklist`)
     kept = _store(store, model)
-    with _no_greeting(): bundle = kept.bundle
-    table = kept.worklist(bundle, n).astype(object)
+    table = kept.worklist(kept.bundle, n).astype(object)
     rows = table.where(table.notna(), None).to_dict("records")
     if as_json:
         for row in rows: print(json.dumps(row, ensure_ascii=False))
@@ -548,11 +536,12 @@ def update_command(
     "Learn from readings; put the new model to use if it passes the gate."
     _hush()
     need("tensorflow")
+    from pneumonia_nbdev.bundle import no_greeting
     from pneumonia_nbdev.data import MedicalDataLoader
     from pneumonia_nbdev.gate import Rules, renew
     from pneumonia_nbdev.registry import ModelRegistry
     kept,asked = _store(store),Rules.read(rules) if rules else Rules()
-    with _no_greeting(): found = renew(kept, ModelRegistry(models), base, asked, data and MedicalDataLoader(data), lang.value)
+    with no_greeting(): found = renew(kept, ModelRegistry(models), base, asked, data and MedicalDataLoader(data), lang.value)
     print(json.dumps(dict(model=found.name, **found.judgement.to_dict()), ensure_ascii=False) if as_json else found.judgement.markdown(lang.value))
     raise typer.Exit(0 if found else 1)
 
@@ -569,7 +558,7 @@ def remember_command(
     from pneumonia_nbdev.bundle import Bundle
     from pneumonia_nbdev.continual import with_memory
     from pneumonia_nbdev.data import MedicalDataLoader
-    with _no_greeting(): old = Bundle(bundle)
+    old = Bundle(bundle)
     print(with_memory(old, MedicalDataLoader(data, (old.spec.height, old.spec.width)), bundle, core))
 
 # %% ../nbs/37_cli.ipynb #36114
@@ -597,7 +586,7 @@ def monitor_command(
     for package in ("pandas", "scipy"): need(package)
     from pneumonia_nbdev.bundle import Bundle
     from pneumonia_nbdev.drift import monitor, plot_watch, reference_of
-    with _no_greeting(): bundle = Bundle(model)
+    bundle = Bundle(model)
     reference = reference_of(bundle)
     watch = monitor(reference, _stream(bundle, folder, store))
     if out: _can_write(out); plot_watch({str(folder or store): watch}, lang.value).savefig(out/"drift.png", dpi=120)
@@ -692,9 +681,10 @@ def export_command(
     if kind not in EXPORTS: raise BadOption(f"{kind!r}; there are {', '.join(EXPORTS)}")
     if out.suffix == ".bundle" and kind.startswith(("tensorrt", "openvino")): raise BadOption(f"a bundle holds LiteRT and ONNX, not {kind}")
     _hush()
+    from pneumonia_nbdev.bundle import no_greeting
     from pneumonia_nbdev.data import MedicalDataLoader
     loader = data and MedicalDataLoader(data)
-    with _no_greeting(): made,optimizer = _make_copy(kind, model, loader)
+    with no_greeting(): made,optimizer = _make_copy(kind, model, loader)
     if kind.startswith("tensorrt"): print(f"{made}\n{write_atomic(out, made.path.read_bytes()).resolve()}"); return
     (optimizer.write if out.suffix == ".bundle" else lambda e, path, force: e.save(path, force))(made, out, force)
     print(json.dumps(made.report(), ensure_ascii=False) if as_json else _papers(made, out))
@@ -725,7 +715,7 @@ def verify_command(
 ) -> None:
     "Check a bundle: hashes, inputs and outputs, answers to the sample."
     from pneumonia_nbdev.bundle import verify_bundle
-    with _no_greeting(): report = verify_bundle(bundle, engine)
+    report = verify_bundle(bundle, engine)
     if as_json: print(json.dumps({k: dict(ok=ok, found=found) for k,(ok,found) in report.items()}))
     else:
         for name,(ok,found) in report.items(): print(f"{ {True: 'ok', False: 'FAILED', None: 'not checked'}[ok]:12} {name}: {found}")
