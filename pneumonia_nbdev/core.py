@@ -152,14 +152,15 @@ def label(
 # %% ../nbs/00_core.ipynb #00031
 def need(
     module:str, # name to import, such as `tensorflow`
-    extra:str="train", # the extra that brings it; empty for what every installation has
+    extra:str|None="train", # the extra that brings it; empty for what every installation has, None where no extra has it
 ) -> ModuleType: # the module
     "Import a module, or say which extra brings it"
     from importlib import import_module
     try: return import_module(module)
     except ImportError as e:
         if isinstance(e, ModuleNotFoundError) and e.name == module.split(".")[0]:
-            raise MissingPackage(f"{module}: pip install 'pneumonia-nbdev{extra and f'[{extra}]'}'") from None
+            where = e.name if extra is None else f"'pneumonia-nbdev{extra and f'[{extra}]'}'"
+            raise MissingPackage(f"{module}: pip install {where}") from None
         raise MissingPackage(f"{module} is installed but does not start: {e}{_system_hint(str(e))}") from e
 
 # %% ../nbs/00_core.ipynb #00033

@@ -28,7 +28,7 @@ def layer_outputs(
     size:tuple[int, int]|None=None, # (height, width) in pixels, for a model that takes any
 ) -> tuple[keras.KerasTensor, dict[str, Node]]: # (input tensor, {name: `Node`} in order)
     "The model unfolded into one flat graph"
-    if not getattr(model, "built", False) or not isinstance(model, (keras.Sequential, type(keras.Model(i := keras.Input((1,)), i)))): raise BadOption(f"{type(model).__name__} {model.name!r} has no graph; build it with the functional API")
+    if not getattr(model, "built", False) or not isinstance(model, (keras.Sequential, type(keras.Model(i := keras.Input((1,)), keras.layers.Identity()(i))))): raise BadOption(f"{type(model).__name__} {model.name!r} has no graph; build it with the functional API")
     shape = [n or s for n,s in zip(model.input_shape[1:], (*(size or (None, None)), None))]
     x,seen = keras.Input(shape, name="image"),{}
     _unfold(model, x, seen)

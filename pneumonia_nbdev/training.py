@@ -262,7 +262,7 @@ class ToMLflow(keras.callbacks.Callback):
         settings:dict, # to be kept with it
     ):
         super().__init__()
-        self.name,self.settings,self.mlflow = name,settings,need("mlflow", "")
+        self.name,self.settings,self.mlflow = name,settings,need("mlflow", None)
 
     def on_train_begin(self, logs:dict|None=None) -> None:
         self.mlflow.start_run(run_name=self.name)
