@@ -95,7 +95,7 @@ def poisoned(way="replay and gate, third round poisoned"):
     shutil.rmtree(folder, ignore_errors=True)
     for part in ("reviews", "models"): shutil.copytree(clean/part, folder/part)
     store,registry = ReviewStore(folder/"reviews"),ModelRegistry(folder/"models")
-    with store.writing() as db: db.execute("DELETE FROM reviews WHERE number > ?", (2 * args.budget,))
+    with store.transaction() as db: db.execute("DELETE FROM reviews WHERE number > ?", (2 * args.budget,))
     early = {c.id for batch in rounds[:2] for p in batch.patientId for c in store.cases_of(p)}
     for c in store.cases():
         if c.id not in early: store.delete(c.id)
