@@ -388,7 +388,7 @@ def build_engine(
 # %% ../nbs/27_quantization.ipynb #27077
 @dataclass
 class TensorRTEngine:
-    "An engine on the disk, built and never run here, and how to run what it was built from"
+    "An engine on the disk, built and never run here; `runner` runs the ONNX that it was built from"
     path: Path # of the engine
     onnx: bytes # what it was built from
     precision: str # of `PRECISIONS`
@@ -420,7 +420,7 @@ PROVIDERS = ("NvTensorRTRTXExecutionProvider", "TensorrtExecutionProvider", "CUD
 # %% ../nbs/27_quantization.ipynb #27084
 @patch
 def runner(self:TensorRTEngine) -> Callable: # a function: (n, height, width, channels) -> dict of outputs
-    "Run on the graphics card, or say what is missing"
+    "Run the ONNX on the graphics card, or say what is missing"
     ort = need("onnxruntime", "tensorrt")
     provider = next((p for p in PROVIDERS if p in ort.get_available_providers()), None)
     if provider is None: raise MissingPackage(f"an NVIDIA provider of ONNX Runtime (pip install onnxruntime-gpu); there are {', '.join(ort.get_available_providers())}")

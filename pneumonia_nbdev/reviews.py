@@ -150,7 +150,7 @@ class ReviewStore:
         self.folder,self.model,self.seconds = Path(folder),model,seconds
         self.path = self.folder/"reviews.db"
         _private(self.folder)
-        with self.writing() as db:
+        with self.transaction() as db:
             if (found := _version(db)) not in (None, STORE): raise BadStore(f"tables of version {found}, this version knows {STORE}", file=self.path)
             for command in TABLES.split(";\n"): db.execute(command)
             for rule in (f"user_version={STORE}", f"application_id={APPLICATION}"): db.execute(f"PRAGMA {rule}")
@@ -160,7 +160,7 @@ class ReviewStore:
 # %% ../nbs/23_reviews.ipynb #23038
 @patch
 @contextmanager
-def reading(self:ReviewStore) -> Iterator[sqlite3.Connection]: # yields a connection
+def connection(self:ReviewStore) -> Iterator[sqlite3.Connection]: # yields a connection
     "A connection; SQLite's complaints as errors of ours"
     try:
         with closing(sqlite3.connect(self.path, timeout=self.seconds, isolation_level=None)) as db:
@@ -172,9 +172,9 @@ def reading(self:ReviewStore) -> Iterator[sqlite3.Connection]: # yields a connec
 
 @patch
 @contextmanager
-def writing(self:ReviewStore) -> Iterator[sqlite3.Connection]: # yields a connection inside of a transaction
+def transaction(self:ReviewStore) -> Iterator[sqlite3.Connection]: # yields a connection inside of a transaction
     "All of it or nothing of it"
-    with self.reading() as db:
+    with self.connection() as db:
         db.execute("BEGIN IMMEDIATE")
         try: yield db
         except BaseException:
@@ -186,7 +186,7 @@ def writing(self:ReviewStore) -> Iterator[sqlite3.Connection]: # yields a connec
 @patch
 def counts(self:ReviewStore) -> dict[str, int]: # table -> rows
     "How much there is"
-    with self.reading() as db: return {t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in ("cases", "reviews", "decisions")}
+    with self.connection() as db: return {t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in ("cases", "reviews", "decisions")}
 
 # %% ../nbs/23_reviews.ipynb #23050
 def now() -> str: # such as 2026-01-31T12:00:00Z
@@ -305,7 +305,7 @@ def add(self:ReviewStore,
     raw,about = read_bytes(raw),dict(dict(name=raw if isinstance(raw, (str, Path)) else None), **about)
     if label is not None: check_reading(label)
     case,png = self.look(raw, bundle, **about)
-    with self.writing() as db:
+    with self.transaction() as db:
         new = self._insert(db, case, png)
         number = None if label is None else _write_review(db, case.id, label, reader, comment)
     return replace(self.case(case.id), new=new, number=number)
@@ -316,7 +316,7 @@ def case(self:ReviewStore,
     id:str, # 32 hex digits, or the first eight or more of them
 ) -> Case: # without its pixels
     "One case"
-    with self.reading() as db: found = db.execute(f"SELECT {_COLUMNS} FROM cases WHERE id LIKE ? LIMIT 2", (f"{id}%",)).fetchall() if re.fullmatch("[0-9a-f]{8,32}", id) else []
+    with self.connection() as db: found = db.execute(f"SELECT {_COLUMNS} FROM cases WHERE id LIKE ? LIMIT 2", (f"{id}%",)).fetchall() if re.fullmatch("[0-9a-f]{8,32}", id) else []
     if len(found) != 1: raise NoCase(f"{len(found)} cases begin with {clean_name(id)!r}")
     return _as_case(found[0])
 
@@ -326,7 +326,7 @@ def pixels(self:ReviewStore,
     id:str, # as for `case`
 ) -> XRay: # as it was judged
     "The image of a case"
-    with self.reading() as db: found = db.execute("SELECT pixels FROM cases WHERE id=?", (self.case(id).id,)).fetchone()
+    with self.connection() as db: found = db.execute("SELECT pixels FROM cases WHERE id=?", (self.case(id).id,)).fetchone()
     if not found: raise NoCase("it was deleted meanwhile")
     return read_xray(found[0])
 
@@ -341,13 +341,13 @@ def review(self:ReviewStore,
 ) -> int: # number of the review
     "Add a reading of a case"
     id = self.case(id).id
-    with self.writing() as db: return _write_review(db, id, label, reader, comment, time)
+    with self.transaction() as db: return _write_review(db, id, label, reader, comment, time)
 
 # %% ../nbs/23_reviews.ipynb #23074
 @patch
 def cases(self:ReviewStore) -> list[Case]: # in the order they came
     "All cases"
-    with self.reading() as db: return [_as_case(r) for r in db.execute(f"SELECT {_COLUMNS} FROM cases ORDER BY added, rowid")]
+    with self.connection() as db: return [_as_case(r) for r in db.execute(f"SELECT {_COLUMNS} FROM cases ORDER BY added, rowid")]
 
 # %% ../nbs/23_reviews.ipynb #23076
 @patch
@@ -355,7 +355,7 @@ def reviews(self:ReviewStore,
     id:str|None=None, # of a case; None for all
 ) -> list[dict]: # oldest first
     "Reviews as they were written"
-    with self.reading() as db: return [dict(r) for r in db.execute("SELECT * FROM reviews WHERE ? IS NULL OR case_id=? ORDER BY time, number", (id, id))]
+    with self.connection() as db: return [dict(r) for r in db.execute("SELECT * FROM reviews WHERE ? IS NULL OR case_id=? ORDER BY time, number", (id, id))]
 
 # %% ../nbs/23_reviews.ipynb #23077
 @patch
@@ -390,7 +390,7 @@ def features(self:ReviewStore,
     network:str, # name of the network and its layers
 ) -> dict[str, np.ndarray]: # case id -> (dimensions,) float32
     "What is known already"
-    with self.reading() as db: return {r["case_id"]: np.frombuffer(r["vector"], np.float32) for r in db.execute("SELECT * FROM features WHERE network=?", (network,))}
+    with self.connection() as db: return {r["case_id"]: np.frombuffer(r["vector"], np.float32) for r in db.execute("SELECT * FROM features WHERE network=?", (network,))}
 
 # %% ../nbs/23_reviews.ipynb #23083
 @patch
@@ -399,7 +399,7 @@ def keep_features(self:ReviewStore,
     found:dict[str, np.ndarray], # case id -> (dimensions,) numbers
 ) -> None:
     "Keep what a network made of some cases; a case that was forgotten meanwhile stays forgotten"
-    with self.writing() as db:
+    with self.transaction() as db:
         for case,v in found.items(): db.execute("INSERT OR REPLACE INTO features SELECT id, ?, ? FROM cases WHERE id=?", (network, np.asarray(v, np.float32).tobytes(), case))
 
 # %% ../nbs/23_reviews.ipynb #n9989336
@@ -409,7 +409,7 @@ def note_lesson(self:ReviewStore,
     ids:list[str], # of the cases that it learned from
 ) -> None:
     "Note what a model learned from; `NoCase` when one of the cases is gone"
-    with self.writing() as db: db.executemany("INSERT OR IGNORE INTO lessons(case_id, model) VALUES(?,?)", [(id, model) for id in ids])
+    with self.transaction() as db: db.executemany("INSERT OR IGNORE INTO lessons(case_id, model) VALUES(?,?)", [(id, model) for id in ids])
 
 # %% ../nbs/23_reviews.ipynb #n4310551
 @patch
@@ -417,7 +417,7 @@ def learned_by(self:ReviewStore,
     id:str, # of a case
 ) -> list[str]: # names, as in the registry
     "Which models learned from a case"
-    with self.reading() as db: return [r["model"] for r in db.execute("SELECT model FROM lessons WHERE case_id=? ORDER BY model", (id,))]
+    with self.connection() as db: return [r["model"] for r in db.execute("SELECT model FROM lessons WHERE case_id=? ORDER BY model", (id,))]
 
 # %% ../nbs/23_reviews.ipynb #23084
 @patch
@@ -427,7 +427,7 @@ def decide(self:ReviewStore,
     **facts:object, # that led to it; plain types
 ) -> None:
     "Note a decision"
-    with self.writing() as db: _write_decision(db, what, model, facts)
+    with self.transaction() as db: _write_decision(db, what, model, facts)
 
 # %% ../nbs/23_reviews.ipynb #n6646680
 def _write_decision(db, what, model, facts):
@@ -438,7 +438,7 @@ def _write_decision(db, what, model, facts):
 @patch
 def decisions(self:ReviewStore) -> list[dict]: # oldest first
     "What was decided"
-    with self.reading() as db: return [dict(r) | dict(facts=json.loads(r["facts"])) for r in db.execute("SELECT * FROM decisions ORDER BY number")]
+    with self.connection() as db: return [dict(r) | dict(facts=json.loads(r["facts"])) for r in db.execute("SELECT * FROM decisions ORDER BY number")]
 
 # %% ../nbs/23_reviews.ipynb #23091
 def _rows(path):
@@ -502,7 +502,7 @@ def export(self:ReviewStore,
 ) -> Path: # the archive
     "Everything that is kept of one case"
     case = self.case(id)
-    with self.reading() as db: made = {r["network"]: np.frombuffer(r["vector"], np.float32).tolist() for r in db.execute("SELECT * FROM features WHERE case_id=?", (case.id,))}
+    with self.connection() as db: made = {r["network"]: np.frombuffer(r["vector"], np.float32).tolist() for r in db.execute("SELECT * FROM features WHERE case_id=?", (case.id,))}
     facts = {k: v for k,v in vars(case).items() if k not in ("new", "number")} | dict(embedding=case.embedding.tolist(), reviews=self.reviews(case.id), features=made, models=self.learned_by(case.id))
     with zipfile.ZipFile(buf := io.BytesIO(), "w") as z:
         z.writestr("case.json", json.dumps(facts, indent=1, ensure_ascii=False))
@@ -516,11 +516,11 @@ def delete(self:ReviewStore,
 ) -> list[str]: # names of the models that learned from it, as in the registry
     "Forget a case and all that was said of it; models that learned from it are named"
     id = self.case(id).id
-    with self.writing() as db:
+    with self.transaction() as db:
         models = [r["model"] for r in db.execute("SELECT model FROM lessons WHERE case_id=? ORDER BY model", (id,))]
         db.execute("DELETE FROM cases WHERE id=?", (id,))
         for m in models: _write_decision(db, "outdated", m, dict(reason="a case that it learned from was deleted"))
-    with self.reading() as db: left = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    with self.connection() as db: left = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     if left: raise StoreBusy("deleted, but another process still reads an older state; call `delete_traces` when it is done", file=self.path)
     return models
 
@@ -528,7 +528,7 @@ def delete(self:ReviewStore,
 @patch
 def delete_traces(self:ReviewStore) -> None:
     "Empty the write-ahead log"
-    with self.reading() as db:
+    with self.connection() as db:
         if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]: raise StoreBusy("another process still reads an older state", file=self.path)
 
 # %% ../nbs/23_reviews.ipynb #23106
@@ -539,7 +539,7 @@ def unreview(self:ReviewStore,
 ) -> bool: # did the case go, too?
     "Take one review back; the case goes with its last review"
     id = self.case(id).id
-    with self.writing() as db:
+    with self.transaction() as db:
         if not db.execute("DELETE FROM reviews WHERE case_id=? AND number=?", (id, number)).rowcount: raise NoCase(f"no review {number} of this case")
         left = db.execute("SELECT count(*) FROM reviews WHERE case_id=?", (id,)).fetchone()[0]
     if not left: self.delete(id)
@@ -549,7 +549,7 @@ def unreview(self:ReviewStore,
 @patch
 def check(self:ReviewStore) -> None:
     "Raise `BadStore` unless the whole file is sound"
-    with self.reading() as db:
+    with self.connection() as db:
         found = db.execute("PRAGMA integrity_check(3)").fetchall()
         lost = db.execute("PRAGMA foreign_key_check").fetchall()
     if [r[0] for r in found] != ["ok"] or lost: raise BadStore("; ".join(str(r[0]) for r in found)[:300], file=self.path)
