@@ -146,7 +146,8 @@ def crowd(p, folder, good):
     p.evaluate("window.seen = new Set(); new MutationObserver(() => seen.add(document.querySelector('#bar').value)).observe(document.querySelector('#said'), {childList: true, characterData: true, subtree: true})")
     upload(p, paths); done(p, 200, 300)
     assert p.evaluate("seen.size") > 60, p.evaluate("seen.size")  # verdicts that arrive together are drawn together
-    assert "Files: 200;" in p.locator("#live").inner_text() and "0 not judged" in p.locator("#live").inner_text()
+    until(p, "document.querySelector('#live').textContent.startsWith('Files: 200;')")  # said when the last request has ended, a moment after its last line
+    assert p.locator("#live").inner_text().endswith(", 0 not judged"), (p.locator("#live").inner_text(), [r for r in rows(p) if "verdict" in r or "busy" in r][:3])
     upload(p, paths); p.click("#clear"); upload(p, paths[:3]); done(p, 3); time.sleep(.5)
     assert len(rows(p)) == 3 and len({r.split()[0] for r in rows(p)}) == 3  # nothing of what was cleared comes back
     p.click("#clear"); assert rows(p) == [] and p.locator("#case").is_hidden()
