@@ -13,7 +13,8 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[1]
 SITE = "https://pneumonia-nbdev.github.io/pneumonia-nbdev"
 BLOB = "https://github.com/pneumonia-nbdev/pneumonia-nbdev/blob/main"
-PAGES = dict(model_card="MODEL_CARD.md", changelog="CHANGELOG.md", contributing="CONTRIBUTING.md")  # of the guide, and what they show
+ALT = "The X-ray with its heat map"  # what the only picture among the outputs shows
+PAGES = dict(model_card="MODEL_CARD.md", changelog="CHANGELOG.md", contributing="CONTRIBUTING.md", chinese="README.zh-CN.md")  # of the guide, and what they show
 
 
 def callouts(text):
@@ -27,7 +28,7 @@ def callouts(text):
 def links(text):
     "Links to pages go to the site, pictures into the folder of the notebooks, files of the root beside the README"
     text = re.sub(r"\]\(((?:lab|guide|tutorials)/)?(?:\d+_)?(\w+)\.ipynb(#[\w-]+)?\)", lambda m: f"]({SITE}/{m[1] or ''}{m[2]}.html{m[3] or ''})", text)
-    return text.replace("](images/", "](nbs/images/").replace(f"]({BLOB}/README", "](README")
+    return text.replace("](images/", "](nbs/images/").replace(f"]({SITE}/guide/chinese.html", "](README.zh-CN.md")
 
 
 def output(out, n, pictures):
@@ -38,7 +39,7 @@ def output(out, n, pictures):
         if kind in data:
             name = f"images/index-{n}.{suffix}"
             pictures[ROOT/"nbs"/name] = base64.b64decode(data[kind])
-            return f"![](nbs/{name})"
+            return f"![{ALT}](nbs/{name})"
     if "text/markdown" in data: return links(data["text/markdown"])
     return f"```\n{data.get('text/plain', '').rstrip()}\n```" if data else ""
 
@@ -58,6 +59,7 @@ def shown(page, file):
     "A page of the guide with a file of the root, without its heading, as the output of its last visible cell"
     nb = json.loads(page.read_text(encoding="utf-8"))
     text = file.read_text(encoding="utf-8").split("\n", 1)[1].strip()
+    for old, new in {"](nbs/images/": "](../images/", "](README.md)": f"]({SITE}/index.html)", "> [!WARNING]\n": ""}.items(): text = text.replace(old, new)
     cell = next(c for c in nb["cells"] if f'"../../{file.name}"' in "".join(c["source"]) and "#| hide" not in "".join(c["source"]))
     cell["outputs"][0]["data"]["text/markdown"] = text.splitlines(keepends=True)
     return json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
