@@ -39,6 +39,7 @@ export: $(VENV)/.installed-dev  ## the package from the notebooks
 
 train: $(VENV)/.installed-dev  ## the default model again, from the full set
 	@pneumonia train --recipe default --data "$(DATA)" --weights "$(WEIGHTS)" --out pneumonia_nbdev/models/default.bundle --ledger nbs/results/test_ledger.csv --why "make train"
+	@pneumonia remember pneumonia_nbdev/models/default.bundle --data "$(DATA)"
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "missing: $(PYTHON); on Debian or Ubuntu: apt install python3 python3-venv"; exit 1; }

@@ -40,6 +40,15 @@ _Reviews = Annotated[Path|None, typer.Option(help="A folder in which readings ar
 _Language = Annotated[Lang, typer.Option(help="Language of labels, messages and reports.")]
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
 
+# %% ../nbs/37_cli.ipynb #8d3397e6
+_SAID = dict(alarm=("alarm after {n} images", "看过 {n} 幅图像后报警"), no_alarm=("no alarm", "未报警"), times=("{group}: times as fast as {base}", "{group}：相对 {base} 的速度倍数"),
+             name=("name", "名称"), ratio=("ratio", "倍数"), low=("low", "下限"), high=("high", "上限"), rounds=("rounds", "轮数"))
+
+def _say(key, lang="en", **facts):
+    "A sentence or a word in a language"
+    said = in_language(_SAID, lang).get(key)
+    return said.format(**facts) if said else key
+
 # %% ../nbs/37_cli.ipynb #36011
 VERDICT = dict(NORMAL="green", PNEUMONIA="red")
 
@@ -222,6 +231,7 @@ def evaluate_command(
     why: Annotated[str, typer.Option(help="A word for the ledger.")] = "pneumonia evaluate",
 ) -> None:
     "Measure a bundle on images with labels, and write a report, a model card and a CLAIM checklist."
+    if ledger and split != "test": raise BadOption(f"the ledger is for looks at test, not at {split}")
     _hush()
     from pneumonia_nbdev.report import evaluate_bundle, shown
     _can_write(report.parent)
@@ -289,10 +299,11 @@ def _rich_table(title, frame, say=str):
 def _voila_command(models, images, port, lang, browser, reviews=None):
     "(command, environment) of the explorer's page, after a look whether it can open what it shall"
     need("voila", "lab")
+    from pneumonia_nbdev.bundle import find_bundle
     from pneumonia_nbdev.explorer import Source, explorer_page, image_choices, taker
     for m in models: Source(m)
     image_choices(images); taker(reviews)
-    wanted = dict(models=[str(m.resolve()) for m in models], images=images and str(images.resolve()), lang=lang, save_to=str(Path.cwd()), reviews=reviews and str(reviews.resolve()))
+    wanted = dict(models=[str((m if m.suffix == ".keras" else find_bundle(m)).resolve()) for m in models], images=images and str(images.resolve()), lang=lang, save_to=str(Path.cwd()), reviews=reviews and str(reviews.resolve()))
     command = [sys.executable, "-m", "voila", str(explorer_page()), f"--port={port}", "--Voila.port_retries=0", "--Voila.ip=127.0.0.1", "--show_tracebacks=False"]
     return command + ["--no-browser"] * (not browser), dict(os.environ, PNEUMONIA_EXPLORE=json.dumps(wanted))
 
@@ -411,7 +422,7 @@ def models_remove(
 # %% ../nbs/37_cli.ipynb #36087
 review_app = typer.Typer(no_args_is_help=True, help="What readers said of which image.")
 app.add_typer(review_app, name="review")
-_Store = Annotated[Path, typer.Option("--store", help="The folder with the store of readings.")]
+_Store = Annotated[Path, typer.Option("--reviews", help="The folder in which readings are kept.")]
 _Case = Annotated[str, typer.Argument(help="Id of a case, or its first eight digits or more.")]
 
 # %% ../nbs/37_cli.ipynb #36088
@@ -514,11 +525,11 @@ def review_delete(case: _Case, store: _Store = ..., as_json: _Json = False) -> N
 
 # %% ../nbs/37_cli.ipynb #36102
 @review_app.command("queue")
-def review_queue(store: _Store = ..., n: Annotated[int, typer.Option("-n", min=1, help="How many cases.")] = 20, model: _Model = None, as_json: _Json = False) -> None:
+def review_queue(store: _Store = ..., n: Annotated[int, typer.Option("-n", min=1, help="How many cases.")] = 20, model: _Model = None, lang: _Language = Lang.en, as_json: _Json = False) -> None:
     "Which cases should be read next, the most worthwhile first."
     need("scipy"); import pneumonia_nbdev.worklist  # noqa: F401 (it gives stores their `worklist`)
     kept = _store(store, model)
-    table = kept.worklist(kept.bundle, n).astype(object)
+    table = kept.worklist(kept.bundle, n, lang=lang.value).astype(object)
     rows = table.where(table.notna(), None).to_dict("records")
     if as_json:
         for row in rows: print(json.dumps(row, ensure_ascii=False))
@@ -562,7 +573,7 @@ def remember_command(
     print(with_memory(old, MedicalDataLoader(data, (old.spec.height, old.spec.width)), bundle, core))
 
 # %% ../nbs/37_cli.ipynb #36114
-def _stream(bundle, folder, store):
+def _stream(bundle, folder, store, lang="en"):
     "What the model saw of a folder or of a store; files that cannot be judged are told and left out"
     from pneumonia_nbdev.drift import sight_of, seen_in_store
     from pneumonia_nbdev.image import read_xray
@@ -570,30 +581,31 @@ def _stream(bundle, folder, store):
     def readable():
         for p in find_files(folder)[0]:
             try: yield read_xray(p)
-            except InputError as e: print(e.message("en"), file=sys.stderr)
+            except InputError as e: print(e.message(lang), file=sys.stderr)
     return sight_of(bundle, readable())
 
 # %% ../nbs/37_cli.ipynb #36113
 @app.command("monitor")
 def monitor_command(
     folder: Annotated[Path|None, typer.Argument(help="A folder with images, in the order of their names.")] = None,
-    store: Annotated[Path|None, typer.Option(help="Or the folder with a store of readings: its cases, in the order they came.")] = None,
+    store: Annotated[Path|None, typer.Option("--reviews", help="Or the folder in which readings are kept: its cases, in the order they came.")] = None,
     out: Annotated[Path|None, typer.Option(help="Where drift.png goes.")] = None,
     model: _Model = None, lang: _Language = Lang.en, as_json: _Json = False,
 ) -> None:
     "Compare a stream of images with the model's reference, every 50 images."
-    if (folder is None) == (store is None): raise BadOption("give either a folder or --store")
+    if (folder is None) == (store is None): raise BadOption("give either a folder or --reviews")
     for package in ("pandas", "scipy"): need(package)
     from pneumonia_nbdev.bundle import Bundle
     from pneumonia_nbdev.drift import monitor, plot_watch, reference_of
     bundle = Bundle(model)
     reference = reference_of(bundle)
-    watch = monitor(reference, _stream(bundle, folder, store))
-    if out: _can_write(out); plot_watch({str(folder or store): watch}, lang.value).savefig(out/"drift.png", dpi=120)
+    if out: _can_write(out)
+    watch = monitor(reference, _stream(bundle, folder, store, lang.value))
+    if out: plot_watch({str(folder or store): watch}, lang.value).savefig(out/"drift.png", dpi=120)
     if as_json: print(json.dumps(dict(alarm=watch.alarm, looks=[r | dict(psi=None if r["psi"] != r["psi"] else r["psi"]) for r in watch.table.to_dict("records")], p_values=watch.last.p_value.to_dict())))
     else:
         _console().print(_rows_table(watch.table.to_dict("records")))
-        _console().print(f"alarm after {watch.alarm} images" if watch.alarm else "no alarm", style="red" if watch.alarm else "green")
+        _console().print(_say("alarm" if watch.alarm else "no_alarm", lang.value, n=watch.alarm), style="red" if watch.alarm else "green")
     raise typer.Exit(1 if watch.alarm else 0)
 
 # %% ../nbs/37_cli.ipynb #36119
@@ -604,7 +616,7 @@ app.add_typer(benchmark_app, name="benchmark")
 @benchmark_app.command("data")
 def benchmark_data_command(
     folder: Annotated[Path|None, typer.Argument(help="JPEG files in the official layout; by default the originals of the sample.")] = None,
-    rounds: Annotated[int, typer.Option(help="How often everything is run, in turns.")] = 30,
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is run, in turns.")] = 30,
 ) -> None:
     "Our input pipeline against the straightforward one."
     _hush()
@@ -629,7 +641,7 @@ def _measure_engines(system, rounds):
     x = sample.images(sample.part("train"))
     exports = [optimizer.quantize_model("float16"), optimizer.quantize_model("int8", x)]
     try: exports += [optimizer.export_onnx(), optimizer.export_onnx("int8", x)]
-    except MissingPackage as e: print(e.message("en"), file=sys.stderr)
+    except MissingPackage as e: print(e.message(system.lang), file=sys.stderr)
     return optimizer.measure_engines(optimizer.engines(exports), rounds)
 
 # %% ../nbs/37_cli.ipynb #36124
@@ -648,7 +660,7 @@ def _measure(paths, rounds, system):
 def benchmark_command(
     ctx: typer.Context,
     images: Annotated[Path|None, typer.Option(help="A folder with JPEG files; by default those of the sample.")] = None,
-    rounds: Annotated[int, typer.Option(help="How often everything is run, in turns.")] = 30,
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is run, in turns.")] = 30,
     model: _Model = None,
     out: Annotated[Path, typer.Option(help="Where benchmark.json and benchmark.png go.")] = Path("pneumonia-benchmark"),
     lang: _Language = Lang.en,
@@ -657,11 +669,14 @@ def benchmark_command(
     if ctx.invoked_subcommand: return
     _hush()
     need("pandas")
+    from pneumonia_nbdev.speed import group_name
     _can_write(out)
     found = _measure([str(p) for p in find_files(images or sample_dir()/"test")[0] if p.suffix.lower() in (".jpg", ".jpeg")], rounds, _system(model, lang))
     write_atomic(out/"benchmark.json", found.to_json())
     found.plot(lang.value).savefig(out/"benchmark.png", dpi=120)
-    for group,table in found.table.groupby("group", sort=False): _console().print(_rich_table(f"{group}: times as fast as {table.base.iloc[0]}", table[["name", "ratio", "low", "high", "rounds"]].set_index("name").round(2)))
+    for group,table in found.table.groupby("group", sort=False):
+        title = _say("times", lang.value, group=group_name(group, lang.value), base=table.base.iloc[0])
+        _console().print(_rich_table(title, table[["name", "ratio", "low", "high", "rounds"]].set_index("name").round(2), lambda v: _say(str(v), lang.value)))
     print(out.resolve()/"benchmark.json")
 
 # %% ../nbs/37_cli.ipynb #36129
@@ -685,7 +700,7 @@ def export_command(
     from pneumonia_nbdev.data import MedicalDataLoader
     loader = data and MedicalDataLoader(data)
     with no_greeting(): made,optimizer = _make_copy(kind, model, loader)
-    if kind.startswith("tensorrt"): print(f"{made}\n{write_atomic(out, made.path.read_bytes()).resolve()}"); return
+    if kind.startswith("tensorrt"): print(_engine_papers(made, write_atomic(out, made.path.read_bytes()), as_json)); return
     (optimizer.write if out.suffix == ".bundle" else lambda e, path, force: e.save(path, force))(made, out, force)
     print(json.dumps(made.report(), ensure_ascii=False) if as_json else _papers(made, out))
 
@@ -706,6 +721,12 @@ def _papers(made, out):
     lines = [repr(made), f"  {f['n']} images: largest difference {f['difference']:.2g}, mean {f['mean']:.2g}, {f['agreement']:.1%} of the verdicts agree, heat maps correlate {f['maps']:.3f}"]
     if f["auroc"] == f["auroc"]: lines.append(f"  AUROC {f['auroc']:+.4f} (95 % CI {f['auroc_low']:+.4f} to {f['auroc_high']:+.4f})")
     return "\n".join([*lines, *(f"  limit missed: {m}" for m in made.parity.misses), *(f"  in floats: {', '.join(made.floats)}" for _ in made.floats[:1]), *(f"  {n}" for n in made.notes), str(out.resolve())])
+
+# %% ../nbs/37_cli.ipynb #87c51e32
+def _engine_papers(made, out, as_json):
+    "What was built for a graphics card, and where it went"
+    if not as_json: return f"{made}\n{out.resolve()}"
+    return json.dumps(dict(kind=f"tensorrt-{made.precision.lower()}", bytes=out.stat().st_size, version=made.version, gpu=made.gpu, path=str(out.resolve())), ensure_ascii=False)
 
 # %% ../nbs/37_cli.ipynb #36135
 @app.command("verify")

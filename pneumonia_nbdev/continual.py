@@ -176,10 +176,10 @@ def lesson_of(
             x = np.stack([preprocess(store.pixels(id), base.spec) for id in todo[i:i+portion]])
             store.keep_features(network, dict(zip(todo[i:i+portion], net.predict_on_batch(x))))
         known = store.features(network)
-    who = {c.id: c.patient for c in store.cases()}
-    ids = sorted(set(truth) & set(known))
-    patient = np.array([who[id] for id in ids], str)
-    return Lesson(ids, np.array([known[id] for id in ids], np.float32), np.array([CLASSES.index(truth[id]) for id in ids], int), patient, np.array([share(p, HELD) == 0 for p in patient], bool), max((r["time"] for r in store.reviews()), default=""))
+    who,met = {c.id: c.patient for c in store.cases()},store.met()
+    held = {id: share(who[id], HELD) == 0 for id in {*truth} & {*known} & {*who}}
+    ids = sorted(id for id in held if not (held[id] and who[id] in met))
+    return Lesson(ids, np.array([known[id] for id in ids], np.float32), np.array([CLASSES.index(truth[id]) for id in ids], int), np.array([who[id] for id in ids], str), np.array([held[id] for id in ids], bool), max((r["time"] for r in store.reviews()), default=""))
 
 # %% ../nbs/31_continual.ipynb #31037
 def balanced(
@@ -306,7 +306,8 @@ def _parts(model, head, memory):
     plain = tune & ~memory.pushed
     reference = fit_reference(Sight(memory.X[plain], head(memory.X[plain]), memory.measures[plain]))
     with tempfile.TemporaryDirectory() as d:
-        model.save(path := Path(d)/"model.keras")
+        try: model.save(path := Path(d)/"model.keras")
+        except OSError as e: raise CannotWrite(e.strerror or str(e), file="model.keras") from None
         return {"model.keras": _timeless(path.read_bytes()), "head.npz": head_npz(head), "familiar.npz": familiar_bytes(familiar), "reference.npz": reference_bytes(reference)}
 
 # %% ../nbs/31_continual.ipynb #31063

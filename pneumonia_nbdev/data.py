@@ -258,7 +258,7 @@ def plot_language(
     with plt.rc_context({"font.family": [font, *plt.rcParams["font.family"]], "axes.unicode_minus": False} if font else {}): yield lang
 
 # %% ../nbs/05_data.ipynb #05048
-TITLES = dict(train=("train", "训练集"), val=("validation", "验证集"), test=("test", "测试集"), images=("images", "图像数"))
+TITLES = dict(train=("train", "训练集"), val=("validation", "验证集"), test=("test", "测试集"), images=("images", "图像数"), distribution=("Images of each class in each part", "各部分中各类别的图像数"))
 CLASS_COLORS = dict(NORMAL="#4c9f70", PNEUMONIA="#c0504d")  # of the classes, in every plot
 
 # %% ../nbs/05_data.ipynb #05049
@@ -281,8 +281,8 @@ def visualize_class_distribution(self:MedicalDataLoader,
         fig,ax = plt.subplots(figsize=(6, .6 + .5*len(counts)))
         shown = counts.rename(columns={c: label(c, lang) for c in CLASSES}, index=lambda s: title(s, lang))[::-1]
         shown.plot.barh(ax=ax, stacked=True, color=list(CLASS_COLORS.values()), width=.7)
-        for bars in ax.containers: ax.bar_label(bars, label_type="center", color="white", fontsize=8)
-        ax.set(xlabel=title("images", lang), ylabel=""); ax.legend(fontsize=8); ax.spines[["top", "right"]].set_visible(False)
+        for bars in ax.containers: ax.bar_label(bars, label_type="center", fontsize=8)  # black: a narrow bar is shorter than its number
+        ax.set(xlabel=title("images", lang), ylabel=""); ax.set_title(title("distribution", lang), fontsize=9); ax.legend(fontsize=8); ax.spines[["top", "right"]].set_visible(False)
         fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
     return fig
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from fastcore.basics import patch
 from .core import *
-from .bundle import Bundle
+from .bundle import Bundle, as_real, as_stored
 from .data import MedicalDataLoader, plot_language
 from .figures import check_scores, compare_auroc, evaluate, mcnemar
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def predictive_values(
 
 # %% ../nbs/12_evaluation.ipynb #12031
 _WORDS = dict(prevalence=("prevalence of pneumonia", "肺炎患病率"), ppv=("an alarm is right (PPV)", "阳性预测值（PPV）"), npv=("an all-clear is right (NPV)", "阴性预测值（NPV）"),
-            benefit=("net benefit", "净获益"), odds=("threshold probability", "阈值概率"), treat_all=("treat all", "全部处理"), treat_none=("treat none", "全部不处理"), model=("model", "模型"),
+            benefit=("net benefit", "净获益"), odds=("threshold probability", "阈值概率"), treat_all=("treat all", "全部处理"), treat_none=("treat none", "全部不处理"), model=("model", "模型"), interval=("value, with its 95 % CI", "数值及 95 % 置信区间"),
             truth=("truth", "真实"), verdict=("verdict", "判定"), auroc=("AUROC", "AUROC"), accuracy=("accuracy", "准确率"), precision=("precision", "精确率"), recall=("recall", "召回率"), f1_score=("F1", "F1"),
             sensitivity=("sensitivity", "灵敏度"), specificity=("specificity", "特异度"), npv_short=("NPV", "阴性预测值"), auprc=("AUPRC", "AUPRC"), brier=("Brier score", "Brier 分数"), loss=("loss", "损失"), ece=("ECE", "ECE"))
 
@@ -220,26 +220,17 @@ def _from_tflite(raw):
     (given,),outs = model.get_input_details(),model.get_output_details()
     out = next((o for o in outs if "prob" in o["name"].lower()), min(outs, key=lambda o: np.prod(o["shape"])))
     def one(x):
-        model.set_tensor(given["index"], _quantized(x[None], given))
+        model.set_tensor(given["index"], as_stored(x[None], given))
         model.invoke()
-        scale,zero = out["quantization"]
-        value = model.get_tensor(out["index"])
-        return ((value.astype(np.float32) - zero) * scale if scale else value).reshape(-1)
+        return as_real(model.get_tensor(out["index"]), out).reshape(-1)
     return Scorer(lambda x: probability(np.stack([one(i) for i in x])), tuple(map(int, given["shape"][1:3])), id=hashlib.sha256(raw).hexdigest()[:12])
-
-# %% ../nbs/12_evaluation.ipynb #12049
-def _quantized(x, details):
-    "Images as the numbers that an integer network takes"
-    scale,zero = details["quantization"]
-    if not scale: return x.astype(details["dtype"])
-    limits = np.iinfo(details["dtype"])
-    return np.clip(np.round(x / scale + zero), limits.min, limits.max).astype(details["dtype"])
 
 # %% ../nbs/12_evaluation.ipynb #12050
 def _from_onnx(raw):
     session = need("onnxruntime", "export").InferenceSession(raw, providers=["CPUExecutionProvider"])
-    given = session.get_inputs()[0]
-    return Scorer(lambda x: probability(session.run(None, {given.name: x})[0]), tuple(given.shape[1:3]), id=hashlib.sha256(raw).hexdigest()[:12])
+    given,names = session.get_inputs()[0],[o.name for o in session.get_outputs()]
+    out = "probability" if "probability" in names else names[0]
+    return Scorer(lambda x: probability(session.run([out], {given.name: x})[0]), tuple(given.shape[1:3]), id=hashlib.sha256(raw).hexdigest()[:12])
 
 # %% ../nbs/12_evaluation.ipynb #12051
 def scorer(
@@ -321,11 +312,17 @@ def plot_comparison(self:ModelEvaluator,
         fig,ax = plt.subplots(figsize=(6, .6 + .45*len(figures)), dpi=75)
         for i,(name,r) in enumerate(results.items()):
             t,at = r["table"].loc[list(figures)],np.arange(len(figures)) + (i - (len(results) - 1) / 2) * .7 / len(results)
-            ax.errorbar(t.value, at, xerr=[np.maximum(t.value - t.low, 0), np.maximum(t.high - t.value, 0)], fmt="o", ms=4, capsize=2, label=f"{name} (n = {len(r['y_true'])})")
-        ax.set_yticks(range(len(figures)), [figure_name(f, lang) for f in figures]); ax.invert_yaxis(); ax.grid(axis="x", alpha=.3); ax.set_xlabel("95 % CI", fontsize=8)
+            ax.errorbar(t.value, at, xerr=[np.maximum(t.value - t.low, 0), np.maximum(t.high - t.value, 0)], fmt="o", ms=4, capsize=2, label=name)
+        ax.set_yticks(range(len(figures)), [f"{figure_name(f, lang)} (n = {_ns(results, f)})" for f in figures]); ax.invert_yaxis(); ax.grid(axis="x", alpha=.3); ax.set_xlabel(figure_name("interval", lang), fontsize=8)
         ax.legend(fontsize=7, loc="lower center", bbox_to_anchor=(.5, 1), ncol=3)
         fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
     return fig
+
+# %% ../nbs/12_evaluation.ipynb #75267353
+def _ns(results, figure):
+    "How many images a figure is made of; from fewest to most where models differ"
+    found = sorted({int(r["table"].n[figure]) for r in results.values()})
+    return f"{found[0]}" if len(found) == 1 else f"{found[0]}–{found[-1]}"
 
 # %% ../nbs/12_evaluation.ipynb #12073
 @patch

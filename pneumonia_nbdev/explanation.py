@@ -283,7 +283,7 @@ def make_gradcam_heatmap(self:ModelExplainer,
     return (maps[0], int(found.classes[0])) if one else (maps, found.classes)
 
 # %% ../nbs/20_explanation.ipynb #20056
-_WORDS = dict(original=("original", "原图"), map=("heat map", "热力图"), overlay=("overlay", "叠加"), note=("shows what the model used, not where disease is", "表示模型所用的依据，并非病灶位置"))
+_WORDS = dict(original=("original", "原图"), map=("heat map", "热图"), overlay=("overlay", "叠加"), note=("shows what the model used, not where disease is", "表示模型所用的依据，并非病灶位置"))
 
 # %% ../nbs/20_explanation.ipynb #20055
 @dataclass

@@ -164,8 +164,8 @@ _WORDS = dict(
     image=("image", "影像"), upload=("upload", "上传"), model=("model", "模型"), method=("method", "方法"), layer=("layer", "层"), cls=("asked for", "询问"),
     opacity=("opacity", "不透明度"), cut=("cut", "截断"), window=("window", "窗宽"), level=("level", "窗位"), colors=("colours", "配色"), compare=("side by side", "并排比较"), same=("one scale", "同一标尺"),
     last=("last", "最后一层"), back=("previous", "上一张"), next=("next", "下一张"), save=("save PNG", "保存 PNG"), saved=("saved", "已保存"), anyway=("explain anyway", "仍要解释"),
-    threshold=("operating point", "判定阈值"), half=("no operating point of its own: 0.5", "模型自身没有阈值：0.5"), good=("quality: nothing found", "质量：未发现问题"), nothing=("nothing in the image speaks for {}", "图像中没有支持“{}”的依据"), held=("The quality gate warns; no map is shown.", "质量检查有警告；未显示热力图。"),
-    note=("Research tool, not a medical device. The map shows what the model used, not where disease is.", "研究工具，不是医疗器械。热力图表示模型所用的依据，并非病灶位置。"),
+    threshold=("operating point", "判定阈值"), half=("no operating point of its own: 0.5", "模型自身没有阈值：0.5"), good=("quality: nothing found", "质量：未发现问题"), nothing=("nothing in the image speaks for {}", "图像中没有支持“{}”的依据"), held=("The quality gate warns; no map is shown.", "质量检查有警告；未显示热图。"),
+    note=("Research tool, not a medical device. The map shows what the model used, not where disease is.", "研究工具，不是医疗器械。热图表示模型所用的依据，并非病灶位置。"),
     review=("your reading", "您的判读"), unsure=("unsure", "不确定"), comment=("comment", "备注"), names=("optional; no names", "可选；请勿填写姓名"), reader=("read by", "判读者"), sign=("optional; your name or sign", "可选；您的姓名或代号"), send=("save reading", "保存判读"), sent=("reading saved", "判读已保存"))
 
 # %% ../nbs/24_explorer.ipynb #24036

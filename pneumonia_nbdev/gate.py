@@ -9,6 +9,7 @@ __all__ = ['CHECKS', 'NEW', 'AT_MOST', 'Rules', 'Scores', 'head_scores', 'old_sc
 # %% ../nbs/32_gate.ipynb #32004
 # Training wing; builds on core, image, bundle, data, figures, recipe, reviews, quantization, registry, continual
 import io, json, tempfile
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 import numpy as np
@@ -148,18 +149,37 @@ class Check:
     found: float # NaN when it could not be measured
     limit: float # from the rules
     note: str = "" # why it could not be measured, or with what interval it was
+    note_zh: str = field(default="", repr=False) # the same in Chinese
 
     @property
     def passed(self) -> bool: # NaN never passes
         "Was the rule kept?"
         return bool(self.found <= self.limit if self.name in AT_MOST else self.found >= self.limit)
 
+# %% ../nbs/32_gate.ipynb #1ed85d71
+_NOTES = dict( # name: (English, Chinese), with places for numbers
+    loss     = ("95 % CI {low:.4f} to {high:.4f}, {n} patients", "95 % 置信区间 {low:.4f} 至 {high:.4f}，{n} 名患者"),
+    bound    = ("no worse than this, with 97.5 % confidence", "不劣于此值，置信度 97.5 %"),
+    floor    = ("95 % CI {low:.3f} to {high:.3f}, n = {n}", "95 % 置信区间 {low:.3f} 至 {high:.3f}，n = {n}"),
+    change   = ("from {before:.3f} to {after:.3f}", "由 {before:.3f} 变为 {after:.3f}"),
+    people   = ("{cases} cases of {n} patients", "{n} 名患者的 {cases} 个病例"),
+    few      = ("too few held-out patients", "留出患者过少"),
+    gain     = ("95 % CI {low:.3f} to {high:.3f}, {n} patients", "95 % 置信区间 {low:.3f} 至 {high:.3f}，{n} 名患者"),
+    verdicts = ("McNemar: {right} verdicts right that were wrong, {wrong} wrong that were right", "McNemar 检验：{right} 个结论由错变对，{wrong} 个由对变错"),
+    served   = ("largest difference {difference:.1e} on {n} images", "最大差异 {difference:.1e}，共 {n} 幅图像"),
+    agree    = ("{agreement:.1%} of {n} verdicts agree", "{n} 个结论中 {agreement:.1%} 一致"),
+    missed   = ("{misses}", "不符合限值：概率最大变动 {difference:.2g}，{agreement:.1%} 的结论一致，AUROC 变动 {auroc:+.4f}"),
+    broken   = ("not measured: {why}", "未能测量：{zh}"),
+)
+
+def _said(note, **facts): return [text.format(**facts) for text in _NOTES[note]]
+
 # %% ../nbs/32_gate.ipynb #n7276984
 def _floors(side, s, t, rules, **kw):
     "Two checks, and the figures that they are made of"
     found = evaluate(s.y, s.candidate, t, s.patient, **kw)
-    said = lambda k: f"95 % CI {found.low[k]:.3f} to {found.high[k]:.3f}, n = {found.n[k]}"
-    return [Check(f"{side}_{k}", found.value[k], getattr(rules, f"{side}_{k}"), said(k)) for k in ("sensitivity", "specificity")], found.value
+    said = lambda k: _said("floor", low=found.low[k], high=found.high[k], n=found.n[k])
+    return [Check(f"{side}_{k}", found.value[k], getattr(rules, f"{side}_{k}"), *said(k)) for k in ("sensitivity", "specificity")], found.value
 
 # %% ../nbs/32_gate.ipynb #32027
 def check_old(
@@ -170,8 +190,8 @@ def check_old(
 ) -> list[Check]: # five of them
     "Has it forgotten?"
     (floors,a),b,d = _floors("old", s, t, rules, more=True),evaluate(s.y, s.current, u, s.patient, draws=2, more=True).value,paired_auroc(s)
-    return [Check("old_auroc_loss", -d["difference"], rules.old_auroc_loss, f"95 % CI {-d['high']:.4f} to {-d['low']:.4f}, {d['patients']} patients"), Check("old_auroc_bound", -d["low"], rules.old_auroc_bound, "no worse than this, with 97.5 % confidence"),
-            *floors, Check("old_ece", a["ece"] - b["ece"], rules.old_ece, f"from {b['ece']:.3f} to {a['ece']:.3f}")]
+    return [Check("old_auroc_loss", -d["difference"], rules.old_auroc_loss, *_said("loss", low=-d["high"], high=-d["low"], n=d["patients"])), Check("old_auroc_bound", -d["low"], rules.old_auroc_bound, *_said("bound")),
+            *floors, Check("old_ece", a["ece"] - b["ece"], rules.old_ece, *_said("change", before=b["ece"], after=a["ece"]))]
 
 # %% ../nbs/32_gate.ipynb #32026
 def _worse(found, lost):
@@ -183,7 +203,7 @@ def _verdicts_lost(s, t, u, rules):
     "McNemar's test on each class by itself; the worse one counts"
     found = [mcnemar(s.y[k], s.candidate[k] >= t, s.current[k] >= u) for k in (s.y == 0, s.y == 1)]
     worst = min(found, key=lambda m: _worse(m, m["only_a"] < m["only_b"]))
-    return Check("new_alpha", _worse(worst, worst["only_a"] < worst["only_b"]), rules.new_alpha, f"McNemar: {worst['only_a']} verdicts right that were wrong, {worst['only_b']} wrong that were right")
+    return Check("new_alpha", _worse(worst, worst["only_a"] < worst["only_b"]), rules.new_alpha, *_said("verdicts", right=worst["only_a"], wrong=worst["only_b"]))
 
 # %% ../nbs/32_gate.ipynb #32031
 def check_new(
@@ -194,10 +214,10 @@ def check_new(
 ) -> list[Check]: # five of them
     "Has it learned?"
     people = [len(set(s.patient[s.y == k])) for k in (0, 1)]
-    least = Check("new_least", min(people), rules.new_least, f"{len(s.y)} cases of {len(set(s.patient))} patients")
-    if not least.passed: return [least, *(Check(k, np.nan, getattr(rules, k), "too few held-out patients") for k in NEW)]
+    least = Check("new_least", min(people), rules.new_least, *_said("people", cases=len(s.y), n=len(set(s.patient))))
+    if not least.passed: return [least, *(Check(k, np.nan, getattr(rules, k), *_said("few")) for k in NEW)]
     (floors,_),d = _floors("new", s, t, rules),paired_auroc(s)
-    return [least, Check("new_auroc_gain", d["difference"], rules.new_auroc_gain, f"95 % CI {d['low']:.3f} to {d['high']:.3f}, {d['patients']} patients"),
+    return [least, Check("new_auroc_gain", d["difference"], rules.new_auroc_gain, *_said("gain", low=d["low"], high=d["high"], n=d["patients"])),
             *floors, _verdicts_lost(s, t, u, rules)]
 
 # %% ../nbs/32_gate.ipynb #32036
@@ -206,7 +226,7 @@ def check_served(
 ) -> list[Check]: # one
     "Is the served network the one that was judged?"
     found = compare_sample(candidate)
-    return [Check("served", float(found["ok"]), 1., f"largest difference {found['difference']:.1e} on {found['n']} images")]
+    return [Check("served", float(found["ok"]), 1., *_said("served", difference=found["difference"], n=found["n"]))]
 
 # %% ../nbs/32_gate.ipynb #32037
 def check_int8(
@@ -216,7 +236,8 @@ def check_int8(
 ) -> list[Check]: # one
     "Does the 8-bit copy keep its limits?"
     made = ModelOptimizer(candidate, images[1::2], labels[1::2]).quantize_model("int8", images[::2])
-    return [Check("int8", float(bool(made.parity)), 1., "; ".join(made.parity.misses) or f"{made.parity.figures['agreement']:.1%} of {len(images[1::2])} verdicts agree")]
+    said = _said("agree" if made.parity else "missed", misses="; ".join(made.parity.misses), **made.parity.figures)
+    return [Check("int8", float(bool(made.parity)), 1., *said)]
 
 # %% ../nbs/32_gate.ipynb #32041
 @dataclass
@@ -237,7 +258,7 @@ class Judgement:
 
     def to_dict(self) -> dict: # plain types
         "For JSON"
-        return dict(candidate=self.candidate, current=self.current, time=self.time, passed=bool(self), reasons=self.reasons, rules=asdict(self.rules), checks=[vars(c) | dict(found=None if np.isnan(c.found) else round(float(c.found), 6), passed=c.passed) for c in self.checks])
+        return dict(candidate=self.candidate, current=self.current, time=self.time, passed=bool(self), reasons=self.reasons, rules=asdict(self.rules), checks=[{k: v for k,v in vars(c).items() if k != "note_zh"} | dict(found=None if np.isnan(c.found) else round(float(c.found), 6), passed=c.passed) for c in self.checks])
 
 # %% ../nbs/32_gate.ipynb #32043
 _WORDS = dict(passed=("promoted: every rule was kept", "通过：符合全部规则"), refused=("refused", "拒绝"), rule=("rule", "规则"), found=("found", "结果"), limit=("limit", "限值"), kept=("kept", "符合"), yes=("yes", "是"), no=("NO", "否"), note=("note", "说明"))
@@ -248,7 +269,7 @@ def markdown(self:Judgement,
 ) -> str: # a table
     "The judgement for people"
     say,checks = in_language(_WORDS, lang),in_language(CHECKS, lang)
-    rows = [f"| {checks[c.name]} | {'–' if np.isnan(c.found) else f'{c.found:.4g}'} | {'≤' if c.name in AT_MOST else '≥'} {c.limit:g} | {say['yes' if c.passed else 'no']} | {c.note} |" for c in self.checks]
+    rows = [f"| {checks[c.name]} | {'–' if np.isnan(c.found) else f'{c.found:.4g}'} | {'≤' if c.name in AT_MOST else '≥'} {c.limit:g} | {say['yes' if c.passed else 'no']} | {lang == 'zh' and c.note_zh or c.note} |" for c in self.checks]
     return "\n".join([f"**{self.candidate}** / {self.current}, {self.time}: {say['passed' if self else 'refused']}", "", f"| {say['rule']} | {say['found']} | {say['limit']} | {say['kept']} | {say['note']} |", "| --- | --- | --- | --- | --- |", *rows])
 
 # %% ../nbs/32_gate.ipynb #n2195384
@@ -263,7 +284,8 @@ def _worst(*lists):
 def _closed(side, ask, rules):
     "The checks of one side; all of them failed when it cannot be asked"
     try: return ask()
-    except Exception as e: return [Check(k, np.nan, float(getattr(rules, k, 1)), f"not measured: {getattr(e, 'reason', '') or type(e).__name__}") for k in CHECKS if k.startswith(side)]
+    except Exception as e: said = _said("broken", why=getattr(e, "reason", "") or type(e).__name__, zh=e.message("zh") if isinstance(e, PneumoniaError) else type(e).__name__)
+    return [Check(k, np.nan, float(getattr(rules, k, 1)), *said) for k in CHECKS if k.startswith(side)]
 
 # %% ../nbs/32_gate.ipynb #32049
 def _compared(store, lesson, bundle):
@@ -304,6 +326,20 @@ class Round:
 
     def __bool__(self): return bool(self.judgement)
 
+# %% ../nbs/32_gate.ipynb #ced15e90
+@contextmanager
+def _told(store, model):
+    "Whatever fails here is noted in the store"
+    try: yield
+    except PneumoniaError as e: store.decide("failed", model, code=e.code, reason=e.reason); raise
+
+def _settle(store, registry, name, found, before, why, lang="en"):
+    "Put a candidate to use or not, and say so afterwards"
+    if found:
+        with _told(store, name): registry.promote(name, why, after=before)
+    store.decide("promoted" if found else "refused", name, **found.to_dict())
+    return Round(name, found, _report(registry, name, found, lang))
+
 # %% ../nbs/32_gate.ipynb #32060
 def renew(
     store:ReviewStore, # with reviewed cases
@@ -316,13 +352,9 @@ def renew(
     "Update, judge, and promote or refuse"
     base = base if isinstance(base, Bundle) else Bundle(base)
     with locked(registry.folder, ".renew"), tempfile.TemporaryDirectory() as d:
-        try: name = registry.add(update(store, base, Path(d)/"candidate.bundle").path)
-        except PneumoniaError as e: store.decide("failed", base.card["sha256"][:12], code=e.code, reason=e.reason); raise
+        with _told(store, base.card["sha256"][:12]): name = registry.add(update(store, base, Path(d)/"candidate.bundle").path)
         if registry.current is None: registry.promote(registry.add(base.path), "the base, to begin with")
         before = registry.current
         candidate = Bundle(registry.path(name))
         found = judge(candidate, Bundle(registry.path(before)), base, store, rules, loader)
-        report = _report(registry, name, found, lang)
-        if found: registry.promote(name, f"passed the gate against {before}; readings {candidate.card['update']['cases']}", after=before)
-        store.decide("promoted" if found else "refused", name, **found.to_dict())
-        return Round(name, found, report)
+        return _settle(store, registry, name, found, before, f"passed the gate against {before}; readings {candidate.card['update']['cases']}", lang)

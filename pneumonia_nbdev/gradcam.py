@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Node', 'SLOPES', 'layer_outputs', 'logits_of', 'pooled_maps', 'gradient_cam', 'Step', 'head_steps', 'head_gradient',
-           'weighted_maps', 'served_model', 'to_litert']
+           'weighted_maps', 'served_model', 'litert_converter', 'to_litert']
 
 # %% ../nbs/13_gradcam.ipynb #13004
 # Training wing; builds on core
@@ -13,11 +13,13 @@ from contextlib import redirect_stdout
 from collections import namedtuple
 from dataclasses import dataclass
 from itertools import count, pairwise
+from typing import TYPE_CHECKING
 import numpy as np
 from .core import *
 
 # %% ../nbs/13_gradcam.ipynb #13imp0
 keras = need("keras")
+if TYPE_CHECKING: import tensorflow as tf
 
 # %% ../nbs/13_gradcam.ipynb #13006
 Node = namedtuple("Node", "layer output input")  # one call of a layer, with the tensor that comes out and the first that goes in
@@ -193,6 +195,20 @@ def served_model(
     outputs = dict(probability=probability[:, -1], cam=cam[..., 0], embedding=embedding)
     return keras.Model(x, outputs, name=f"{model.name}_served")
 
+# %% ../nbs/13_gradcam.ipynb #1a53098e
+def litert_converter(
+    served:keras.Model, # from `served_model`
+    calibration:np.ndarray|None=None, # (n, height, width, channels) prepared images; given, activations have 8 bits too
+) -> "tf.lite.TFLiteConverter": # for one image at a time; weights in 8 bits, unless it is told otherwise
+    "TensorFlow's converter for this network, before it converts"
+    tf = need("tensorflow")
+    tf.get_logger().setLevel("WARNING")  # else it announces its temporary files
+    image = keras.Input(batch_shape=(1, *served.input_shape[1:]), name="image")
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, served(image)))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if calibration is not None: converter.representative_dataset = lambda: ([x[None].astype(np.float32)] for x in calibration)
+    return converter
+
 # %% ../nbs/13_gradcam.ipynb #13044
 def to_litert(
     served:keras.Model, # from `served_model`
@@ -200,13 +216,10 @@ def to_litert(
     calibration:np.ndarray|None=None, # (n, height, width, channels) prepared images; given, weights and activations have 8 bits
 ) -> bytes: # a LiteRT model with one signature: image -> probability, cam, embedding
     "Convert to LiteRT, outputs by name"
-    tf = need("tensorflow")
-    tf.get_logger().setLevel("WARNING")  # else it announces its temporary files
-    image = keras.Input(batch_shape=(1, *served.input_shape[1:]), name="image")
-    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, served(image)))
-    if calibration is not None:
-        converter.optimizations,converter.representative_dataset = [tf.lite.Optimize.DEFAULT],lambda: ([x[None].astype(np.float32)] for x in calibration)
-    elif float16: converter.optimizations,converter.target_spec.supported_types = [tf.lite.Optimize.DEFAULT],[tf.float16]
+    converter = litert_converter(served, calibration)
+    if calibration is None:
+        if float16: converter.target_spec.supported_types = [need("tensorflow").float16]
+        else: converter.optimizations = []
     with redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints the signature
         warnings.simplefilter("ignore", UserWarning)  # and warns that inputs stay floats, which is meant
         return converter.convert()

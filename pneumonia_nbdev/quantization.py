@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from .core import *
 from .bundle import Bundle, LIMITS, litert_runner, onnx_runner, openvino_runner, sample_answers, write_bundle
 from .data import MedicalDataLoader, plot_language
-from .gradcam import served_model, to_litert
+from .gradcam import litert_converter, served_model, to_litert
 from .explanation import bundle_of, keras_model
 from .parity import Parity, answers
 from .speed import faster, in_turns, peak_of
@@ -159,12 +159,8 @@ def _export(self:ModelOptimizer, kind, content, x, floats=()):
 
 # %% ../nbs/27_quantization.ipynb #27030
 def _converter(served, x, bytes_io=False):
-    "TensorFlow's converter, for 8 bits"
-    tf = need("tensorflow")
-    image = keras.Input(batch_shape=(1, *served.input_shape[1:]), name="image")
-    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, served(image)))
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if x is not None: converter.representative_dataset = lambda: ([i[None]] for i in x)
+    "A converter for 8 bits, if wanted with bytes at both ends"
+    tf,converter = need("tensorflow"),litert_converter(served, x)
     if bytes_io: converter.target_spec.supported_ops,converter.inference_input_type,converter.inference_output_type = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8],tf.uint8,tf.uint8
     return converter
 

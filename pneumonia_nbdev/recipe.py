@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
-import io, tempfile
+import hashlib, io, tempfile
 import numpy as np
 from .core import *
 from .image import load_image, preprocess, stretch
 from .quality import Familiar, familiar_bytes, fit_familiar
-from .bundle import Bundle, write_bundle
+from .bundle import Bundle, sample_answers, write_bundle
 from .augmentation import Augmentation, augment_batch
 from .data import MedicalDataLoader, fingerprint
-from .transfer import TransferLearningModel, build_backbone
+from .transfer import TransferLearningModel, build_backbone, load_bundle
 from .training import ModelTrainer, on_hardware, choose_C, fit_head, fit_temperature, linear_model, precompute_features
 from .figures import evaluate, sigmoid
 from .evaluation import log_test, youden_threshold
@@ -70,7 +70,7 @@ RECIPES = {r.name: r for r in (Recipe(), LINEAR)}
 
 # %% ../nbs/15_recipe.ipynb #15013
 def choose_recipe(
-    name:str="default", # of `RECIPES`
+    name:str="default", # of `RECIPES`; any but the default one is taken as it is
     backbone:str|None=None, # of `BACKBONES`; given, the recipe is one's own
     epochs:int|None=None, # of one's own recipe, at least 1; a fifth of them train the head alone
     size:int|None=None, # of the image, in pixels, of one's own recipe
@@ -80,7 +80,9 @@ def choose_recipe(
     if name not in RECIPES: raise BadOption(f"recipe {name!r}; there are {', '.join(RECIPES)}")
     if epochs is not None and epochs < 1: raise BadOption(f"epochs={epochs}; it is 1 or more")
     if size is not None and size < 32: raise BadOption(f"size={size}; it is 32 pixels or more")
-    if not (backbone or epochs or size): return RECIPES[name] if seed is None else replace(RECIPES[name], seed=seed)
+    own = [k for k,v in dict(backbone=backbone, epochs=epochs, size=size).items() if v]
+    if own and name != Recipe.name: raise BadOption(f"recipe {name!r} goes without {', '.join(own)}: they make a recipe of your own, so leave its name out")
+    if not own: return RECIPES[name] if seed is None else replace(RECIPES[name], seed=seed)
     return Recipe("own", backbone or Recipe.backbone, stages=((size or 224, epochs or 10, 1e-4),), seed=seed or 0, initial_epochs=(epochs or 10) // 5)
 
 # %% ../nbs/15_recipe.ipynb #15016
@@ -93,8 +95,8 @@ def fine_tune(
 ) -> keras.Model: # a classifier at the last stage's size
     "One training, stage after stage"
     models = []
-    with on_hardware() as chosen:
-        for i in range(len(recipe.stages)): models.append(_stage(data_dir, models[-1] if models else weights, folder, recipe, verbose, i, chosen))
+    with on_hardware():
+        for i in range(len(recipe.stages)): models.append(_stage(data_dir, models[-1] if models else weights, folder, recipe, verbose, i))
     final = _classifier(recipe, recipe.stages[-1][0], models[-1])  # built again: no longer in half precision, nor spread over devices
     final.set_weights(mean_weights(models[-recipe.average:]))
     return final
@@ -114,15 +116,24 @@ def _classifier(recipe, size, weights):
     if weigh: model.set_weights(weights.get_weights())
     return model
 
+# %% ../nbs/15_recipe.ipynb #c5b0b4f0
+def _which(weights):
+    "What tells weights to start from apart: a hash of the file, or of another model's numbers"
+    if hasattr(weights, "get_weights"): content = b"".join(w.tobytes() for w in weights.get_weights())
+    elif weights is None or str(weights) == "imagenet": return str(weights)
+    else: content = Path(weights).read_bytes()
+    return hashlib.sha256(content).hexdigest()[:16]
+
 # %% ../nbs/15_recipe.ipynb #15019
-def _stage(data_dir, weights, folder, recipe, verbose, i, facts):
+def _stage(data_dir, weights, folder, recipe, verbose, i):
     "Training at one size"
     size,epochs,rate = recipe.stages[i]
     seed = recipe.seed + 100 * [s[0] for s in recipe.stages[:i]].count(size)  # a second stage of the same size sees other batches
     loader = MedicalDataLoader(data_dir, size, seed=seed, policy=recipe.policy)
     keras.utils.set_random_seed(0)  # of the head: every seed starts from the same one
-    facts = dict(data=fingerprint(loader.part("train")), recipe=asdict(recipe), **facts)
-    trainer = ModelTrainer(_classifier(recipe, size, weights), f"{recipe.name}-{recipe.backbone}-{recipe.seed}-stage{i + 1}", folder, seed, facts)
+    model = _classifier(recipe, size, weights)
+    facts = dict(data=fingerprint(loader.part("train")), validation=fingerprint(loader.part("val")), weights=_which(weights), recipe=asdict(recipe))
+    trainer = ModelTrainer(model, f"{recipe.name}-{recipe.backbone}-{recipe.seed}-stage{i + 1}", folder, seed, facts)
     first = 0 if hasattr(weights, "get_weights") else min(recipe.initial_epochs, epochs)
     trainer.train_model(loader.create_dataset("train", balance=True)[0], loader.create_dataset("val")[0], epochs=epochs, initial_epochs=first,
                         fine_rate=rate, patience=epochs, verbose=verbose, smoothing=recipe.smoothing, ema=recipe.ema)
@@ -225,12 +236,19 @@ def make_card(
     return dict(
         name=recipe.name, trained=date.today().isoformat(), classes=list(CLASSES), input=loader.spec.to_dict(),
         threshold=round(fit.threshold, 6), threshold_rule=THRESHOLD_RULE, temperature=round(fit.temperature, 6), conformal=fit.limits,
-        backbone=f"{recipe.backbone}, {'all layers trained' if recipe.fine_tune_layers is None else f'last {recipe.fine_tune_layers} layers trained' if recipe.fine_tune_layers else 'frozen'}", weights=f"ImageNet, from {'Keras' if weights == 'imagenet' else Path(weights).name}" if weights else "random", metrics={},
+        backbone=f"{recipe.backbone}, {'all layers trained' if recipe.fine_tune_layers is None else f'last {recipe.fine_tune_layers} layers trained' if recipe.fine_tune_layers else 'frozen'}", weights=_origin(weights), metrics={},
         data=dict(name=OFFICIAL if len(loader.files) == 5856 else f"data of the user's own, {loader.data_dir.name}",
                   images={s: len(r) for s,r in parts.items()}, patients={s: int(r.patient.nunique()) for s,r in parts.items()},
                   fingerprint={s: fingerprint(r) for s,r in parts.items()}),
         recipe=dict(**asdict(recipe), **fit.facts, cut="12 % of the patients of train and val, by hash, seed 0", interval="95 %, patient-level bootstrap, 2,000 draws"),
         intended_use="Research and teaching. Not a medical device; not for diagnosis.")
+
+# %% ../nbs/15_recipe.ipynb #00c69d1e
+def _origin(weights):
+    "What the training started from; a bundle has seen X-rays, not only ImageNet"
+    if not weights: return "random"
+    if Path(weights).suffix == ".bundle": return f"the bundle {Path(weights).name}"
+    return f"ImageNet, from {'Keras' if weights == 'imagenet' else Path(weights).name}"
 
 # %% ../nbs/15_recipe.ipynb #15043
 def head_npz(
@@ -251,6 +269,15 @@ def keras_part(
         model.save(path := Path(d)/"model.keras")
         return {"model.keras": path.read_bytes()}
 
+# %% ../nbs/15_recipe.ipynb #d6707ad5
+def _as_kept(bundle, model):
+    "A function from images to probabilities: the Keras model with the weights that the bundle holds"
+    if "model.keras" in bundle.parts: return lambda x: bundle.run(x)["probability"]
+    kept = keras.models.clone_model(model)
+    kept.set_weights(model.get_weights())
+    load_bundle(kept, bundle.path)
+    return lambda x: kept.predict_on_batch(x)[:, 1]
+
 # %% ../nbs/15_recipe.ipynb #15037
 def write_measured(
     loader:MedicalDataLoader, # the images
@@ -263,11 +290,13 @@ def write_measured(
 ) -> Bundle: # the new bundle, opened
     "Write a bundle with its own figures in the card"
     litert = to_litert(served_model(model))
-    with tempfile.TemporaryDirectory() as d: bundle = Bundle(write_bundle(Path(d)/"unmeasured.bundle", litert, card, parts))
+    with tempfile.TemporaryDirectory() as d:
+        bundle = Bundle(write_bundle(Path(d)/"unmeasured.bundle", litert, card, parts))
+        sample = sample_answers(_as_kept(bundle, model), bundle.spec)
     tables = {split: measure_split(bundle, loader, split) for split in ["val"] + ["test"] * bool(ledger)}
     if ledger: log_test(tables["test"], ledger, model=bundle.id, data=card["data"]["fingerprint"]["test"], threshold=f"{bundle.threshold:.4f}", rule=card["threshold_rule"], why=why)
     metrics = {split: {k: dict(r) for k,r in t.round(4).astype(object).iterrows()} for split,t in tables.items()}
-    return Bundle(write_bundle(out, litert, {**card, "metrics": metrics, "parity": parity(bundle, model, loader)}, parts))
+    return Bundle(write_bundle(out, litert, {**card, "metrics": metrics, "parity": parity(bundle, model, loader), "sample": sample}, parts))
 
 # %% ../nbs/15_recipe.ipynb #15036
 def train_default(

@@ -10,19 +10,20 @@ __all__ = ['SECTIONS', 'NAMES', 'LISTS', 'section', 'Evaluation', 'pushed_scores
 import base64, io, json
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np
 from fastcore.basics import patch
 from . import __version__
 from .core import *
-from .bundle import Bundle
+from .bundle import Bundle, card_phrase
 from .data import MedicalDataLoader, fingerprint, list_images
 from .figures import FIGURES
 from .evaluation import POINTS, ModelEvaluator, Scorer, decision_curve, figure_name, log_test, operating_points, plot_decision_curve, plot_predictive_values, score, scorer
 from .calibration import calibration_table, conformal_sets, conformal_table, plot_reliability, reliability
 from .recipe import OFFICIAL, wide_batches
-from .robustness import corruption_table, group_table, groupings, into_thirds, mean_degradation, shuffle_control
+from .robustness import AGES, corruption_table, group_table, groupings, into_thirds, mean_degradation, shuffle_control
 from .failures import failure_gallery, label_suspects, look_through, worst_mistakes
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -111,10 +112,11 @@ def evaluate_bundle(
 # %% ../nbs/19_report.ipynb #19014
 def _facts(bundle, loader, split):
     "What the first table of the page says"
-    rows = loader.part(split)
-    return dict(model=f"{bundle.card['name']} {bundle.id}", backbone=bundle.card["backbone"], data=loader.data_dir.name, split=split, images=len(rows), patients=int(rows.patient.nunique()),
-                fingerprint=fingerprint(rows), left_out=int((loader.left_out.split == split).sum()), threshold=round(bundle.threshold, 4), threshold_rule=bundle.card["threshold_rule"],
-                known_as=next((k for k,v in bundle.card["data"].get("fingerprint", {}).items() if v == fingerprint(rows)), "none of the parts that the card names"), date=date.today().isoformat(), version=__version__)
+    rows,card = loader.part(split),bundle.card
+    mark = fingerprint(rows)
+    return dict(model=f"{card['name']} {bundle.id}", backbone=card["backbone"], weights=card["weights"], data=loader.data_dir.name, split=split, images=len(rows), patients=int(rows.patient.nunique()),
+                fingerprint=mark, left_out=int((loader.left_out.split == split).sum()), threshold=round(bundle.threshold, 4), threshold_rule=card["threshold_rule"], temperature=round(card["temperature"], 4),
+                known_as=next((k for k,v in card["data"].get("fingerprint", {}).items() if v == mark), "none of the parts that the card names"), date=date.today().isoformat(), version=__version__)
 
 # %% ../nbs/19_report.ipynb #19015
 def _chosen_on_validation(found, bundle, loader, test, draws, split):
@@ -156,15 +158,15 @@ def _by_strangeness(found, bundle, seen, draws):
 
 # %% ../nbs/19_report.ipynb #19024
 _PHRASES = {"figure": "指标", "value (95 % CI)": "数值（95 % 区间）", "n": "n", "note": "说明", "point": "判定阈值", "threshold": "阈值", "calibrator": "校准方法", "grouping": "分组", "group": "组", "corruption": "劣化", "level": "级别",
-           "AUROC lost": "损失的 AUROC", "file": "文件", "label": "标签", "probability of the label": "标签的概率", "as it is": "原样", "temperature": "温度", "isotonic": "保序回归", "Youden": "Youden", "germ": "病原", "image size": "图像大小", "sex": "性别", "view": "体位", "age": "年龄",
+           "AUROC lost": "损失的 AUROC", "file": "文件", "label": "标签", "probability of the label": "标签的概率", "as it is": "原样", "temperature": "温度", "isotonic": "保序回归", "Youden": "Youden", "germ": "病原", "image size": "图像大小", "sex": "性别", "view": "体位", "age": "年龄", **{f"{a} to {b - 1} years": f"{a} 至 {b - 1} 岁" for a,b in pairwise(AGES[:-1])}, f"{AGES[-2]} years and older": f"{AGES[-2]} 岁及以上",
            "quality score": "质量评分", "familiar": "熟悉", "in between": "中间", "strange": "陌生", "bacteria": "细菌", "virus": "病毒", "small": "小", "medium": "中", "large": "大", "referred": "转交医师", "right when sure": "给出结论时的正确率", "mean set size": "平均集合大小", "coverage of NORMAL": "正常的覆盖率", "coverage of PNEUMONIA": "肺炎的覆盖率",
            "AUROC, true labels": "真实标签 AUROC", "AUROC, shuffled labels: mean": "打乱后平均", "lowest": "打乱后最低", "highest": "打乱后最高", "false negatives": "漏诊", "false positives": "误报", "worst shown": "所示数量", "mean of five levels": "五级平均", "mean of the rows above": "以上各行平均", "as shipped": "随模型提供", "there is no validation part to fit it on": "没有验证集", "all": "全部",
-           "model": "模型", "backbone": "骨干网络", "data": "数据", "split": "部分", "images": "图像数", "patients": "患者数", "fingerprint": "指纹", "files left out": "排除的文件", "threshold rule": "阈值规则", "named in the card as": "在模型卡中的名称", "none of the parts that the card names": "不是模型卡所列的部分", "date": "日期", "version": "版本",
+           "model": "模型", "backbone": "骨干网络", "weights at the start": "初始权重", "data": "数据", "split": "部分", "images": "图像数", "patients": "患者数", "fingerprint": "指纹", "files left out": "排除的文件", "threshold rule": "阈值规则", "named in the card as": "在模型卡中的名称", "none of the parts that the card names": "不是模型卡所列的部分", "date": "日期", "version": "版本",
            "sensitivity ≥ 0.95": "灵敏度 ≥ 0.95", "specificity ≥ 0.90": "特异度 ≥ 0.90", "a miss costs 5 false alarms": "一次漏诊等于五次误报", "triage: sensitivity ≥ 0.90, specificity ≥ 0.70": "分诊：灵敏度 ≥ 0.90，特异度 ≥ 0.70",
            "blur, sigma in pixels": "模糊（像素）", "noise, sd in gray levels": "噪声（灰度）", "JPEG quality": "JPEG 质量", "contrast, factor": "对比度（倍）", "scale, factor": "缩放（倍）", "rotation, degrees": "旋转（度）", "crop, share of each side": "裁剪（每边比例）", "border covered, share of each side": "遮挡边缘（每边比例）", "corners covered, share of each side": "遮挡四角（每边比例）",
-           "Youden's J on patient-grouped validation, as it is and pushed": "按患者划分的验证集（原样与扰动）上的约登指数", "not part of a quick evaluation": "快速评估不包含", "there is no validation part": "没有验证集", "there is no training or no validation part": "没有训练集或验证集", "not defined: no such image": "未定义：没有此类图像", "True": "是", "False": "否"}
+           "not part of a quick evaluation": "快速评估不包含", "there is no validation part": "没有验证集", "there is no training or no validation part": "没有训练集或验证集", "not defined: no such image": "未定义：没有此类图像", "True": "是", "False": "否"}
 
-NAMES = dict(auroc_loss="AUROC lost", path="file", probability_of_label="probability of the label", left_out="files left out", threshold_rule="threshold rule", known_as="named in the card as",
+NAMES = dict(auroc_loss="AUROC lost", path="file", probability_of_label="probability of the label", left_out="files left out", threshold_rule="threshold rule", weights="weights at the start", known_as="named in the card as",
              true_auroc="AUROC, true labels", shuffled_mean="AUROC, shuffled labels: mean", shuffled_low="lowest", shuffled_high="highest")
 
 # %% ../nbs/19_report.ipynb #19025
@@ -174,7 +176,7 @@ def phrase(
 ) -> str: # the same for people
     "A word in the reader's language"
     what = NAMES.get(str(what), str(what))
-    return _PHRASES.get(what, figure_name(what, lang)) if lang == "zh" else figure_name(what, lang)
+    return _PHRASES.get(what, card_phrase(figure_name(what, lang), lang)) if lang == "zh" else figure_name(what, lang)
 
 # %% ../nbs/19_report.ipynb #19027
 def _cell(v): return "–" if v is None or (isinstance(v, float) and np.isnan(v)) else f"{v:.3f}" if isinstance(v, (float, np.floating)) else str(v)
@@ -214,7 +216,7 @@ def shown(
 _WORDS = dict(title=("Evaluation of a pneumonia detector", "肺炎检测模型评估"), warning=("Research tool, not a medical device. These figures hold for these images.", "本工具仅供研究，不是医疗器械。这些指标只对所用图像成立。"), contents=("Contents", "目录"),
              end=("Made by pneumonia-nbdev. Whoever reports a figure of this page should report its n and its interval with it.", "由 pneumonia-nbdev 生成。引用本页数值时请一并给出 n 与区间。"), card=("Model card", "模型卡"), details=("Details", "概况"), use=("Intended use", "预期用途"),
              intended=("Research and teaching: to study how a detector for pneumonia on frontal chest X-rays of small children is built, judged and explained.", "研究与教学：了解如何构建、评估和解释幼儿正位胸片的肺炎检测模型。"), scope=("Out of scope", "不适用范围"), data=("Data", "数据"),
-             images=("images", "图像数"), patients=("patients", "患者数"), split=("part", "部分"), print=("fingerprint", "指纹"), limits=("Limits", "局限性"), claim=("CLAIM checklist", "CLAIM 清单"), item=("Item", "条目"), answer=("Answer", "说明"))
+             images=("images", "图像数"), patients=("patients", "患者数"), split=("part", "部分"), print=("fingerprint", "指纹"), limits=("Limits", "局限性"), claim=("CLAIM checklist", "CLAIM 清单"), claim_source=("CLAIM is the Checklist for Artificial Intelligence in Medical Imaging, here its edition of 2020 with 42 items (Mongan, Moy and Kahn, Radiology: Artificial Intelligence 2(2), e200029).", "CLAIM 即医学影像人工智能清单（Checklist for Artificial Intelligence in Medical Imaging），此处为 2020 年版，共 42 项（Mongan、Moy、Kahn，Radiology: Artificial Intelligence 2(2)，e200029）。"), item=("Item", "条目"), answer=("Answer", "说明"))
 LISTS = dict(out_of_scope=(("Diagnosis, triage or treatment of patients", "Adults, without figures of one's own: see the limits", "Lateral views, CT, other findings than pneumonia"), ("患者的诊断、分诊或治疗", "成人（除非有自己的评估数据，见局限性）", "侧位片、CT 以及肺炎以外的征象")),
              limit_lines=(("Trained on children of 1 to 5 years of one hospital. Other ages, machines and habits of digitizing change every figure.", "The label is that of the data set; nothing stronger, such as a culture, stands behind it.", "The official test set has been looked at several times (see the ledger), and looks at earlier models steered the augmentation and the threshold rule; its figures are somewhat optimistic by that.", "Heat maps show what the model used, not where disease is.", "Images that the quality gate warns of are included; there are no separate figures for them.",
                           "On adults nothing is promised: the default model calls most healthy ones who lie in bed (AP) ill and misses half of the opacities of those who stand (PA); figures in [limits](https://pneumonia-nbdev.github.io/pneumonia-nbdev/guide/limits.html).",
@@ -303,7 +305,7 @@ def claim(self:Evaluation) -> str: # Markdown
                  suspects="suspects" in self.tables, failures="failures" in self.pictures, official=ours and not self.facts["known_as"].startswith("none"), official_training=ours, n=self.facts["images"], **{k: self.facts[k] for k in ("known_as", "left_out", "split")})
     w = _words(self.lang)
     rows = [f"| {i['n']} | {i[self.lang][0]} | {Environment().from_string(i[self.lang][1]).render(known)} |" for i in items]
-    return "\n".join([f"# {w['claim']}: {self.facts['model']}", "", f"> {w['warning']}", "", f"| | {w['item']} | {w['answer']} |", "| --- | --- | --- |", *rows, ""])
+    return "\n".join([f"# {w['claim']}: {self.facts['model']}", "", f"> {w['warning']}", "", w["claim_source"], "", f"| | {w['item']} | {w['answer']} |", "| --- | --- | --- |", *rows, ""])
 
 # %% ../nbs/19_report.ipynb #19047
 @patch

@@ -9,10 +9,10 @@ __all__ = ['HELD', 'STORE', 'APPLICATION', 'TABLES', 'READINGS', 'BadStore', 'St
 
 # %% ../nbs/23_reviews.ipynb #23004
 # Serving wing (no TensorFlow); builds on core, image, bundle
-import csv, hashlib, hmac, io, json, os, re, secrets, sqlite3, zipfile
+import csv, hashlib, hmac, io, json, os, re, secrets, sqlite3, tempfile, zipfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -114,14 +114,23 @@ CREATE INDEX IF NOT EXISTS reviews_by_case ON reviews(case_id);
 READINGS = (*CLASSES, "UNSURE")
 
 # %% ../nbs/23_reviews.ipynb #23035
-def _private(folder):
-    "A folder with a key in it, for its owner only"
+def _put(path, content):
+    "A new file, whole or not at all; one that is there stays"
+    fd,new = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # it is its owner's only
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(folder/"key", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as f: f.write(secrets.token_bytes(32))
-    except FileExistsError:
-        if not folder.is_dir(): raise CannotWrite("there is a file in the place of the folder", file=folder) from None
-    except OSError as e: raise CannotWrite(e.strerror or str(e), file=folder) from None
+        with open(fd, "wb") as f: f.write(content); f.flush(); os.fsync(f.fileno())
+        try: os.link(new, path)
+        except FileExistsError: pass  # somebody else was faster
+        except OSError: os.replace(new, path)  # a disk that knows no links
+    finally: Path(new).unlink(missing_ok=True)
+
+def _private(path, content):
+    "A file in a folder, both for their owner only; one that is there stays"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists(): _put(path, content)
+    except FileExistsError: raise CannotWrite("there is a file in the place of the folder", file=path.parent) from None
+    except OSError as e: raise CannotWrite(e.strerror or str(e), file=path.parent) from None
 
 # %% ../nbs/23_reviews.ipynb #23036
 def _version(db):
@@ -139,6 +148,16 @@ def _of_sqlite(e, path):
     if "locked" in text or "busy" in text: return StoreBusy(text, file=path)
     return BadStore(text, file=path)
 
+# %% ../nbs/23_reviews.ipynb #04f0beca
+def _first_key(db, path):
+    "A key, unless there is one, or was one that patients have their pseudonyms from"
+    if not (path.exists() or db.execute("SELECT 1 FROM cases WHERE patient<>id LIMIT 1").fetchone()): _private(path, secrets.token_bytes(32))
+
+def _hide(folder):
+    "All files of a store for their owner only"
+    for p in (folder/"key", *folder.glob("reviews.db*")) if os.name == "posix" else ():
+        with suppress(OSError): p.chmod(0o600)  # one that is another user's, or is gone by now
+
 # %% ../nbs/23_reviews.ipynb #23033
 class ReviewStore:
     "Cases, reviews and decisions in one folder"
@@ -149,11 +168,13 @@ class ReviewStore:
     ):
         self.folder,self.model,self.seconds = Path(folder),model,seconds
         self.path = self.folder/"reviews.db"
-        _private(self.folder)
+        _private(self.path, b"")
         with self.transaction() as db:
             if (found := _version(db)) not in (None, STORE): raise BadStore(f"tables of version {found}, this version knows {STORE}", file=self.path)
             for command in TABLES.split(";\n"): db.execute(command)
             for rule in (f"user_version={STORE}", f"application_id={APPLICATION}"): db.execute(f"PRAGMA {rule}")
+            _first_key(db, self.folder/"key")
+        _hide(self.folder)
 
     def __repr__(self): return f"ReviewStore({self.folder.name!r}: {', '.join(f'{n} {k}' for k,n in self.counts().items())})"
 
@@ -254,8 +275,10 @@ def bundle(self:ReviewStore) -> Bundle: # opened at first use
 @patch
 def _key(self:ReviewStore):
     "What pseudonyms are made with"
-    try: return (self.folder/"key").read_bytes()
+    try: key = (self.folder/"key").read_bytes()
     except OSError: raise BadStore("the key of the pseudonyms is gone; without it, a patient of the past would be another one", file=self.path) from None
+    if len(key) < 16: raise BadStore(f"the key of the pseudonyms has {len(key)} bytes, of at least 16", file=self.path)
+    return key
 
 # %% ../nbs/23_reviews.ipynb #23055
 @patch
@@ -294,7 +317,7 @@ def _write_review(db, case, label, reader, comment, time=None):
 # %% ../nbs/23_reviews.ipynb #23057
 @patch
 def add(self:ReviewStore,
-    raw:str|Path|bytes|BinaryIO, # path, bytes, or an open file
+    path:str|Path|bytes|BinaryIO, # path, bytes, or an open file
     bundle:Bundle|None=None, # the model that judges; None for the store's own
     label:str|None=None, # `NORMAL`, `PNEUMONIA` or `UNSURE`; None: to be read later
     reader:str="", # who read it
@@ -302,7 +325,7 @@ def add(self:ReviewStore,
     **about:str, # `source`, `patient` and `name`, as for `look`
 ) -> Case: # the case; an image that is known keeps its first one
     "Keep an image, and a reading of it if there is one"
-    raw,about = read_bytes(raw),dict(dict(name=raw if isinstance(raw, (str, Path)) else None), **about)
+    raw,about = read_bytes(path),dict(dict(name=path if isinstance(path, (str, Path)) else None), **about)
     if label is not None: check_reading(label)
     case,png = self.look(raw, bundle, **about)
     with self.transaction() as db:
@@ -419,6 +442,12 @@ def learned_by(self:ReviewStore,
     "Which models learned from a case"
     with self.connection() as db: return [r["model"] for r in db.execute("SELECT model FROM lessons WHERE case_id=? ORDER BY model", (id,))]
 
+# %% ../nbs/23_reviews.ipynb #bfb9e2b7
+@patch
+def met(self:ReviewStore) -> set[str]: # pseudonyms
+    "Patients of whom some model has learned"
+    with self.connection() as db: return {r["patient"] for r in db.execute("SELECT DISTINCT patient FROM lessons JOIN cases ON id=case_id")}
+
 # %% ../nbs/23_reviews.ipynb #23084
 @patch
 def decide(self:ReviewStore,
@@ -454,6 +483,7 @@ def _rows(path):
 # %% ../nbs/23_reviews.ipynb #23092
 def _beside(table, name):
     "A file in the folder of the table or below; a table from elsewhere must not fetch others"
+    if "\0" in name: raise MissingFile("no file can have this name", file=name)
     path,root = (table.parent/name).resolve(),table.parent.resolve()
     if not path.is_relative_to(root): raise MissingFile("only files beside the table are taken", file=name)
     return path
@@ -510,18 +540,21 @@ def export(self:ReviewStore,
     return write_atomic(path, buf.getvalue())
 
 # %% ../nbs/23_reviews.ipynb #23100
+def _forget(db, id):
+    "Delete a case inside of a transaction, and note which models that leaves outdated"
+    models = [r["model"] for r in db.execute("SELECT model FROM lessons WHERE case_id=? ORDER BY model", (id,))]
+    db.execute("DELETE FROM cases WHERE id=?", (id,))
+    for m in models: _write_decision(db, "outdated", m, dict(reason="a case that it learned from was deleted"))
+    return models
+
 @patch
 def delete(self:ReviewStore,
     id:str, # of a case
 ) -> list[str]: # names of the models that learned from it, as in the registry
     "Forget a case and all that was said of it; models that learned from it are named"
     id = self.case(id).id
-    with self.transaction() as db:
-        models = [r["model"] for r in db.execute("SELECT model FROM lessons WHERE case_id=? ORDER BY model", (id,))]
-        db.execute("DELETE FROM cases WHERE id=?", (id,))
-        for m in models: _write_decision(db, "outdated", m, dict(reason="a case that it learned from was deleted"))
-    with self.connection() as db: left = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-    if left: raise StoreBusy("deleted, but another process still reads an older state; call `delete_traces` when it is done", file=self.path)
+    with self.transaction() as db: models = _forget(db, id)
+    self._empty_log()
     return models
 
 # %% ../nbs/23_reviews.ipynb #23102
@@ -530,6 +563,12 @@ def delete_traces(self:ReviewStore) -> None:
     "Empty the write-ahead log"
     with self.connection() as db:
         if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]: raise StoreBusy("another process still reads an older state", file=self.path)
+
+@patch
+def _empty_log(self:ReviewStore):
+    "`delete_traces` after a deletion, which stands in any case"
+    try: self.delete_traces()
+    except StoreBusy: raise StoreBusy("deleted, but another process still reads an older state; call `delete_traces` when it is done", file=self.path) from None
 
 # %% ../nbs/23_reviews.ipynb #23106
 @patch
@@ -542,13 +581,15 @@ def unreview(self:ReviewStore,
     with self.transaction() as db:
         if not db.execute("DELETE FROM reviews WHERE case_id=? AND number=?", (id, number)).rowcount: raise NoCase(f"no review {number} of this case")
         left = db.execute("SELECT count(*) FROM reviews WHERE case_id=?", (id,)).fetchone()[0]
-    if not left: self.delete(id)
+        if not left: _forget(db, id)
+    if not left: self._empty_log()
     return not left
 
 # %% ../nbs/23_reviews.ipynb #23114
 @patch
 def check(self:ReviewStore) -> None:
-    "Raise `BadStore` unless the whole file is sound"
+    "Raise `BadStore` unless the whole file is sound, and the key is there"
+    self._key()
     with self.connection() as db:
         found = db.execute("PRAGMA integrity_check(3)").fetchall()
         lost = db.execute("PRAGMA foreign_key_check").fetchall()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'in_turns', 'faster', 'Straightforward', 'measure_single', 'screen_files', 'bounds', 'measure_screen',
-           'run_python', 'measure_start', 'peak_of', 'peak_memory', 'Benchmark', 'this_machine']
+           'run_python', 'measure_start', 'peak_of', 'peak_memory', 'Benchmark', 'this_machine', 'group_name']
 
 # %% ../nbs/26_speed.ipynb #26004
 # Training wing; builds on core, image, bundle, data, deployment
@@ -245,6 +245,14 @@ def _lines(path): return Path(path).read_text(encoding="utf-8").splitlines() if 
 _WORDS = dict(x=("times as fast as the base (bar: four of five rounds)", "相对基准的速度倍数（横线：五分之四的轮次）"), base=("base", "基准"))
 GROUPS = {"one file to verdict and heat map": "单张图像：判定与热图", "screening a folder": "文件夹筛查", "cold start": "冷启动", "engines, one image": "推理引擎：单张图像"} # in Chinese
 
+# %% ../nbs/26_speed.ipynb #39cd2bc3
+def group_name(
+    group:str, # of a table
+    lang:str="en", # `en` or `zh`
+) -> str: # for people
+    "What was measured, in a language; an unknown group keeps its name"
+    return GROUPS.get(group, group) if check_lang(lang) == "zh" else group
+
 # %% ../nbs/26_speed.ipynb #26048
 @patch
 def plot(self:Benchmark,
@@ -260,7 +268,6 @@ def plot(self:Benchmark,
             at = np.arange(len(g))
             ax.errorbar(g.ratio, at, xerr=[(g.ratio - g.low).clip(0), (g.high - g.ratio).clip(0)], fmt="o", ms=4, capsize=2); ax.axvline(1, color="k", lw=.8, ls=":")
             ax.set(xscale="log", ylim=(len(g) - .4, -.6)); ax.set_yticks(at, g.name, fontsize=7); ax.grid(axis="x", alpha=.3)
-            title = g.group.iloc[0]
-            ax.set_title(f"{GROUPS.get(title, title) if lang == 'zh' else title} ({say['base']}: {g.base.iloc[0]})", fontsize=8, loc="left")
+            ax.set_title(f"{group_name(g.group.iloc[0], lang)} ({say['base']}: {g.base.iloc[0]})", fontsize=8, loc="left")
         axes[-1, 0].set_xlabel(say["x"], fontsize=8); fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
     return fig

@@ -9,7 +9,7 @@ __all__ = ['precompute_features', 'spread', 'fit_head', 'out_of_fold', 'choose_C
 
 # %% ../nbs/11_training.ipynb #11004
 # Training wing; builds on core, data, cnn
-import json, os, platform
+import json, math, os, platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -236,6 +236,8 @@ class Best(keras.callbacks.Callback):
 # %% ../nbs/11_training.ipynb #11055
 class Progress(keras.callbacks.Callback):
     "A bar within an epoch, and a line after it"
+    bar = None
+
     def on_train_begin(self, logs:dict|None=None) -> None:
         rich = need("rich.progress", "")
         self.bar = rich.Progress("epoch {task.description}", rich.BarColumn(), rich.MofNCompleteColumn(), rich.TimeRemainingColumn(), "{task.fields[loss]}", transient=True)
@@ -252,7 +254,11 @@ class Progress(keras.callbacks.Callback):
         shown = "  ".join(f"{k} {(logs or {})[k]:.4f}" for k in ("loss", "auroc", "val_loss", "val_accuracy", "val_auroc") if k in (logs or {}))
         self.bar.console.print(f"epoch {epoch + 1}/{self.params['epochs']}  {shown}", soft_wrap=True, highlight=False)
 
-    def on_train_end(self, logs:dict|None=None) -> None: self.bar.stop()
+    def on_train_end(self, logs:dict|None=None) -> None: self.close()
+
+    def close(self) -> None:
+        "Also after an error: an open bar hides the cursor, and no other bar can start"
+        if self.bar: self.bar.stop()
 
 # %% ../nbs/11_training.ipynb #11057
 class ToMLflow(keras.callbacks.Callback):
@@ -262,15 +268,23 @@ class ToMLflow(keras.callbacks.Callback):
         settings:dict, # to be kept with it
     ):
         super().__init__()
-        self.name,self.settings,self.mlflow = name,settings,need("mlflow", None)
+        self.name,self.settings,self.mlflow,self.open = name,settings,need("mlflow", None),False
 
     def on_train_begin(self, logs:dict|None=None) -> None:
         self.mlflow.start_run(run_name=self.name)
+        self.open = True
         self.mlflow.log_params(self.settings)
 
     def on_epoch_end(self, epoch:int, logs:dict|None=None) -> None: self.mlflow.log_metrics({k: float(v) for k,v in (logs or {}).items()}, step=epoch + 1)
 
-    def on_train_end(self, logs:dict|None=None) -> None: self.mlflow.end_run()
+    def on_train_end(self, logs:dict|None=None) -> None: self.close("FINISHED")
+
+    def close(self,
+        status:str="FAILED", # how it ended, in MLflow's words
+    ) -> None:
+        "End the run, if it is ours and open"
+        if self.open: self.mlflow.end_run(status)
+        self.open = False
 
 # %% ../nbs/11_training.ipynb #11050
 class ModelTrainer:
@@ -280,10 +294,11 @@ class ModelTrainer:
         model_name:str, # names the run
         folder:str|Path="runs", # where runs are kept
         seed:int=0, # of weights that are drawn and of dropout
-        facts:dict|None=None, # what else belongs to the run, such as the fingerprint of the data
+        facts:dict|None=None, # what else belongs to the run, such as the fingerprint of the data; nothing that another machine would change
     ):
         if model.output_shape[-1] != len(CLASSES): raise BadOption(f"the model has {model.output_shape[-1]} outputs; there are {len(CLASSES)} classes")
-        self.model,self.name,self.seed,self.facts = model,model_name,seed,facts or {}
+        self.model,self.name,self.seed = model,model_name,seed
+        self.facts = dict(size=list(model.input_shape[1:]), parameters=model.count_params()) | (facts or {})
         self.folder = Path(folder)/model_name
 
     def __repr__(self): return f"ModelTrainer({self.name!r}, {self.model.count_params():,} weights, {self.folder})"
@@ -321,7 +336,7 @@ def train_model(self:ModelTrainer,
     **kw, # `smoothing`, `ema` of `compile_classifier`
 ) -> pd.DataFrame: # one row an epoch
     "Train, or go on with a run that was cut off; `model` is the best one afterwards"
-    phase,first = self._begin(train, dict(epochs=epochs, initial_epochs=initial_epochs, learning_rate=learning_rate, fine_rate=fine_rate, **kw))
+    phase,first = self._begin(train, dict(epochs=epochs, initial_epochs=initial_epochs, learning_rate=learning_rate, fine_rate=fine_rate, class_weight=class_weight, **kw))
     fit = lambda phase, first, last: self._fit(phase, train, val, first, last, patience, class_weight, verbose)
     if initial_epochs and phase in (None, "head") and _before_embedding(self.model):
         if phase is None: self._thaw((), learning_rate, **kw)
@@ -361,25 +376,36 @@ def _fit(self:ModelTrainer, phase, train, val, first, last, patience, class_weig
     if first >= last: return
     callbacks = self.setup_callbacks(phase, patience, verbose)
     if hasattr(train, "epochs"): callbacks.insert(0, keras.callbacks.LambdaCallback(on_epoch_begin=lambda e,logs: setattr(train.epochs, "number", e)))
-    self.model.fit(train, validation_data=val, initial_epoch=first, epochs=last, callbacks=callbacks, class_weight=class_weight, shuffle=False, verbose=0)  # the data set shuffles itself
+    try: ran = self.model.fit(train, validation_data=val, initial_epoch=first, epochs=last, callbacks=callbacks, class_weight=class_weight, shuffle=False, verbose=0)  # the data set shuffles itself
+    except BaseException:
+        for c in callbacks:
+            if isinstance(c, (Progress, ToMLflow)): c.close()
+        raise
+    write_atomic(self.folder/"state.json", json.dumps(dict(phase=phase, epoch=ran.epoch[-1] + 1, done=True)))
 
 # %% ../nbs/11_training.ipynb #11063
 @patch
 def _resume(self:ModelTrainer, settings):
-    "(phase, epochs done) of a run that was cut off, or (None, 0); a run with other settings is refused"
+    "(phase, epochs done) of a run that was cut off, or (None, 0); another run under this name is refused"
     note,state = self.folder/"run.json",self.folder/"state.json"
+    self.run = dict(settings=settings, seed=self.seed, facts=self.facts, trained=[l.name for l in self.model.layers if l.trainable], environment=environment())
     if note.exists():
-        self.run = json.loads(note.read_text())
-        if self.run["settings"] != settings: raise BadOption(f"{self.folder} holds a run with other settings; take another name, or delete it")
-    else:
-        self.run = dict(settings=settings, seed=self.seed, facts=self.facts, trained=[l.name for l in self.model.layers if l.trainable],
-                        environment=environment())
-        write_atomic(note, json.dumps(self.run, indent=1))
+        if changed := _changed(old := json.loads(note.read_text()), self.run): raise BadOption(f"{self.folder} holds a run with other settings: {', '.join(changed)}; take another name or folder, or delete it")
+        self.run = old
+    else: write_atomic(note, json.dumps(self.run, indent=1))
     if not state.exists() or not (self.folder/"last.keras").exists(): return None, 0
     try: self.model = keras.models.load_model(self.folder/"last.keras")
     except Exception as e: raise BadData(f"the checkpoint cannot be read: {str(e)[:200]}", file=self.folder/"last.keras") from None
     done = json.loads(state.read_text())
-    return done["phase"], done["epoch"]
+    return done["phase"], math.inf if done.get("done") else done["epoch"]
+
+# %% ../nbs/11_training.ipynb #8b4af8f5
+def _changed(old, new):
+    "Names of what differs between two runs: settings, seed, and the facts that both know"
+    new = json.loads(json.dumps(new))  # tuples become lists, as they did in the file
+    settings = [k for k in old["settings"] | new["settings"] if old["settings"].get(k) != new["settings"].get(k)]
+    facts = [k for k,v in new["facts"].items() if old["facts"].get(k, v) != v]
+    return settings + ["seed"] * (old["seed"] != new["seed"]) + facts
 
 # %% ../nbs/11_training.ipynb #n8508302
 @patch
@@ -388,20 +414,26 @@ def _finish(self:ModelTrainer) -> pd.DataFrame:
     if (self.folder/"best.keras").exists(): self.model = keras.models.load_model(self.folder/"best.keras")
     return pd.read_csv(self.folder/"history.csv")
 
+# %% ../nbs/11_training.ipynb #12cd871f
+_WORDS = dict(epoch=("epoch", "轮次"), loss=("loss", "损失"), accuracy=("accuracy", "准确率"), precision=("precision", "精确率"), recall=("recall", "召回率"), auroc=("AUROC", "AUROC"))
+
 # %% ../nbs/11_training.ipynb #11074
 @patch
 def plot_training_history(self:ModelTrainer,
     lang:str="en", # language of the labels
-) -> "Figure": # loss, accuracy, recall and AUROC side by side
-    "Loss and metrics of train and validation, epoch by epoch"
+) -> "Figure": # loss, accuracy, precision, recall and AUROC side by side
+    "Loss and metrics of train and validation, epoch by epoch, as far as they were measured"
     import matplotlib.pyplot as plt
     if not (self.folder/"history.csv").exists(): raise BadData(f"{self.name} was not trained yet")
     h = pd.read_csv(self.folder/"history.csv")
+    figures = [k for k in ("loss", "accuracy", "precision", "recall", "auroc") if k in h]
     with plot_language(lang) as lang:
-        fig,axes = plt.subplots(1, 4, figsize=(11, 2.2))
-        for ax,k in zip(axes, ("loss", "accuracy", "recall", "auroc")):
-            for column,split in ((k, "train"), (f"val_{k}", "val")): ax.plot(h.epoch + 1, h[column], marker=".", label=title(split, lang))
-            ax.set_title(k, fontsize=9)
-        axes[0].legend(fontsize=8)
+        say = in_language(_WORDS, lang)
+        fig,axes = plt.subplots(1, len(figures), figsize=(2.4*len(figures), 2.5), squeeze=False)
+        for ax,k in zip(axes[0], figures):
+            for column,split in ((k, "train"), (f"val_{k}", "val")):
+                if column in h: ax.plot(h.epoch + 1, h[column], marker=".", label=title(split, lang))
+            ax.set_title(say[k], fontsize=9); ax.set_xlabel(say["epoch"], fontsize=8); ax.xaxis.get_major_locator().set_params(integer=True)
+        axes[0, 0].legend(fontsize=8); fig.suptitle(self.name, fontsize=10)
         fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
     return fig

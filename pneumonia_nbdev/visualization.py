@@ -22,7 +22,7 @@ if TYPE_CHECKING: import matplotlib.figure  # for hints alone: it is slow to imp
 
 # %% ../nbs/08_visualization.ipynb #08006
 _WORDS = dict(width=("width (pixels)", "宽度（像素）"), height=("height (pixels)", "高度（像素）"), aspect=("aspect", "宽高比"), gray=("gray level", "灰度"), share=("share of pixels", "像素占比"),
-             mean=("mean", "平均"), difference=("difference", "差异"), good=("good", "良好"), shift=("Every dot is an image; near dots look alike to the network", "每个点是一幅图像，网络认为相似的相邻"))
+             mean=("mean", "平均"), difference=("difference", "差异"), good=("good", "良好"), density=("density", "密度"), spread=("mean ± sd", "均值 ± 标准差"), shift=("Every dot is an image; near dots look alike to the network", "每个点是一幅图像，网络认为相似的相邻"))
 
 # %% ../nbs/08_visualization.ipynb #08008
 class DataVisualizer:
@@ -42,8 +42,8 @@ def gallery(
 ) -> "matplotlib.figure.Figure": # rows of pictures with their titles
     "Pictures in a grid"
     import matplotlib.pyplot as plt
-    rows = -(-len(images) // columns)
-    fig,axes = plt.subplots(rows, columns, figsize=(columns*size, rows*(size + .25)), dpi=70, squeeze=False)
+    rows,lines = -(-len(images) // columns),1 + max((t.count("\n") for t in titles), default=0)
+    fig,axes = plt.subplots(rows, columns, figsize=(columns*size, rows*(size + .09 + .16*lines)), dpi=70, squeeze=False)
     for ax in axes.flat: ax.axis("off")
     for ax,img,text,color in zip(axes.flat, images, titles, colors or ["black"]*len(images)):
         ax.imshow(img, cmap="gray", vmin=0, vmax=255); ax.set_title(text, fontsize=8, color=color)
@@ -111,13 +111,14 @@ def analyze_image_characteristics(self:DataVisualizer,
 # %% ../nbs/08_visualization.ipynb #08019
 @patch
 def _histograms(self:DataVisualizer, axes, hists, lang):
-    "Width, height, aspect, and the mean histogram of gray levels"
+    "Width, height and aspect with mean ± sd, and the mean histogram of gray levels"
     say = in_language(_WORDS, lang)
     for ax,column in zip(axes, ("width", "height", "aspect")):
         bins = np.histogram_bin_edges(self.image_table[column], 24)
-        for c in CLASSES: ax.hist(self.image_table.loc[self.image_table.label == c, column], bins, alpha=.6, color=CLASS_COLORS[c], label=label(c, lang), density=True)
-        ax.set_xlabel(say[column]); ax.set_yticks([])
-    axes[0].legend(fontsize=8)
+        digits = 2 if column == "aspect" else 0
+        for c,x in self.image_table.groupby("label")[column]: ax.hist(x, bins, alpha=.6, color=CLASS_COLORS[c], label=f"{x.mean():.{digits}f} ± {x.std():.{digits}f}", density=True)
+        ax.set_xlabel(say[column]); ax.set_yticks([]); ax.set_title(say["spread"], fontsize=8); ax.legend(fontsize=7)
+    axes[0].set_ylabel(say["density"])
     for c in CLASSES:
         if (mine := (self.image_table.label == c).to_numpy()).any(): axes[3].plot(np.arange(64) * 4, hists[mine].mean(0), color=CLASS_COLORS[c])
     axes[3].set(xlabel=say["gray"], ylabel=say["share"])
@@ -129,7 +130,7 @@ def _means(self:DataVisualizer, axes, small, lang):
     say = in_language(_WORDS, lang)
     for ax in axes: ax.axis("off")
     means = [small[mine].mean(0) if (mine := (self.image_table.label == c).to_numpy()).any() else np.zeros(small.shape[1:]) for c in CLASSES]
-    for ax,c,m in zip(axes, CLASSES, means): ax.imshow(m, cmap="gray", vmin=0, vmax=255); ax.set_title(f"{say['mean']}: {label(c, lang)}", fontsize=9)
+    for ax,c,m in zip(axes, CLASSES, means): ax.imshow(m, cmap="gray", vmin=0, vmax=255); ax.set_title(f"{say['mean']}: {label(c, lang)} (n = {(self.image_table.label == c).sum()})", fontsize=9, color=CLASS_COLORS[c])
     shown = axes[2].imshow(means[1] - means[0], cmap="RdBu_r", vmin=-60, vmax=60); axes[2].set_title(say["difference"], fontsize=9)
     axes[2].figure.colorbar(shown, ax=axes[2], shrink=.8)
 
@@ -154,9 +155,9 @@ def contact_sheet(self:DataVisualizer,
 
 # %% ../nbs/08_visualization.ipynb #08027
 def _wrap(text, n=24):
-    "Titles of at most two lines"
+    "Titles of at most three lines"
     import textwrap
-    return "\n".join(textwrap.wrap(text, n)[:2])
+    return "\n".join(textwrap.wrap(text, n, max_lines=3, placeholder=" …"))
 
 # %% ../nbs/08_visualization.ipynb #08031
 @patch

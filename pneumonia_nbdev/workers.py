@@ -7,14 +7,14 @@ __all__ = ['Job', 'Busy', 'Late', 'Workers']
 
 # %% ../nbs/33_workers.ipynb #33004
 # Serving wing (no TensorFlow); builds on core, bundle, deployment
-import queue, threading, time
+import copy, queue, threading, time
 from collections import deque, namedtuple
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, TimeoutError as FutureTimeout
 from pathlib import Path
 from fastcore.basics import patch
 from .core import *
-from .bundle import Bundle, find_bundle
+from .bundle import Bundle
 from .deployment import PneumoniaDetectionSystem, result_of_error
 
 # %% ../nbs/33_workers.ipynb #33006
@@ -38,9 +38,11 @@ def _do(job, system):
 
 # %% ../nbs/33_workers.ipynb #33011
 def _open(model_path, engine, n):
-    "The same model n times; a folder of models, which may point elsewhere a moment later, is asked once"
-    path = find_bundle(model_path)
-    return [PneumoniaDetectionSystem(path, threads=1, engine=engine) for _ in range(n)]
+    "The same model n times, from one reading of the file"
+    first = PneumoniaDetectionSystem(model_path, threads=1, engine=engine)
+    systems = [copy.copy(first) for _ in range(n)]
+    for system,twin in zip(systems[1:], first.bundle.twins(n - 1)): system.bundle = twin
+    return systems
 
 # %% ../nbs/33_workers.ipynb #33010
 class Workers:

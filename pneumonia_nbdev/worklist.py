@@ -127,19 +127,23 @@ def _waiting(store, bundle, cases):
 def worklist(self:ReviewStore,
     bundle:Bundle|None=None, # the model; None for the store's own
     n:int=20, # how many cases
+    lang:str="en", # of the reasons: `en` or `zh`
 ) -> pd.DataFrame: # id, value, unsure, torn, novel, why
     "Which cases should be read next"
-    bundle,truth,doubt,every = bundle or self.bundle,self.truth(),set(self.contradictions()),self.cases()
+    say,met,bundle,truth,doubt,every = in_language(_WHY, lang),self.met(),bundle or self.bundle,self.truth(),set(self.contradictions()),self.cases()
     unread = [c for c in every if c.id not in truth and c.id not in doubt]
-    lots = sorted((c for c in unread if share(c.patient, HELD) == 0), key=lambda c: c.id)
+    lots = sorted((c for c in unread if share(c.patient, HELD) == 0 and c.patient not in met), key=lambda c: c.id)
     known = [c.embedding for c in every if c.model == bundle.id and c.id in truth]
     order = in_worth(_waiting(self, bundle, [c for c in unread if share(c.patient, HELD)]), bundle, np.array(known) if known else None)
-    order["why"] = [_reason(r) for r in order[["unsure", "torn", "novel"]].rank(pct=True).itertuples(index=False)]
+    order["why"] = [say[_reason(r)] for r in order[["unsure", "torn", "novel"]].rank(pct=True).itertuples(index=False)]
     few = min(len(lots), max(round(n / HELD), n - len(doubt) - len(order)))
-    doubted,drawn = (pd.DataFrame(dict(id=ids, why=why)) for ids,why in ((sorted(doubt), "readers disagree"), ([c.id for c in lots[:few]], "by lot, to judge by")))
+    doubted,drawn = (pd.DataFrame(dict(id=ids, why=why)) for ids,why in ((sorted(doubt), say["doubt"]), ([c.id for c in lots[:few]], say["lot"])))
     return pd.concat([doubted, order.head(max(n - len(doubt) - few, 0)), drawn], ignore_index=True).head(n).reindex(columns=[*order.columns])
 
 # %% ../nbs/30_worklist.ipynb #30036
+_WHY = dict(unsure=("the verdict is close", "结论接近判定阈值"), torn=("trifles change the verdict", "轻微变化即改变结论"), novel=("nothing like it was read", "尚未判读过类似病例"),
+            doubt=("readers disagree", "判读者意见不一"), lot=("by lot, to judge by", "随机抽取，用于评估模型"))
+
 def _reason(r):
-    "What sets a case apart most"
-    return ("the verdict is close", "trifles change the verdict", "nothing like it was read")[int(np.argmax(r))]
+    "What sets a case apart most, a key of `_WHY`"
+    return ("unsure", "torn", "novel")[int(np.argmax(r))]

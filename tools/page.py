@@ -31,6 +31,13 @@ def dicom(path):
     d.save_as(path, enforce_file_format=True)
 
 
+def half(path, good):
+    "Not even half of a chest; the network is sure of it, and nobody should be"
+    from PIL import Image
+    image = Image.open(good).convert("L")
+    image.crop((0, 0, 500, image.height)).save(path)
+
+
 def files(folder):
     "What is uploaded"
     good = sorted((SAMPLE/"originals").rglob("*.jpeg"))
@@ -38,9 +45,10 @@ def files(folder):
     (folder/"notes.png").write_text("to do: buy film")
     (folder/"empty.jpeg").write_bytes(b"")
     (folder/"cut.jpeg").write_bytes(good[0].read_bytes()[:9000])
+    half(folder/"half.png", good[-1])
     (folder/"<img src=x onerror=alert(1)>.jpeg").write_bytes(good[1].read_bytes())
     (folder/"=cmd, quoted \".jpeg").write_bytes(good[2].read_bytes())
-    return good, [folder/n for n in ("chest.dcm", "notes.png", "empty.jpeg", "cut.jpeg", "<img src=x onerror=alert(1)>.jpeg", "=cmd, quoted \".jpeg")]
+    return good, [folder/n for n in ("chest.dcm", "notes.png", "empty.jpeg", "cut.jpeg", "half.png", "<img src=x onerror=alert(1)>.jpeg", "=cmd, quoted \".jpeg")]
 
 
 @contextmanager
@@ -111,6 +119,8 @@ def many(p, good, odd):
     assert "<img src=x onerror=alert(1)>.jpeg" in said and p.locator("img[src=x]").count() == 0
     p.locator("tbody button.row", has_text="chest.dcm").click()
     assert p.locator(".xray").first.evaluate("async e => { await e.decode(); return e.src.startsWith('data:image/jpeg') && e.naturalWidth }") > 300
+    p.locator("tbody button.row", has_text="half.png").click()
+    assert all("Refer to a reader" in text for text in (p.locator("#answer").inner_text(), next(r for r in rows(p) if "half.png" in r)))
     p.select_option("#show", "failed"); assert len(rows(p)) == 3
     p.select_option("#show", ""); p.fill("#search", "dcm"); assert len(rows(p)) == 1
     p.fill("#search", "")
@@ -119,7 +129,7 @@ def many(p, good, odd):
     assert chances == sorted(chances, reverse=True) and p.locator("th[data-sort=p]").get_attribute("aria-sort") == "descending"
     with p.expect_download() as got: p.click("#csv")
     table = Path(got.value.path()).read_text(encoding="utf-8-sig")
-    assert table.count("unreadable_image") == 3 and "'=cmd, quoted" in table, table
+    assert table.count("unreadable_image") == 3 and "'=cmd, quoted" in table and ",refer,not_chest_like," in next(line for line in table.splitlines() if "half.png" in line), table
     p.evaluate("window.print = () => { window.printed = document.querySelectorAll('#report article').length }")
     p.click("#print"); until(p, "window.printed")
     assert p.evaluate("window.printed") == 1 + len(good) + len(odd)
@@ -131,9 +141,10 @@ def many(p, good, odd):
 
 def languages(p):
     "Every word changes, results included"
-    p.select_option("#lang", "zh")
+    p.locator("tbody button.row", has_text="person72").first.click(); p.select_option("#lang", "zh")
     text = p.locator("main").inner_text()
     assert "肺炎" in text and "仅供研究" in text and "无法读取该图像" in text and "Choose files" not in text
+    assert "训练全部层" in text and "约登指数" in text and "Youden" not in text and "layers trained" not in text  # what the card says of itself, too
     assert p.evaluate("document.documentElement.lang") == "zh"
     p.select_option("#lang", "en")
 

@@ -133,9 +133,14 @@ async function tryout(sample) {
 const sentence = (kind, code) => codes?.[kind]?.[code]?.[language()];
 const wrong = e => (sentence("errors", e.code) ?? (["network", "stopped", "folder"].includes(e.code) ? word(e.code) : word("error"))) + (e.reason ? ` (${e.reason})` : "");
 const prob = p => p > .999 ? "> 0.999" : p < .001 ? "< 0.001" : p.toFixed(3);
-const isDone = i => i.state === "done", unsure = i => isDone(i) && !!i.result.conformal?.refer, flagged = i => isDone(i) && !i.result.quality.ok;
+const isDone = i => i.state === "done", unsure = i => isDone(i) && !!i.result.conformal?.refer, refers = i => isDone(i) && i.result.refer, flagged = i => isDone(i) && !i.result.quality.ok;
 const stranger = i => flagged(i) && i.result.quality.reasons.some(c => ["not_chest_like", "wrong_modality", "wrong_body_part"].includes(c));  // its verdict means little, and is shown small
-const refers = i => unsure(i) || stranger(i);
+const literally = s => s.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+function ofCard(text) {  // what a card says of itself, in the language of the page; `{n}` is any number
+  if (language() === "en") return text;
+  const said = Object.entries(codes?.card ?? {}).reduce((t, [en, words]) => t.replace(new RegExp(literally(en).replace("\\{n\\}", "(\\d+)"), "g"), words[language()].replace("{n}", "$1")), text);
+  return said === text ? text : said.replaceAll(", ", "，").replaceAll("; ", "；");
+}
 
 function meter(r, labelled) {
   const m = make("div", { className: `meter ${r.class}` }), fill = make("span"), tick = make("i"), p = r.probabilities.PNEUMONIA, t = r.threshold;
@@ -159,12 +164,12 @@ function answer(i) {  // the verdict card
   }
   if (flagged(i)) out.push(make("div", { className: "box" }, word("warnings"), make("ul", {}, ...r.quality.reasons.map((c, k) => make("li", { textContent: sentence("quality", c) ?? r.quality.messages[k] })))));
   out.push(make("p", { className: `word ${stranger(i) ? "doubt" : r.class}`, textContent: word(r.class) }));
-  if (unsure(i)) out.push(make("div", { className: "box" }, make("strong", { textContent: word("refer") }), make("br"), word("why_refer", { c: Math.round(100 * r.conformal.coverage) })));
+  if (refers(i)) out.push(make("div", { className: "box" }, make("strong", { textContent: word("refer") }), ...(unsure(i) ? [make("br"), word("why_refer", { c: Math.round(100 * r.conformal.coverage) })] : [])));
   out.push(make("p", {}, word("probability") + " ", make("strong", { textContent: prob(r.probabilities.PNEUMONIA) })), meter(r, true));
   if (r.quality.ok) out.push(make("p", { className: "small", textContent: `${word("quality")}: ${word("good")}` }));
   if (!r.heatmap.flat().some(v => v > 0)) out.push(make("p", { className: "small", textContent: word("no_map") }));
   if (keeps) out.push(review(i));
-  const rows = { model: `${r.model.name} ${r.model.id} · ${r.model.backbone}`, rule: r.threshold_rule, time: word("seconds", { s: (r.seconds.waited + r.seconds.judged).toFixed(2) }) };
+  const rows = { model: `${r.model.name} ${r.model.id} · ${ofCard(r.model.backbone)}`, rule: ofCard(r.threshold_rule), time: word("seconds", { s: (r.seconds.waited + r.seconds.judged).toFixed(2) }) };
   out.push(make("dl", {}, ...Object.entries(rows).flatMap(([k, v]) => [make("dt", { textContent: word(k) }), make("dd", { textContent: v })])));
   out.push(make("p", { className: "notice", textContent: word("notice") }));
   return out;
