@@ -376,6 +376,7 @@ class PneumoniaDetectionAPI:
         engine:str="litert", # what runs the network, of `ENGINES`
         reviews:str|Path|None=None, # a folder for what readers say of which image; None keeps nothing
     ):
+        if not isinstance(limits, Limits): raise BadOption(f"limits={limits!r}; give `Limits`. There is no folder for uploads: they stay in memory")
         self.limits,self.api_key,self.cors = limits,_checked_key(api_key),frozenset(map(_checked_origin, cors))
         self.model_path,self.store = model_path,None if reviews is None else ReviewStore(reviews)
         self.host,self.seen = None,_file_facts(model_path)  # where `server` listens; and which file it was, before it is opened

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'PENALTIES', 'KEEP', 'UPDATE_RULE', 'last_maps', 'pooled', 'Memory', 'memory_bytes', 'memory_of', 'core_rows',
-           'papers', 'remember', 'with_memory', 'Lesson', 'lesson_of', 'balanced', 'Head', 'simplest', 'learn', 'build',
+           'remember', 'with_memory', 'Lesson', 'lesson_of', 'balanced', 'Head', 'simplest', 'learn', 'build',
            'update_facts', 'new_card', 'update']
 
 # %% ../nbs/31_continual.ipynb #31004
@@ -100,13 +100,6 @@ def core_rows(
     order = rows.assign(_h=[hashlib.sha256(Path(p).name.encode()).hexdigest() for p in rows.path]).sort_values("_h")
     return order.groupby("label", sort=True).head(n // 2).drop(columns="_h")
 
-# %% ../nbs/31_continual.ipynb #31024
-def papers(
-    bundle:Bundle, # a model
-) -> dict: # the entries of its card that `write_bundle` does not make
-    "A card as its maker wrote it"
-    return {k: v for k,v in bundle.card.items() if k not in ("format", "version", "files", "sha256")}
-
 # %% ../nbs/31_continual.ipynb #31023
 def _batches(loader, rows, size=32):
     "Images of some rows, a few at a time"
@@ -140,7 +133,7 @@ def with_memory(
     "A bundle that can learn on and be watched"
     reference = fit_reference(sight_of(bundle, loader.part("val").path))
     parts = bundle.parts | {"memory.npz": memory_bytes(remember(bundle, loader, n)), "reference.npz": reference_bytes(reference)}
-    return Bundle(write_bundle(out, parts.pop("model.tflite"), papers(bundle), parts))
+    return Bundle(write_bundle(out, parts.pop("model.tflite"), bundle.papers(), parts))
 
 # %% ../nbs/31_continual.ipynb #31030
 @dataclass
@@ -283,7 +276,7 @@ def new_card(
     memory:Memory, # of the base
 ) -> dict: # without the answers to the sample
     "The card of an updated model"
-    exam,kept = memory.rows("exam"),{k: v for k,v in papers(base).items() if k in ("classes", "input", "weights", "data", "recipe", "intended_use")}
+    exam,kept = memory.rows("exam"),{k: v for k,v in base.papers().items() if k in ("classes", "input", "weights", "data", "recipe", "intended_use")}
     table = evaluate(memory.y[exam], head(memory.X[exam]), head.threshold, memory.patient[exam]).round(4)
     return kept | dict(name=f"{base.card['name'].split(', updated')[0]}, updated", trained=lesson.newest[:10], threshold=head.threshold, threshold_rule=UPDATE_RULE, temperature=round(head.temperature, 6), conformal=head.limits,
                        backbone=f"{base.card['backbone']}; linear head on the last maps", update=update_facts(base, lesson, head), metrics={"old validation, exam half, as it is and pushed": {k: dict(r) for k,r in table.astype(object).iterrows()}})

@@ -6,7 +6,7 @@
 __all__ = ['CLASSES', 'LANGS', 'LABELS', 'clean_name', 'error_line', 'PneumoniaError', 'InputError', 'MissingFile',
            'UnreadableImage', 'TooLarge', 'NoPixels', 'MultiFrame', 'NotAnXray', 'BadBundle', 'NewerBundle', 'BadData',
            'CannotWrite', 'BadOption', 'MissingPackage', 'error_codes', 'check_lang', 'in_language', 'label', 'need',
-           'sample_dir', 'data_dir', 'shared_path', 'page_template', 'write_atomic']
+           'package_version', 'sample_dir', 'data_dir', 'shared_path', 'page_template', 'write_atomic']
 
 # %% ../nbs/00_core.ipynb #00004
 # Ground floor (no TensorFlow); builds on nothing
@@ -169,6 +169,15 @@ def _system_hint(message):
     known = {"libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0", "libglib-2.0.so.0": "libglib2.0-0"}
     missing = any(lib in message for lib in known)
     return f"; on Debian or Ubuntu: apt install {' '.join(sorted(set(known.values())))}" if missing else ""
+
+# %% ../nbs/00_core.ipynb #50935afd
+def package_version(
+    name:str, # of a package, as `pip` knows it
+) -> str|None: # None when it is not there
+    "The version of an installed package"
+    from importlib.metadata import PackageNotFoundError, version
+    try: return version(name) or "0"  # a damaged installation has none
+    except PackageNotFoundError: return None
 
 # %% ../nbs/00_core.ipynb #00038
 def sample_dir() -> Path: # holds `train`, `val`, `test` and `originals`

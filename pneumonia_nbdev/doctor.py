@@ -173,9 +173,7 @@ def installed(
     name:str, # of a package, as `pip` knows it
 ) -> str|None: # its version; None when it is not there
     "The version of a package, or of what stands in for it"
-    for each in (name, *STAND_INS.get(name, ())):
-        try: return metadata.version(each) or "0"
-        except metadata.PackageNotFoundError: continue
+    return next((v for each in (name, *STAND_INS.get(name, ())) if (v := package_version(each))), None)
 
 # %% ../nbs/36_doctor.ipynb #36034
 def has_module(

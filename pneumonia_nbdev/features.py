@@ -74,7 +74,7 @@ def _channels_figure(name, a, most, lang):
     best = [c for c in np.argsort(-a.mean((0, 1)), kind="stable")[:most] if a[..., c].max() > 0]
     top,columns = max(np.percentile(a[..., best], 99.5) if best else 1, 1e-9),min(8, max(len(best), 1))
     with plot_language(lang) as lang:
-        fig,axes = plt.subplots(max(-(-len(best) // columns), 1), columns, figsize=(1.05*columns, 1.25*max(-(-len(best) // columns), 1) + .35), dpi=90, squeeze=False)
+        fig,axes = plt.subplots(max(-(-len(best) // columns), 1), columns, figsize=(1.05*columns, 1.25*max(-(-len(best) // columns), 1) + .35), dpi=72, squeeze=False)
         for ax in axes.flat: ax.axis("off")
         for ax,c in zip(axes.flat, best): ax.imshow(a[..., c], cmap="viridis", vmin=0, vmax=top); ax.set_title(str(c), fontsize=7, pad=2)
         words = f"{a.shape[2]} channels, {a.shape[0]} × {a.shape[1]}" if lang == "en" else f"{a.shape[2]} 个通道，{a.shape[0]} × {a.shape[1]}"

@@ -441,7 +441,7 @@ def write(self:ModelOptimizer,
     if not self.bundle: raise BadOption("only a model that came out of a bundle can go back into one; save the copy as a file")
     if export.suffix not in (".tflite", ".onnx"): raise BadOption(f"a bundle holds LiteRT and ONNX, not {export.kind}")
     if not (export.parity or force): raise NoParity("; ".join(export.parity.misses), file=path)
-    own = {k: v for k,v in self.bundle.card.items() if k not in ("format", "version", "files", "sha256", "parity")}
+    own = {k: v for k,v in self.bundle.papers().items() if k != "parity"}
     own |= dict(sample=sample_answers(lambda x: self.model.predict_on_batch(x)[:, -1], self.bundle.spec), exports={**own.get("exports", {}), export.kind: export.report()},
                arithmetic={**own.get("arithmetic", {}), f"model{export.suffix}": export.arithmetic})
     parts = dict(self.bundle.parts)
@@ -527,7 +527,7 @@ def plot_performance(
         fig,ax = plt.subplots(figsize=(4.6, 1.7), dpi=75)
         ax.barh(list(in_language(_WORDS, lang).values()), shares, color=["tab:green" if (v > 1) == (i < 2) else "tab:red" for i,v in enumerate(shares)])
         for i,v in enumerate(shares): ax.text(v, i, f" {v:.2g}", va="center", fontsize=8)
-        ax.axvline(1, color="k", lw=.8, ls=":"); ax.set_xscale("log"); ax.set_xlim(min(shares.min(), 1) / 2, max(shares.max(), 1) * 3); ax.invert_yaxis(); fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
+        ax.axvline(1, color="k", lw=.8, ls=":"); ax.set_xscale("log"); ax.minorticks_off(); ax.xaxis.set_major_formatter("{x:g}"); ax.set_xlim(min(shares.min(), 1) / 2, max(shares.max(), 1) * 3); ax.invert_yaxis(); fig.tight_layout(); fig.canvas.draw(); plt.close(fig)
     return fig
 
 # %% ../nbs/27_quantization.ipynb #27105

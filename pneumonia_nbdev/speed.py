@@ -231,12 +231,8 @@ class Benchmark:
 def this_machine() -> dict[str, object]: # processor, cores, system, versions
     "What the ratios were measured on"
     import platform
-    from importlib.metadata import PackageNotFoundError, version
-    def of(name):
-        try: return version(name)
-        except PackageNotFoundError: return None
     cpu = next((line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
-    return dict(cpu=cpu, cores=os.cpu_count(), system=platform.system(), python=platform.python_version(), versions={n: v for n in ("ai-edge-litert", "onnxruntime", "openvino", "tensorflow") if (v := of(n))})
+    return dict(cpu=cpu, cores=os.cpu_count(), system=platform.system(), python=platform.python_version(), versions={n: v for n in ("ai-edge-litert", "onnxruntime", "openvino", "tensorflow") if (v := package_version(n))})
 
 # %% ../nbs/26_speed.ipynb #26045
 def _lines(path): return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []

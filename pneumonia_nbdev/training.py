@@ -12,7 +12,6 @@ __all__ = ['precompute_features', 'spread', 'fit_head', 'out_of_fold', 'choose_C
 import json, math, os, platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -173,12 +172,9 @@ def _shared(devices):
 # %% ../nbs/11_training.ipynb #11044
 def environment() -> dict: # for `run.json`
     "Versions and machine"
-    def of(name):
-        try: return version(name)
-        except PackageNotFoundError: return None
     names = ("pneumonia_nbdev", "keras", keras.backend.backend(), "numpy", "opencv-python")
     return dict(python=platform.python_version(), machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs", accelerators=accelerators(),
-                backend=keras.backend.backend(), precision=keras.config.dtype_policy().name, versions={n: of(n) for n in names})
+                backend=keras.backend.backend(), precision=keras.config.dtype_policy().name, versions={n: package_version(n) for n in names})
 
 # %% ../nbs/11_training.ipynb #11049
 def save_model(
