@@ -725,6 +725,11 @@ def _refused(self:PneumoniaDetectionAPI, status):
     self.metrics.errors.labels(code).inc(); self.metrics.requests.labels("none", status).inc()
     log_line("refused", status=status, code=code)
 
+# %% ../nbs/35_api.ipynb #afb1e98d
+def _names(bundle):
+    "The two hashes that a model goes by"
+    return dict(model=bundle.id, card=bundle.card["sha256"][:12])
+
 # %% ../nbs/35_api.ipynb #35153
 @patch
 def run(self:PneumoniaDetectionAPI,
@@ -737,7 +742,7 @@ def run(self:PneumoniaDetectionAPI,
     if sys.stderr.isatty(): print(f"{server.url}  (Ctrl-C to end)", file=sys.stderr)
     with json_on_stderr():
         if reload or self.many: threading.Thread(target=self.watch, daemon=True).start()
-        log_line("listening", url=server.url, model=self.workers.bundle.id, threads=len(self.workers.threads))
+        log_line("listening", url=server.url, **_names(self.workers.bundle), threads=len(self.workers.threads))
         server.run_until_signal()
         self.workers.retire()
         log_line("stopped")
@@ -762,7 +767,7 @@ def _swap(self:PneumoniaDetectionAPI, path, wanted) -> bool:
     try: self.workers.swap(path); why = None
     except PneumoniaError as e: why = wanted, e.code, e.reason
     except Exception as e: why = wanted, "error", type(e).__name__
-    if why is None: log_line("swapped", model=self.workers.bundle.id)
+    if why is None: log_line("swapped", **_names(self.workers.bundle))
     elif why != self.trouble: log_line("not swapped", code=why[1], reason=why[2])
     self.trouble = why
     return why is None
