@@ -88,14 +88,14 @@ def play(opened, folder, name):
     changes(opened, lambda: image.select_option(index=0))
     method = opened.locator(".widget-dropdown", has_text="method").locator("select").first
     changes(opened, lambda: method.select_option("eigencam"))
-    opened.get_by_text("side by side").click()
+    opened.get_by_text("side by side", exact=True).click()
     opened.locator(".explorer-picture-1").first.wait_for(state="visible", timeout=180_000)
     for _ in range(600):
         if picture(opened, 1) != picture(opened): break
         time.sleep(.1)
     else: raise AssertionError("two methods, one picture")
     opened.screenshot(path=folder/f"{name}.png")
-    opened.get_by_text("side by side").click()
+    opened.get_by_text("side by side", exact=True).click()
     with opened.expect_file_chooser() as chooser: opened.get_by_role("button", name="upload").first.click()
     changes(opened, lambda: chooser.value.set_files(str(next((ROOT/"pneumonia_nbdev"/"sample"/"test"/"NORMAL").glob("*.jpeg")))))
     with opened.expect_file_chooser() as chooser: opened.get_by_role("button", name="upload").first.click()

@@ -56,7 +56,8 @@ def committed_outputs():
         assert outputs, f"{p.name} was not executed"
         assert not any(o["output_type"] == "error" for o in outputs), f"{p.name} holds an error"
         assert len(text.encode()) <= MAX_NOTEBOOK, f"{p.name} has {len(text.encode())} bytes"
-        found = re.search(r"/(home|root|Users|work|tmp)/[\w.-]+", json.dumps(outputs))
+        words = [{**o, "data": {k: v for k, v in o.get("data", {}).items() if not k.startswith("image/") or k == "image/svg+xml"}} for o in outputs]  # the letters of a picture may spell anything
+        found = re.search(r"/(home|root|Users|work|tmp)/[\w.-]+", json.dumps(words))
         assert not found, f"{p.name} holds the path {found[0]}"
 
 
