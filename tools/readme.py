@@ -2,8 +2,10 @@
 
 With `--check` nothing is written, and the exit code says whether all of it is up to date, and whether the Chinese README has the same figures.
 """
+import ast
 import base64
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -55,13 +57,22 @@ def readme():
     return "\n\n".join(filter(None, parts)) + "\n", pictures
 
 
+def value_of(code, folder):
+    "The text that the last line of a cell gives, run in the notebook's folder"
+    *before, last = ast.parse(code).body
+    known, here = {"Path": Path, "Markdown": str}, Path.cwd()
+    os.chdir(folder)
+    try:
+        exec(compile(ast.Module(before, []), "cell", "exec"), known)  # noqa: S102, it is our own notebook
+        return eval(compile(ast.Expression(last.value), "cell", "eval"), known)
+    finally: os.chdir(here)
+
+
 def shown(page, file):
-    "A page of the guide with a file of the root, without its heading, as the output of its last visible cell"
+    "A page of the guide whose last visible cell shows a file of the root, with what that cell gives now"
     nb = json.loads(page.read_text(encoding="utf-8"))
-    text = file.read_text(encoding="utf-8").split("\n", 1)[1].strip()
-    for old, new in {"](nbs/images/": "](../images/", "](README.md)": f"]({SITE}/index.html)", "> [!WARNING]\n": ""}.items(): text = text.replace(old, new)
     cell = next(c for c in nb["cells"] if f'"../../{file.name}"' in "".join(c["source"]) and "#| hide" not in "".join(c["source"]))
-    cell["outputs"][0]["data"]["text/markdown"] = text.splitlines(keepends=True)
+    cell["outputs"][0]["data"]["text/markdown"] = value_of("".join(cell["source"]), page.parent).splitlines(keepends=True)
     return json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
 
