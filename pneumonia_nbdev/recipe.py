@@ -21,7 +21,7 @@ from .quality import Familiar, familiar_bytes, fit_familiar
 from .bundle import Bundle, sample_answers, write_bundle
 from .augmentation import Augmentation, augment_batch
 from .data import MedicalDataLoader, fingerprint
-from .transfer import TransferLearningModel, build_backbone, load_bundle
+from .transfer import TransferLearningModel, build_backbone
 from .training import ModelTrainer, on_hardware, choose_C, fit_head, fit_temperature, linear_model, precompute_features
 from .figures import evaluate, sigmoid
 from .evaluation import log_test, youden_threshold
@@ -269,15 +269,6 @@ def keras_part(
         model.save(path := Path(d)/"model.keras")
         return {"model.keras": path.read_bytes()}
 
-# %% ../nbs/15_recipe.ipynb #d6707ad5
-def _as_kept(bundle, model):
-    "A function from images to probabilities: the Keras model with the weights that the bundle holds"
-    if "model.keras" in bundle.parts: return lambda x: bundle.run(x)["probability"]
-    kept = keras.models.clone_model(model)
-    kept.set_weights(model.get_weights())
-    load_bundle(kept, bundle.path)
-    return lambda x: kept.predict_on_batch(x)[:, 1]
-
 # %% ../nbs/15_recipe.ipynb #15037
 def write_measured(
     loader:MedicalDataLoader, # the images
@@ -290,9 +281,8 @@ def write_measured(
 ) -> Bundle: # the new bundle, opened
     "Write a bundle with its own figures in the card"
     litert = to_litert(served_model(model))
-    with tempfile.TemporaryDirectory() as d:
-        bundle = Bundle(write_bundle(Path(d)/"unmeasured.bundle", litert, card, parts))
-        sample = sample_answers(_as_kept(bundle, model), bundle.spec)
+    with tempfile.TemporaryDirectory() as d: bundle = Bundle(write_bundle(Path(d)/"unmeasured.bundle", litert, card, parts))
+    sample = sample_answers(lambda x: bundle.run(x)["probability"], bundle.spec)
     tables = {split: measure_split(bundle, loader, split) for split in ["val"] + ["test"] * bool(ledger)}
     if ledger: log_test(tables["test"], ledger, model=bundle.id, data=card["data"]["fingerprint"]["test"], threshold=f"{bundle.threshold:.4f}", rule=card["threshold_rule"], why=why)
     metrics = {split: {k: dict(r) for k,r in t.round(4).astype(object).iterrows()} for split,t in tables.items()}
