@@ -105,14 +105,14 @@ def play(opened, folder, name):
 
 def say(opened, folder):
     "A reading with a comment, which arrives in the store"
-    from pneumonia_nbdev.reviews import ReviewStore
+    from pneumonia_nbdev.deployment.case_store import CaseStore
     opened.locator(PICTURE).first.wait_for(timeout=180_000)
     opened.get_by_role("button", name="Pneumonia", exact=True).click()
     opened.get_by_placeholder("optional; no names").fill("lower left"); opened.keyboard.press("Tab")
     opened.get_by_placeholder("optional; your name or sign").fill("A. B."); opened.keyboard.press("Tab")
     opened.get_by_role("button", name="save reading").click()
     opened.get_by_text("reading saved").wait_for(timeout=30_000)
-    assert [(r["label"], r["comment"], r["reader"]) for r in ReviewStore(folder).reviews()] == [("PNEUMONIA", "lower left", "A. B.")]
+    assert [(r["label"], r["comment"], r["reader"]) for r in CaseStore(folder).reviews()] == [("PNEUMONIA", "lower left", "A. B.")]
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def run_all(opened):
 
 def in_lab(folder, pictures):
     "A notebook with the explorer, opened and run in JupyterLab"
-    source = "from pneumonia_nbdev.explorer import GradCAMExplorer\nGradCAMExplorer()"
+    source = "from pneumonia_nbdev.gradcam.explorer import GradCAMExplorer\nGradCAMExplorer()"
     cell = dict(cell_type="code", execution_count=None, id="explore", metadata={}, outputs=[], source=source)
     (folder/"explore.ipynb").write_text(json.dumps(dict(cells=[cell], metadata=dict(kernelspec=dict(name="python3", display_name="Python 3", language="python")), nbformat=4, nbformat_minor=5)))
     with lab(folder, "explore.ipynb") as opened:
@@ -194,7 +194,7 @@ def book(keep=False, names=("ten_lines", "end_to_end", "own_data")):
 def in_voila(folder, pictures):
     "`pneumonia explore`, opened in a browser"
     port = free_port()
-    command = [sys.executable, "-c", "from pneumonia_nbdev.cli import main; main()", "explore", "--no-browser", "--port", port, "--reviews", folder/"readings"]
+    command = [sys.executable, "-c", "from pneumonia_nbdev.cli.cli import main; main()", "explore", "--no-browser", "--port", port, "--reviews", folder/"readings"]
     with server(command, f"http://127.0.0.1:{port}/", folder), page(1250, 900) as opened:
         opened.goto(f"http://127.0.0.1:{port}/", timeout=180_000)
         say(opened, folder/"readings")

@@ -7,12 +7,12 @@ import sys
 from statistics import median
 from time import perf_counter
 
-from pneumonia_nbdev.core import sample_dir
+from pneumonia_nbdev.core.base import sample_dir
 
 IMAGE = str(next((sample_dir()/"originals"/"test"/"NORMAL").iterdir()))
 COMMANDS = {
     "import tensorflow": ["-c", "import tensorflow"],
-    "pneumonia predict": ["-c", "from pneumonia_nbdev.cli import main; main()", "predict", IMAGE],
+    "pneumonia predict": ["-c", "from pneumonia_nbdev.cli.cli import main; main()", "predict", IMAGE],
     "import pneumonia_nbdev.deployment": ["-c", "import pneumonia_nbdev.deployment"],
 }
 

@@ -11,11 +11,11 @@ from time import perf_counter
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras, numpy as np
 from pneumonia_nbdev.cnn import PneumoniaCNN
-from pneumonia_nbdev.data import MedicalDataLoader, fingerprint
-from pneumonia_nbdev.evaluation import log_test, youden_threshold
-from pneumonia_nbdev.figures import evaluate
-from pneumonia_nbdev.training import ModelTrainer
-from pneumonia_nbdev.transfer import TransferLearningModel
+from pneumonia_nbdev.data.dataset import MedicalDataLoader, fingerprint
+from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation, youden_threshold
+from pneumonia_nbdev.core.metrics import metrics_with_ci
+from pneumonia_nbdev.training.trainer import ModelTrainer
+from pneumonia_nbdev.transfer.backbones import TransferLearningModel
 
 SIZE,EPOCHS,HEAD_EPOCHS = 64,4,1  # the budget of every model
 RESULTS = Path(__file__).parents[1]/"nbs"/"results"
@@ -43,17 +43,17 @@ def run(name, seed, data, weights, runs):
     loader = MedicalDataLoader(data, SIZE, seed=seed)
     keras.utils.set_random_seed(seed)
     model = build(name, weights)
-    trainer = ModelTrainer(model, f"compare-{name.replace(' ', '-')}-{seed}", runs, seed, facts=dict(data=fingerprint(loader.part("train"))))
+    trainer = ModelTrainer(model, f"compare-{name.replace(' ', '-')}-{seed}", runs, seed, facts=dict(data=fingerprint(loader.split_rows("train"))))
     train,val = (loader.create_dataset(s, **({"balance": True} if s == "train" else {}))[0] for s in ("train", "val"))
     scratch = name == "PneumoniaCNN"
     start = perf_counter()
     history = trainer.train_model(train, val, epochs=EPOCHS, initial_epochs=0 if scratch else HEAD_EPOCHS, fine_rate=1e-3 if scratch else 1e-4, patience=EPOCHS)
     seconds = (perf_counter() - start) / EPOCHS
     threshold = youden_threshold(*scores(trainer.model, loader, "val"))
-    rows = loader.part("test")
+    rows = loader.split_rows("test")
     y,p = scores(trainer.model, loader, "test")
-    table = evaluate(y, p, threshold, rows.patient.to_numpy())
-    log_test(table, RESULTS/"test_ledger.csv", model=f"{name}, seed {seed}", data=fingerprint(rows), threshold=f"{threshold:.4f}", rule="Youden's J on validation (patient-grouped)", why=f"comparison at {SIZE} px")
+    table = metrics_with_ci(y, p, threshold, rows.patient.to_numpy())
+    log_test_evaluation(table, RESULTS/"test_ledger.csv", model=f"{name}, seed {seed}", data=fingerprint(rows), threshold=f"{threshold:.4f}", rule="Youden's J on validation (patient-grouped)", why=f"comparison at {SIZE} px")
     return dict(model=name, seed=seed, val_auroc=round(history.val_auroc.max(), 4), threshold=round(threshold, 4), seconds_per_epoch=round(seconds), parameters=model.count_params(),
                 trained=sum(int(np.prod(w.shape)) for w in model.trainable_weights), weights=MODELS[name][1] or "random"), y, p, rows.patient.to_numpy()
 

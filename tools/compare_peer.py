@@ -8,7 +8,7 @@ import argparse, warnings
 from pathlib import Path
 from time import perf_counter
 import numpy as np
-from pneumonia_nbdev.deployment import PneumoniaDetectionSystem
+from pneumonia_nbdev.deployment.predictor import PneumoniaDetectionSystem
 warnings.filterwarnings("ignore")
 import skimage.io, torch, torchxrayvision as xrv
 

@@ -8,12 +8,12 @@ import argparse, os, tempfile
 from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pandas as pd
-from pneumonia_nbdev.bundle import Bundle
-from pneumonia_nbdev.data import fingerprint, list_images
-from pneumonia_nbdev.evaluation import log_test
-from pneumonia_nbdev.figures import evaluate
-from pneumonia_nbdev.recipe import score_files
-from pneumonia_nbdev.report import evaluate_bundle
+from pneumonia_nbdev.core.bundle import Bundle
+from pneumonia_nbdev.data.dataset import fingerprint, list_images
+from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation
+from pneumonia_nbdev.core.metrics import metrics_with_ci
+from pneumonia_nbdev.recipe.recipe import score_files
+from pneumonia_nbdev.recipe.report import evaluate_bundle
 
 RESULTS = Path(__file__).parents[1]/"nbs"/"results"
 
@@ -32,8 +32,8 @@ def adults(shared):
 
 def measured(bundle, rows, ledger, why):
     "Served figures of these rows"
-    table = evaluate(*score_files(bundle, rows), bundle.threshold, rows.patient.to_numpy())
-    if ledger: log_test(table, ledger, model=bundle.id, data=fingerprint(rows), threshold=f"{bundle.threshold:.4f}", rule=bundle.card["threshold_rule"], why=why)
+    table = metrics_with_ci(*score_files(bundle, rows), bundle.threshold, rows.patient.to_numpy())
+    if ledger: log_test_evaluation(table, ledger, model=bundle.id, data=fingerprint(rows), threshold=f"{bundle.threshold:.4f}", rule=bundle.card["threshold_rule"], why=why)
     return table
 
 if __name__ == "__main__":
@@ -47,7 +47,7 @@ if __name__ == "__main__":
     y,p = score_files(bundle, everyone)
     opacity,normal = everyone.label == "PNEUMONIA",everyone.kind == "Normal"
     for name,rows in {"adults: opacity, normal": opacity | normal, "adults: opacity, all others": opacity | ~opacity, **{f"adults, {v}: opacity, normal": (opacity | normal) & (everyone["view"] == v) for v in ("PA", "AP")}}.items():
-        tables[name] = evaluate(y[rows], p[rows], bundle.threshold, everyone.patient[rows].to_numpy())
+        tables[name] = metrics_with_ci(y[rows], p[rows], bundle.threshold, everyone.patient[rows].to_numpy())
     pd.concat(tables).round(4).to_csv(RESULTS/"elsewhere.csv")
     with tempfile.TemporaryDirectory() as d:
         everyone[opacity | normal].drop(columns="kind").to_csv(Path(d)/"adults.csv", index=False)

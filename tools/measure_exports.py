@@ -12,12 +12,12 @@ import argparse, os
 from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pandas as pd
-from pneumonia_nbdev.bundle import Bundle, default_bundle
-from pneumonia_nbdev.data import MedicalDataLoader, fingerprint
-from pneumonia_nbdev.evaluation import log_test
-from pneumonia_nbdev.figures import evaluate
-from pneumonia_nbdev.parity import Parity, answers, parity_table
-from pneumonia_nbdev.quantization import ModelOptimizer
+from pneumonia_nbdev.core.bundle import Bundle, default_bundle
+from pneumonia_nbdev.data.dataset import MedicalDataLoader, fingerprint
+from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation
+from pneumonia_nbdev.core.metrics import metrics_with_ci
+from pneumonia_nbdev.quantization.parity import Parity, run_model, parity_table
+from pneumonia_nbdev.quantization.export import ModelOptimizer
 
 args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 args.add_argument("data", type=Path); args.add_argument("--ledger", type=Path); args.add_argument("--ship", action="store_true")
@@ -43,17 +43,17 @@ if args.other_quantizer:
 exports = [optimizer.quantize_model(k, loader) for k in ("float32", "float16", "dynamic", "int8", "int8_uint8io")]
 exports += [optimizer.export_onnx(), optimizer.export_onnx("int8", loader), optimizer.export_onnx("int8", loader, symmetric=True), optimizer.export_openvino(), optimizer.export_openvino("int8", loader)]
 exports[7].kind += "-symmetric"
-test = loader.part("test")
+test = loader.split_rows("test")
 images,y = loader.images(test),(test.label == "PNEUMONIA").to_numpy().astype(int)
-want = answers(optimizer.model, images)
+want = run_model(optimizer.model, images)
 tables,kept = [],{}
 for e in exports:
-    on_test = Parity(want, answers(e.run, images), optimizer.threshold, y, e.arithmetic)
+    on_test = Parity(want, run_model(e.run, images), optimizer.threshold, y, e.arithmetic)
     table = parity_table({"validation": e.parity, "test": on_test}).rename_axis("part").reset_index()
-    tables.append(table.assign(export=e.kind, id=e.id, megabytes=len(e.content) / 1e6, layers_in_floats=len(e.floats), worst=[", ".join(rows.path.map(lambda p: Path(p).name).iloc[q.worst(3)]) for rows,q in ((loader.part("val"), e.parity), (test, on_test))]))
-    figures = {"val": evaluate(optimizer.labels, e.parity.q, optimizer.threshold, loader.part("val").patient.to_numpy()), "test": evaluate(y, on_test.q, optimizer.threshold, test.patient.to_numpy())}
+    tables.append(table.assign(export=e.kind, id=e.id, megabytes=len(e.content) / 1e6, layers_in_floats=len(e.floats), worst=[", ".join(rows.path.map(lambda p: Path(p).name).iloc[q.worst(3)]) for rows,q in ((loader.split_rows("val"), e.parity), (test, on_test))]))
+    figures = {"val": metrics_with_ci(optimizer.labels, e.parity.q, optimizer.threshold, loader.split_rows("val").patient.to_numpy()), "test": metrics_with_ci(y, on_test.q, optimizer.threshold, test.patient.to_numpy())}
     kept[e.kind] = figures
-    if args.ledger: log_test(figures["test"], args.ledger, model=e.id, data=fingerprint(test), threshold=f"{optimizer.threshold:.4f}", rule=bundle.card["threshold_rule"], why=f"parity of the export {e.kind}")
+    if args.ledger: log_test_evaluation(figures["test"], args.ledger, model=e.id, data=fingerprint(test), threshold=f"{optimizer.threshold:.4f}", rule=bundle.card["threshold_rule"], why=f"parity of the export {e.kind}")
     print(tables[-1].drop(columns="worst").to_string(), flush=True)
 pd.concat(tables).set_index(["export", "part"]).to_csv("nbs/results/parity.csv", float_format="%.6g")
 if args.ship:

@@ -9,14 +9,14 @@ import argparse, os
 from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np, pandas as pd
-from pneumonia_nbdev.bundle import Bundle
-from pneumonia_nbdev.core import CLASSES
-from pneumonia_nbdev.data import MedicalDataLoader, fingerprint
-from pneumonia_nbdev.evaluation import log_test
-from pneumonia_nbdev.explanation import METHODS, ModelExplainer
-from pneumonia_nbdev.figures import bootstrap_weights, evaluate
-from pneumonia_nbdev.image import InputSpec, load_image, preprocess
-from pneumonia_nbdev.localization import baselines, box_mask, deletion_insertion, localization_row, sanity_check, where
+from pneumonia_nbdev.core.bundle import Bundle
+from pneumonia_nbdev.core.base import CLASSES
+from pneumonia_nbdev.data.dataset import MedicalDataLoader, fingerprint
+from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation
+from pneumonia_nbdev.gradcam.attribution import METHODS, ModelExplainer
+from pneumonia_nbdev.core.metrics import bootstrap_weights, metrics_with_ci
+from pneumonia_nbdev.core.image import InputSpec, load_image, preprocess
+from pneumonia_nbdev.gradcam.localization import baselines, box_mask, deletion_insertion, localization_row, sanity_check, region_energy
 
 RESULTS = Path(__file__).parents[1]/"nbs"/"results"
 
@@ -47,30 +47,30 @@ def boxes(name, explainer, files, masks):
 
 def faithful(explainer, images):
     "Deletion and insertion of every method, and of chance"
-    draws,rng = bootstrap_weights(np.arange(len(images))),np.random.default_rng(0)
+    n_resamples,rng = bootstrap_weights(np.arange(len(images))),np.random.default_rng(0)
     for m in ("chance", *METHODS):
         maps = rng.random((len(images), 7, 7)) if m == "chance" else many(explainer, images, m)
         scores = np.array([deletion_insertion(explainer, x, k) for x,k in zip(images, maps)])
         if m == "chance": base = scores
         row = dict(map=m, n=len(images))
         for name,v in zip(("deletion", "insertion", "deletion_gain", "insertion_gain"), np.hstack([scores, scores - base]).T):
-            row |= {name: v.mean(), f"{name}_low": np.percentile(draws @ v / len(v), 2.5), f"{name}_high": np.percentile(draws @ v / len(v), 97.5)}
+            row |= {name: v.mean(), f"{name}_low": np.percentile(n_resamples @ v / len(v), 2.5), f"{name}_high": np.percentile(n_resamples @ v / len(v), 97.5)}
         yield row
         print("faithful", m, flush=True)
 
 def regions(bundle, loader, ledger):
     "Where the served maps look on the test set, by verdict"
-    rows = loader.part("test")
+    rows = loader.split_rows("test")
     outs = [(bundle.run(x[None]), x) for k in range(0, len(rows), 32) for x in loader.images(rows[k:k+32])]
     p = np.array([o["probability"][0] for o,_ in outs])
-    if ledger: log_test(evaluate(rows.label.map(CLASSES.index).to_numpy(), p, bundle.threshold, rows.patient.to_numpy()), ledger, model=bundle.id, data=fingerprint(rows),
+    if ledger: log_test_evaluation(metrics_with_ci(rows.label.map(CLASSES.index).to_numpy(), p, bundle.threshold, rows.patient.to_numpy()), ledger, model=bundle.id, data=fingerprint(rows),
                         threshold=f"{bundle.threshold:.4f}", rule=bundle.card["threshold_rule"], why="where the heat maps look")
-    table = pd.DataFrame([where(o["cam"][0], x[..., 0]) for o,x in outs])
-    draws = bootstrap_weights(rows.patient.to_numpy())
+    table = pd.DataFrame([region_energy(o["cam"][0], x[..., 0]) for o,x in outs])
+    n_resamples = bootstrap_weights(rows.patient.to_numpy())
     for verdict,part in table.groupby(np.where(p >= bundle.threshold, "PNEUMONIA", "NORMAL")):
         for region in ("lungs", "border", "corners", "marks"):
             v,area = part[region].dropna(),part[f"{region}_area"].dropna()
-            w = draws[:, v.index]
+            w = n_resamples[:, v.index]
             low,high = np.percentile(w @ v.to_numpy() / w.sum(1), (2.5, 97.5))
             yield dict(verdict=verdict, region=region, share=v.mean(), low=low, high=high, area=area.mean(), preference=v.mean() / area.mean(), n=len(v))
 
@@ -81,7 +81,7 @@ if __name__ == "__main__":
     args = args.parse_args()
     loader,bundle,explainer = MedicalDataLoader(args.data),Bundle(),ModelExplainer()
     pd.DataFrame(regions(bundle, loader, args.ledger)).round(4).to_csv(RESULTS/"maps_where.csv", index=False)
-    val = loader.part("val")
+    val = loader.split_rows("val")
     sick = loader.images(val[val.label == "PNEUMONIA"].drop_duplicates("patient").sample(50, random_state=0))
     pd.DataFrame(faithful(explainer, sick)).round(4).to_csv(RESULTS/"maps_faithful.csv", index=False)
     sanity_check(explainer.model, sick[:10]).round(4).to_csv(RESULTS/"maps_sanity.csv", index=False)

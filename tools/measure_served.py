@@ -10,14 +10,15 @@ from statistics import median
 from time import perf_counter
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras, numpy as np
-from pneumonia_nbdev.bundle import Bundle, default_bundle, heatmap, litert_runner
-from pneumonia_nbdev.core import CLASSES, PneumoniaError
-from pneumonia_nbdev.data import MedicalDataLoader
-from pneumonia_nbdev.figures import evaluate, wilson
-from pneumonia_nbdev.gradcam import gradient_cam, served_model, to_litert
-from pneumonia_nbdev.image import is_image_file, read_xray
-from pneumonia_nbdev.recipe import score_files
-from pneumonia_nbdev.transfer import efficientnet_lite0
+from pneumonia_nbdev.core.bundle import Bundle, default_bundle, heatmap
+from pneumonia_nbdev.core.runtimes import load_litert
+from pneumonia_nbdev.core.base import CLASSES, PneumoniaError
+from pneumonia_nbdev.data.dataset import MedicalDataLoader
+from pneumonia_nbdev.core.metrics import metrics_with_ci, wilson_interval
+from pneumonia_nbdev.gradcam.gradcam import gradient_cam, inference_model, to_litert
+from pneumonia_nbdev.core.image import is_image_file, read_xray
+from pneumonia_nbdev.recipe.recipe import score_files
+from pneumonia_nbdev.transfer.backbones import efficientnet_lite0
 
 def hidden_head(backbone, activations, x, y):
     "A trained head with hidden layers"
@@ -32,30 +33,30 @@ def hidden_head(backbone, activations, x, y):
 
 def eight_bits(loader):
     "Correlation of served 8-bit maps with TensorFlow's gradient, on 50 validation images"
-    train,shown = loader.pick("train", 600),loader.images(loader.pick("val", 50))
+    train,shown = loader.sample_rows("train", 600),loader.images(loader.sample_rows("val", 50))
     x,y = loader.images(train),train.label.map(CLASSES.index).to_numpy()
     backbone = efficientnet_lite0(weights=default_bundle())
     for activations in (("relu",), ("relu", "relu"), ("relu", "tanh")):
         model = hidden_head(backbone, activations, x, y)
         want = np.ravel([heatmap(m) for m in gradient_cam(model, shown)])
         for kind,options in (("float", dict(float16=False)), ("8 bits", dict(calibration=x[:250]))):
-            run = litert_runner(to_litert(served_model(model), **options))
+            run = load_litert(to_litert(inference_model(model), **options))
             got = np.ravel([heatmap(run(i[None])["cam"][0]) for i in shown])
             print(f"maps, {'-'.join(activations)} head, {kind}: correlation {np.corrcoef(got, want)[0, 1]:.4f} (n = {len(shown)} images)", flush=True)
 
 def price(loader, rounds):
     "Files to figures, against the network alone on prepared images, in turns"
-    bundle,rows = Bundle(),loader.part("val")
+    bundle,rows = Bundle(),loader.split_rows("val")
     x,ratios = loader.images(rows),[]
     for _ in range(rounds):
         start = perf_counter(); bundle.run(x); bare = perf_counter() - start
-        start = perf_counter(); evaluate(*score_files(bundle, rows), bundle.threshold, rows.patient.to_numpy(), more=True)
+        start = perf_counter(); metrics_with_ci(*score_files(bundle, rows), bundle.threshold, rows.patient.to_numpy(), more=True)
         ratios.append((perf_counter() - start) / bare)
     print(f"evaluation: {median(ratios):.2f} times the network alone ({min(ratios):.2f} to {max(ratios):.2f}; {rounds} rounds, {len(rows)} images)", flush=True)
 
 def warned(bundle, path):
     "Does the gate warn of this file, or refuse it?"
-    try: return not bundle.look(read_xray(path))[0]
+    try: return not bundle.infer(read_xray(path))[0]
     except PneumoniaError: return True
 
 if __name__ == "__main__":
@@ -66,6 +67,6 @@ if __name__ == "__main__":
     for folder in args.gate:
         files = [p for p in sorted(folder.rglob("*")) if is_image_file(p)]
         k = sum(warned(bundle, p) for p in files)
-        print(f"gate: {k} of {len(files)} in {folder.name} ({' to '.join(f'{v:.3f}' for v in wilson(k, len(files)))})", flush=True)
+        print(f"gate: {k} of {len(files)} in {folder.name} ({' to '.join(f'{v:.3f}' for v in wilson_interval(k, len(files)))})", flush=True)
     eight_bits(loader)
     if args.rounds: price(loader, args.rounds)

@@ -10,19 +10,19 @@ import argparse, hashlib, json, os, shutil
 from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras, numpy as np, pandas as pd
-from pneumonia_nbdev.bundle import Bundle
-from pneumonia_nbdev.continual import balanced, last_maps, memory_of, pooled
-from pneumonia_nbdev.core import CLASSES
-from pneumonia_nbdev.data import MedicalDataLoader, fingerprint
-from pneumonia_nbdev.evaluation import log_test
-from pneumonia_nbdev.explanation import keras_model
-from pneumonia_nbdev.figures import compare_auroc, evaluate
-from pneumonia_nbdev.gate import Rules, renew
-from pneumonia_nbdev.image import preprocess, read_xray
-from pneumonia_nbdev.registry import ModelRegistry
-from pneumonia_nbdev.reviews import ReviewStore
-from pneumonia_nbdev.training import fit_head
-from pneumonia_nbdev.worklist import Candidates, disagreement, in_worth, uncertainty
+from pneumonia_nbdev.core.bundle import Bundle
+from pneumonia_nbdev.continual.update import group_weights, last_maps, load_replay, pooled
+from pneumonia_nbdev.core.base import CLASSES
+from pneumonia_nbdev.data.dataset import MedicalDataLoader, fingerprint
+from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation
+from pneumonia_nbdev.transfer.keras_io import load_keras_model
+from pneumonia_nbdev.core.metrics import compare_auroc, metrics_with_ci
+from pneumonia_nbdev.continual.gate import AcceptanceCriteria, update_and_promote
+from pneumonia_nbdev.core.image import preprocess, read_xray
+from pneumonia_nbdev.deployment.registry import ModelRegistry
+from pneumonia_nbdev.deployment.case_store import CaseStore
+from pneumonia_nbdev.training.linear_head import fit_head
+from pneumonia_nbdev.continual.worklist import Candidates, disagreement, rank_cases, uncertainty
 
 args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 args.add_argument("data", type=Path); args.add_argument("adults", type=Path); args.add_argument("--work", type=Path, default=Path("runs/shift"))
@@ -38,7 +38,7 @@ table = table.sort_values("order").reset_index(drop=True)
 held = table[table.groupby(["cls", "view"]).cumcount() % 3 == 0]
 fresh = table.drop(held.index)
 rounds = [fresh.iloc[i] for i in np.array_split(np.arange(len(fresh)), 5)]
-test = loader.part("test")
+test = loader.split_rows("test")
 prepared = lambda paths: np.stack([preprocess(read_xray(p), base.spec) for p in paths])
 X_test,X_held = prepared(test.path),prepared(held.path)
 y_test,y_held = (test.label == CLASSES[1]).to_numpy(int),held.target.to_numpy(int)
@@ -55,10 +55,10 @@ def line(way, n, labels, model, name, threshold, gate=""):
     p = both(model)
     row = dict(way=way, round=n, labels=labels, gate=gate, model=name)
     for side,y,q,zero,who in (("official", y_test, p[0], ZERO[0], test.patient.to_numpy()), ("adults", y_held, p[1], ZERO[1], None)):
-        t,d = evaluate(y, q, threshold, who),compare_auroc(y, q, zero)
+        t,d = metrics_with_ci(y, q, threshold, who),compare_auroc(y, q, zero)
         row |= {f"{side}_n": len(y), **{f"{side}_{k}": t[v]["auroc"] for k,v in (("auroc", "value"), ("low", "low"), ("high", "high"))}, f"{side}_sensitivity": t.value["sensitivity"], f"{side}_specificity": t.value["specificity"],
                 f"{side}_change": d["difference"], f"{side}_change_low": d["low"], f"{side}_change_high": d["high"]}
-        if side == "official" and args.ledger and n: log_test(t, args.ledger, model=name, data=fingerprint(test), threshold=f"{threshold:.4f}", rule="its own", why=f"shift, {way}, round {n}; nothing chosen by it")
+        if side == "official" and args.ledger and n: log_test_evaluation(t, args.ledger, model=name, data=fingerprint(test), threshold=f"{threshold:.4f}", rule="its own", why=f"shift, {way}, round {n}; nothing chosen by it")
     print({k: round(v, 4) if isinstance(v, float) else v for k,v in row.items() if not k.endswith(("_low", "_high", "_n"))}, flush=True)
     return row
 
@@ -68,7 +68,7 @@ def ask(store, bundle, batch, flip=0.):
     (store.folder/"labels.json").write_text(json.dumps(labels))
     todo = store.worklist(bundle, args.budget).id.tolist()
     lies = set(sorted(todo, key=lambda i: hashlib.sha256(f"lie {i}".encode()).hexdigest())[:round(flip * len(todo))])
-    for id in todo: store.review(id, labels[id] if id not in lies else CLASSES[labels[id] == CLASSES[0]], "reader")
+    for id in todo: store.add_review(id, labels[id] if id not in lies else CLASSES[labels[id] == CLASSES[0]], "reader")
     return todo,[CLASSES.index(labels[i]) for i in todo]
 
 def rounds_of(store, registry, way, numbers, poisoned=None):
@@ -77,9 +77,9 @@ def rounds_of(store, registry, way, numbers, poisoned=None):
     for n in numbers:
         current = Bundle(registry.folder) if registry.current else base
         ask(store, current, rounds[n - 1], .3 if n == poisoned else 0.)
-        found = renew(store, registry, base, Rules())
+        found = update_and_promote(store, registry, base, AcceptanceCriteria())
         now,candidate = Bundle(registry.folder),Bundle(registry.path(found.name))
-        assert len(store.truth()) == n * args.budget
+        assert len(store.consensus()) == n * args.budget
         rows.append(line(way, n, n * args.budget, now, now.id, now.threshold, "promoted" if found else "refused: " + "; ".join(found.judgement.reasons)))
         if not found or n == poisoned: rows.append(line(f"{way}: the candidate", n, n * args.budget, candidate, candidate.id, candidate.threshold, "promoted" if found else "refused"))
     return rows
@@ -87,16 +87,16 @@ def rounds_of(store, registry, way, numbers, poisoned=None):
 def replay(way="replay and gate"):
     "All five rounds"
     shutil.rmtree(args.work/way, ignore_errors=True)  # a half-done arm begins anew
-    return rounds_of(ReviewStore(args.work/way/"reviews"), ModelRegistry(args.work/way/"models"), way, range(1, 6))
+    return rounds_of(CaseStore(args.work/way/"reviews"), ModelRegistry(args.work/way/"models"), way, range(1, 6))
 
 def poisoned(way="replay and gate, third round poisoned"):
     "The third round again, from the store and the model of the second, with 30 % wrong labels"
     clean,folder = args.work/"replay and gate",args.work/way
     shutil.rmtree(folder, ignore_errors=True)
     for part in ("reviews", "models"): shutil.copytree(clean/part, folder/part)
-    store,registry = ReviewStore(folder/"reviews"),ModelRegistry(folder/"models")
+    store,registry = CaseStore(folder/"reviews"),ModelRegistry(folder/"models")
     with store.transaction() as db: db.execute("DELETE FROM reviews WHERE number > ?", (2 * args.budget,))
-    early = {c.id for batch in rounds[:2] for p in batch.patientId for c in store.cases_of(p)}
+    early = {c.id for batch in rounds[:2] for p in batch.patientId for c in store.patient_cases(p)}
     for c in store.cases():
         if c.id not in early: store.delete(c.id)
     second = next(r["model"] for r in json.loads((args.work/"replay.json").read_text()) if r["round"] == 2)
@@ -105,10 +105,10 @@ def poisoned(way="replay and gate, third round poisoned"):
 
 def naive():
     "All layers are trained on the cases that each round of the replay had labelled, five epochs, one round after the other"
-    store,rows = ReviewStore(args.work/"replay and gate"/"reviews"),[]
+    store,rows = CaseStore(args.work/"replay and gate"/"reviews"),[]
     asked = store.reviews()
     keras.utils.set_random_seed(0)
-    model = keras_model(base)
+    model = load_keras_model(base)
     model.compile(keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy")
     for n in range(1, 6):
         batch = asked[(n - 1) * args.budget:n * args.budget]
@@ -119,24 +119,24 @@ def naive():
 
 def curve():
     "AUROC on the held-out adults by the number of labels, for several orders of labelling"
-    memory,core = memory_of(base),memory_of(base).rows("core")
-    network = pooled(last_maps(keras_model(base)))
+    memory,core = load_replay(base),load_replay(base).rows("core")
+    network = pooled(last_maps(load_keras_model(base)))
     images = prepared(fresh.path)
     ask_net = lambda x: np.concatenate([network.predict_on_batch(x[i:i+32]) for i in range(0, len(x), 32)])
     F,H,out,y = ask_net(images),ask_net(X_held),base.run(images),fresh.target.to_numpy(int)
     c = Candidates(list(range(len(fresh))), out["embedding"], uncertainty(out["probability"], base.threshold), np.array([disagreement(read_xray(p), base) for p in fresh.path]))
-    novel = in_worth(c, base).set_index("id").novel[c.ids].to_numpy()
-    orders = {"worklist": [in_worth(c, base).id.to_numpy()], "not sure": [np.argsort(-c.unsure, kind="stable")], "of two minds": [np.argsort(-c.torn, kind="stable")], "not seen": [np.argsort(-novel, kind="stable")],
-              "by lot": [np.random.default_rng(i).permutation(len(fresh)) for i in range(args.draws)]}
+    novel = rank_cases(c, base).set_index("id").novel[c.ids].to_numpy()
+    orders = {"worklist": [rank_cases(c, base).id.to_numpy()], "not sure": [np.argsort(-c.unsure, kind="stable")], "of two minds": [np.argsort(-c.torn, kind="stable")], "not seen": [np.argsort(-novel, kind="stable")],
+              "by lot": [np.random.default_rng(i).permutation(len(fresh)) for i in range(args.n_resamples)]}
     rows = []
-    for order,draws in orders.items():
-        for draw,at in enumerate(draws):
+    for order,n_resamples in orders.items():
+        for draw,at in enumerate(n_resamples):
             for n in (50, 100, 150, 200, 300, 400, len(fresh)):
                 i = at[:n]
                 if min(np.bincount(y[i], minlength=2)) < 2: continue
                 X,labels = np.concatenate([memory.X[core], F[i]]),np.r_[memory.y[core], y[i]]
-                w,b = fit_head(X, labels, 1e-4, balanced(np.r_[np.zeros(core.sum()), np.ones(n)], labels))
-                rows.append(dict(order=order, draw=draw, labels=n, auroc=evaluate(y_held, 1 / (1 + np.exp(-(H @ w + b) / 5)), .5, draws=2).value["auroc"]))
+                w,b = fit_head(X, labels, 1e-4, group_weights(np.r_[np.zeros(core.sum()), np.ones(n)], labels))
+                rows.append(dict(order=order, draw=draw, labels=n, auroc=metrics_with_ci(y_held, 1 / (1 + np.exp(-(H @ w + b) / 5)), .5, n_resamples=2).value["auroc"]))
     return rows
 
 WAYS = dict(none=lambda: [line("no update", 0, 0, base, base.id, base.threshold)],

@@ -11,7 +11,7 @@ from pathlib import Path
 from browser import ROOT, chromium, free_port, missing, page, server
 
 SAMPLE = ROOT/"pneumonia_nbdev"/"sample"
-COMMAND = [sys.executable, "-c", "from pneumonia_nbdev.cli import main; main()", "serve"]
+COMMAND = [sys.executable, "-c", "from pneumonia_nbdev.cli.cli import main; main()", "serve"]
 
 
 def dicom(path):
@@ -196,9 +196,9 @@ def says(p, text, seconds=30): until(p, f"document.querySelector('.review .said'
 
 def readings(folder, good, shoot):
     "A server that keeps readings: saved, taken back, seen to hold text, refused; by keyboard, in both languages, dark, on a phone"
-    from pneumonia_nbdev.reviews import ReviewStore
+    from pneumonia_nbdev.deployment.case_store import CaseStore
     port, kept = free_port(), folder/"readings"
-    url, store = f"http://127.0.0.1:{port}", ReviewStore(kept)
+    url, store = f"http://127.0.0.1:{port}", CaseStore(kept)
     known = store.add(good[1], label="NORMAL", reader="before")
     with server([*COMMAND, "--port", port, "--reviews", kept], url, folder) as running, opened_page(url, running, "status of 500") as p:
         assert "unless you save a reading" in p.locator(".notice").first.inner_text()
@@ -214,7 +214,7 @@ def readings(folder, good, shoot):
         p.get_by_role("button", name="Unsure").click(); until(p, "document.querySelector('.review [aria-pressed=true]').textContent === 'Unsure' && document.querySelector('.review').ariaBusy === 'false'")
         assert [(r["label"], r["comment"], r["reader"]) for r in store.reviews()][1:] == [("PNEUMONIA", "左下 left lower zone", "Dr. A 王"), ("UNSURE", "", "Dr. A 王")]
         axe(p, "a reading, light"); p.locator("#case").scroll_into_view_if_needed(); shoot(p, "page-reading")
-        first = store.reviews()[-1]["case_id"]; store.review(first, "NORMAL", "meanwhile")
+        first = store.reviews()[-1]["case_id"]; store.add_review(first, "NORMAL", "meanwhile")
         p.get_by_role("button", name="Undo").click(); says(p, "taken back")
         assert [r["reader"] for r in store.reviews(first)] == ["Dr. A 王", "meanwhile"] and p.locator(".review [aria-pressed=true]").inner_text() == "Pneumonia"  # the last one only
         upload(p, good[1:2]); done(p, 2); assert [p.get_by_label(n).input_value() for n in ("Your name or sign", "Patient number")] == ["Dr. A 王", ""]  # the one stays, the other is the image's

@@ -9,8 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from pneumonia_nbdev.core import CLASSES, sample_dir
-from pneumonia_nbdev.data import in_validation, patient_id
+from pneumonia_nbdev.core.base import CLASSES, sample_dir
+from pneumonia_nbdev.data.dataset import in_validation, patient_id
 
 SIZES = dict(train=24, val=12, test=24)  # of each class
 SPLITS = dict(train=("train", "val"), val=("train", "val"), test=("test",))
