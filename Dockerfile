@@ -1,4 +1,4 @@
-# The server alone: no TensorFlow, no compiler, no root. `tools/container.py` takes the same steps in a virtual environment.
+# The server without TensorFlow, compiler and root. `tools/container.py` runs the same steps in a virtual environment.
 FROM python:3.11-slim AS build
 COPY . /src
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels /src

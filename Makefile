@@ -13,33 +13,34 @@ export PATH := $(BIN):$(PATH)
 
 .PHONY: run serve test test-slow lab docs readme train export clean
 
-run: $(VENV)/.installed  ## screen the X-rays that come with the package
+run: $(VENV)/.installed  ## screen the X-rays of the embedded sample
 	@pneumonia screen --sample --out "$(OUT)"
 
-serve: $(VENV)/.installed  ## the page and the HTTP interface, on this machine
+serve: $(VENV)/.installed  ## start the web page and the HTTP API on this machine
 	@pneumonia serve
 
-test: $(VENV)/.installed-dev  ## all notebooks and all checks
+test: $(VENV)/.installed-dev  ## run all notebooks and checks, without the slow ones
 	@python tools/check.py
 
-test-slow: $(VENV)/.installed-dev  ## also what takes long: cells marked `slow`, and the tutorials in a real JupyterLab
+test-slow: $(VENV)/.installed-dev  ## run also the cells marked `slow`, the wheel with its extras, and the tutorials in JupyterLab
 	@python tools/check.py --slow
 
-lab: $(VENV)/.installed-dev  ## JupyterLab on the notebooks
+lab: $(VENV)/.installed-dev  ## open the notebooks in JupyterLab
 	@jupyter lab nbs
 
-docs: $(VENV)/.installed-dev  ## the site, in _docs; no network is needed
+docs: $(VENV)/.installed-dev  ## build the documentation site in _docs, without a network
 	@python tools/docs.py
 
-readme: $(VENV)/.installed-dev  ## README.md from nbs/index.ipynb
+readme: $(VENV)/.installed-dev  ## write README.md from nbs/index.ipynb, and the tables of topics
+	@python tools/structure.py
 	@python tools/readme.py
 
-export: $(VENV)/.installed-dev  ## the package from the notebooks
-	@nbdev_export && nbdev_clean
+export: $(VENV)/.installed-dev  ## write the package from the notebooks
+	@nbdev_export && nbdev_clean && python tools/structure.py
 
-train: $(VENV)/.installed-dev  ## the default model again, from the full set
-	@pneumonia train --recipe default --data "$(DATA)" --weights "$(WEIGHTS)" --out pneumonia_nbdev/models/default.bundle --ledger nbs/results/test_ledger.csv --why "make train"
-	@pneumonia remember pneumonia_nbdev/models/default.bundle --data "$(DATA)"
+train: $(VENV)/.installed-dev  ## train the default model again, on the full data set
+	@pneumonia train --recipe default --data "$(DATA)" --weights "$(WEIGHTS)" \
+	  --out pneumonia_nbdev/models/default.bundle --test-log nbs/results/test_ledger.csv --reason "make train"
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "missing: $(PYTHON); on Debian or Ubuntu: apt install python3 python3-venv"; exit 1; }

@@ -8,8 +8,9 @@ config = ConfigParser(delimiters=["="])
 config.read("settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-extras = {name: cfg[f"{name}_requirements"].split() for name in ("train", "engines", "export", "tensorrt", "lab", "docs", "test")}
-extras["dev"] = [r for listed in extras.values() for r in listed]
+EXTRAS = ("train", "engines", "export", "tensorrt", "lab", "docs", "test")
+extras = {name: cfg[f"{name}_requirements"].split() for name in EXTRAS}
+extras["dev"] = [requirement for listed in extras.values() for requirement in listed]
 
 status = {"1": "Planning", "2": "Pre-Alpha", "3": "Alpha", "4": "Beta", "5": "Production/Stable"}[cfg["status"]]
 oldest, newest = (int(cfg[f"{end}_python"].split(".")[1]) for end in ("min", "max"))
@@ -35,7 +36,17 @@ setup(
     ],
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=["pneumonia_nbdev", "pneumonia_nbdev.*"]),
-    package_data={"pneumonia_nbdev": ["sample/*.md", "sample/*/*/*.jpeg", "sample/*/*/*/*.jpeg", "models/*", "templates/*", "web/*"]},
+    package_data={
+        "pneumonia_nbdev": [
+            "sample/*.md",
+            "sample/*/*/*.jpeg",
+            "sample/*/*/*/*.jpeg",
+            "models/*",
+            "templates/*",
+            "web/*",
+            "locale/*",
+        ]
+    },
     include_package_data=True,
     zip_safe=False,
     install_requires=cfg["requirements"].split(),

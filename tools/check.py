@@ -1,199 +1,386 @@
-"""All checks of the project, one line each, and at the end `N passed, M failed`; with `--slow` also those that take long.
+"""Run all checks, one line each, and print `N passed, M failed` at the end.
 
-Every notebook is run by `nbdev_test`; besides, what is generated must be what is committed, and the wheel must work on its own.
+    python tools/check.py           what `make test` runs
+    python tools/check.py --slow    also what takes long: slow cells, the wheel with all extras, tutorials in JupyterLab
+    python tools/check.py NAME ...  only checks and notebooks whose name contains one of these words
+
+Every notebook is run by nbdev. The other checks compare generated files with the committed ones, and look at imports, names and texts.
 """
+
 import ast
 import hashlib
 import json
+import multiprocessing
 import os
 import re
+import resource
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted(p for p in (ROOT/"nbs").rglob("*.ipynb") if not any(part.startswith((".", "_")) for part in p.relative_to(ROOT).parts))
-CHAPTERS = [p for p in NOTEBOOKS if re.match(r"\d\d_", p.name)]
-MAX_NOTEBOOK = 300_000  # bytes, outputs included
+PACKAGE = ROOT / "pneumonia_nbdev"
+NOTEBOOKS = [
+    path
+    for path in sorted((ROOT / "nbs").rglob("*.ipynb"))
+    if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts)
+]
+MAX_NOTEBOOK = 300_000  # bytes, with outputs
+HEAVY_PACKAGES = ("tensorflow", "keras", "pandas", "matplotlib")
+SERVING_TOPICS = ("core", "deployment", "cli")  # their modules must not import the heavy packages
+# What a notebook's process imports before it starts; the import is done once and shared by fork.
+PRELOADED = (
+    "tensorflow",
+    "keras",
+    "pandas",
+    "matplotlib.pyplot",
+    "sklearn.linear_model",
+    "cv2",
+    "nbdev.test",
+)
+# The longest notebooks start first, so that both cores are busy until the end.
+LONGEST = (
+    "cli",
+    "export",
+    "end_to_end",
+    "update",
+    "gate",
+    "recipe",
+    "own_data",
+    "attribution",
+    "trainer",
+    "explorer",
+)
+SLOW_FLAG = "slow"
 
 
 class Skip(Exception):
-    "This check cannot be made here; the text says why"
+    "A check that cannot run here; the message is the reason"
 
 
-def sh(*command, **kw):
-    "Run a command; its output is the message when it fails"
-    done = subprocess.run(list(map(str, command)), check=False, capture_output=True, text=True, cwd=kw.pop("cwd", ROOT), **kw)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    return done.stdout + done.stderr
+def run(*command, **options):
+    "Run a command and return its output; the output is the message of the error when it fails"
+    done = subprocess.run(
+        list(map(str, command)), check=False, capture_output=True, text=True, cwd=ROOT, **options
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-4000:]
+    return output
 
 
 def unchanged(files, *command):
     "A generator must leave the committed files as they are"
-    def state(): return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(files())}
+
+    def state():
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files())}
+
     before = state()
-    sh(*command)
+    run(*command)
     after = state()
-    assert before == after, f"changed by {command[0]}: {sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))}"
+    changed = sorted(Path(k).name for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+    assert not changed, f"changed by {command[0]}: {changed}"
 
 
-def export(): unchanged(lambda: (ROOT/"pneumonia_nbdev").glob("*.py"), "nbdev_export")
+# --- generated files
 
 
-def clean(): unchanged(lambda: NOTEBOOKS, "nbdev_clean")
+def export():
+    "The exported modules are those of the notebooks"
+    unchanged(lambda: PACKAGE.rglob("*.py"), "nbdev_export")
 
 
-def readme(): sh(sys.executable, "tools/readme.py", "--check")
+def clean():
+    "The notebooks hold no execution counts and no metadata"
+    unchanged(lambda: NOTEBOOKS, "nbdev_clean")
+
+
+def readme():
+    "README.md, the Chinese README and the pages of the guide agree"
+    run(sys.executable, "tools/readme.py", "--check")
+
+
+def structure():
+    "`__init__.py` files, sidebar, table of topics and API page are up to date; at most 200 public names"
+    return run(sys.executable, "tools/structure.py", "--check").strip()
 
 
 def committed_outputs():
-    "Notebooks are executed, without errors, small, and without paths of somebody's machine"
-    for p in NOTEBOOKS:
-        text = p.read_text(encoding="utf-8")
-        outputs = [o for c in json.loads(text)["cells"] for o in c.get("outputs", [])]
-        assert outputs, f"{p.name} was not executed"
-        assert not any(o["output_type"] == "error" for o in outputs), f"{p.name} holds an error"
-        assert len(text.encode()) <= MAX_NOTEBOOK, f"{p.name} has {len(text.encode())} bytes"
-        words = [{**o, "data": {k: v for k, v in o.get("data", {}).items() if not k.startswith("image/") or k == "image/svg+xml"}} for o in outputs]  # the letters of a picture may spell anything
-        found = re.search(r"/(home|root|Users|work|tmp)/[\w.-]+", json.dumps(words))
-        assert not found, f"{p.name} holds the path {found[0]}"
+    "Notebooks are executed, without errors, small, and without paths of one machine"
+    for path in NOTEBOOKS:
+        text = path.read_text(encoding="utf-8")
+        cells = json.loads(text)["cells"]
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        assert outputs or not any(cell["cell_type"] == "code" for cell in cells), (
+            f"{path.name} was not executed"
+        )
+        assert not any(output["output_type"] == "error" for output in outputs), f"{path.name} holds an error"
+        assert len(text.encode()) <= MAX_NOTEBOOK, f"{path.name} has {len(text.encode())} bytes"
+        # Encoded pictures can spell anything, so they are left out.
+        shown = [
+            {
+                k: v
+                for k, v in output.get("data", {}).items()
+                if not k.startswith("image/") or k == "image/svg+xml"
+            }
+            for output in outputs
+        ]
+        streams = [output.get("text", "") for output in outputs]
+        found = re.search(r"/(home|root|Users|work|tmp)/[\w.-]+", json.dumps([shown, streams]))
+        assert not found, f"{path.name} holds the path {found[0]}"
 
 
-WING = re.compile(r"^# (Ground floor|Serving wing|Training wing)(?: \(no TensorFlow\))?; builds on ([\w, ]+?)(?:; when called, also on ([\w, ]+))?$", re.MULTILINE)
+# --- imports and names
 
 
-def chapters_of(node):
-    "The chapters that an import statement names"
-    if isinstance(node, ast.ImportFrom):
-        module = re.fullmatch(r"(?:pneumonia_nbdev\.)?(\w+)", node.module or "")
-        return {module[1]} if module and (node.level == 1 or node.module.startswith("pneumonia_nbdev.")) else set()
-    if isinstance(node, ast.Import): return {m[1] for a in node.names if (m := re.fullmatch(r"pneumonia_nbdev\.(\w+)", a.name))}
-    return set()
+def layers():
+    "Topics import only from topics before them (import-linter, `pyproject.toml`)"
+    return run("lint-imports", "--no-cache").strip().splitlines()[-1]
 
 
-def houses():
-    "Chapter -> wing, what its first line says that it builds on, and what it really imports: at its top, and when called"
-    for p in CHAPTERS:
-        name = re.sub(r"^\d+_", "", p.stem)
-        source = (ROOT/"pneumonia_nbdev"/f"{name}.py").read_text(encoding="utf-8")
-        found = WING.search(source)
-        assert found, f"{name}: the first cell does not say its wing and what it builds on"
-        said = [set() if part in (None, "nothing") else set(part.split(", ")) for part in found.groups()[1:]]
-        tree = ast.parse(source)
-        top = set.union(set(), *map(chapters_of, tree.body))
-        yield name, found[1], said, [top, set.union(set(), *map(chapters_of, ast.walk(tree))) - top]
+def light_imports():
+    "Each module of core, deployment and cli is imported without TensorFlow, Keras, pandas and matplotlib"
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for topic in SERVING_TOPICS
+        for path in sorted((PACKAGE / topic).glob("*.py"))
+    ]
+
+    def heavy(module):
+        code = f"import sys, {module}; print(*[name for name in {HEAVY_PACKAGES} if name in sys.modules])"
+        return module, run(sys.executable, "-c", code).strip()
+
+    with ThreadPoolExecutor(2) as pool:
+        wrong = {module: found for module, found in pool.map(heavy, modules) if found}
+    assert not wrong, f"imports at the top: {wrong}"
+    code = f"import sys; from pneumonia_nbdev import PneumoniaDetectionSystem; print(*set(sys.modules) & set({HEAVY_PACKAGES}))"
+    assert not run(sys.executable, "-c", code).strip()
+    return f"{len(modules)} modules"
 
 
-def wings():
-    "A module says its wing and what it builds on; that is true, comes before it, and serving never starts the training wing"
-    before, wing = [], {}
-    for name, where, said, real in houses():
-        assert said == real, f"{name} says that it builds on {said}, and builds on {real}"
-        late = set.union(*real) - set(before)
-        assert not late, f"{name} imports {late}, which come later"
-        wrong = {u for u in real[0] if wing[u] == "Training wing" or (where == "Ground floor" and wing[u] != where)}
-        assert not wrong or where == "Training wing", f"{name}, {where.lower()}, imports {wrong} at its top"
-        before.append(name); wing[name] = where
+def modules_of_package():
+    "(path, syntax tree) of each exported module"
+    for path in sorted(PACKAGE.rglob("[a-z]*.py")):
+        yield path, ast.parse(path.read_text(encoding="utf-8"))
 
 
 def names():
     "A public name is defined in one module only"
     where = {}
-    for p in (ROOT/"pneumonia_nbdev").glob("[a-z]*.py"):
-        public = next((ast.literal_eval(n.value) for n in ast.parse(p.read_text(encoding="utf-8")).body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "__all__"), [])
-        for name in public: where.setdefault(name, []).append(p.stem)
-    twice = {k: v for k, v in where.items() if len(v) > 1}
-    assert len(where) > 300 and not twice, f"defined more than once: {twice}"
+    for path, tree in modules_of_package():
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                for name in ast.literal_eval(node.value):
+                    where.setdefault(name, []).append(path.stem)
+    twice = {name: modules for name, modules in where.items() if len(modules) > 1}
+    assert where and not twice, f"defined more than once: {twice}"
+
+
+def public_functions(tree):
+    "Public functions of a module, and public methods of its public classes"
+    bodies = [tree.body]
+    bodies += [
+        node.body for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    for body in bodies:
+        for node in body:
+            if isinstance(node, ast.FunctionDef) and (
+                node.name == "__init__" or not node.name.startswith("_")
+            ):
+                yield node
 
 
 def hints():
-    "Every public function says the type of each parameter and of its answer"
+    "Every public function has a type hint for each parameter and for the result"
     missing = []
-    for p in (ROOT/"pneumonia_nbdev").glob("[a-z]*.py"):
-        tree = ast.parse(p.read_text(encoding="utf-8"))
-        bodies = [tree.body, *(n.body for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_"))]
-        for f in (f for body in bodies for f in body if isinstance(f, ast.FunctionDef) and (f.name == "__init__" or not f.name.startswith("_"))):
-            given = [a for a in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs) if a.arg not in ("self", "cls")]
-            if any(a.annotation is None for a in given) or (f.returns is None and f.name != "__init__"): missing.append(f"{p.stem}.{f.name}")
+    for path, tree in modules_of_package():
+        for function in public_functions(tree):
+            given = (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)
+            untyped = any(a.annotation is None for a in given if a.arg not in ("self", "cls"))
+            if untyped or (function.returns is None and function.name != "__init__"):
+                missing.append(f"{path.stem}.{function.name}")
     assert not missing, f"without type hints: {', '.join(missing)}"
 
 
-def ruff(): sh("ruff", "check", "pneumonia_nbdev", "tools")
+def module_size():
+    "A module has at most 400 exported lines"
+    long = {}
+    for path, _ in modules_of_package():
+        lines = [
+            line
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line and not line.startswith("# %%")
+        ]
+        if len(lines) > 400 and path.name != "_modidx.py":
+            long[str(path.relative_to(PACKAGE))] = len(lines)
+    assert not long, f"more than 400 lines: {long}"
+
+
+def ruff():
+    "Lint rules of `pyproject.toml`"
+    run("ruff", "check", "pneumonia_nbdev", "tools")
+
+
+def prose():
+    "Plain technical English in notebooks, Markdown files, docstrings, messages and the catalogue"
+    return run(sys.executable, "tools/prose.py").strip().replace("\n", "; ")
+
+
+# --- the project as a user meets it
 
 
 def wheel():
-    "The wheel, installed alone: predict, screen, serve and doctor from an empty folder; and one version everywhere"
-    return sh(sys.executable, "tools/wheel.py", "--serving").splitlines()[-1]
+    "The wheel, installed alone: predict, screen, serve and doctor from an empty folder; one version everywhere"
+    return run(sys.executable, "tools/wheel.py", "--serving").splitlines()[-1]
 
 
 def wheel_extras():
-    "The same with the training and the notebook extras: explore and train as well"
-    return sh(sys.executable, "tools/wheel.py").splitlines()[-1]
+    "The same with the extras for training and notebooks: explore and train as well"
+    return run(sys.executable, "tools/wheel.py").splitlines()[-1]
 
 
 def docs():
     "The site builds without a network, and its links lead somewhere"
-    if sys.version_info < (3, 11): raise Skip("smalldocs needs Python 3.11")
-    sh(sys.executable, "tools/docs.py")
+    if sys.version_info < (3, 11):
+        raise Skip("smalldocs needs Python 3.11")
+    run(sys.executable, "tools/docs.py")
+
+
+def in_browser(*command):
+    "Run a tool that drives a browser; skip it where there is none"
+    import browser
+
+    if reason := browser.missing():
+        raise Skip(reason)
+    return run(sys.executable, *command).splitlines()[-1]
 
 
 def explorer():
-    "The explorer moves in JupyterLab and on its own page, in a real browser"
-    import browser
-    if reason := browser.missing(): raise Skip(f"the explorer was not tried in a browser: {reason}")
-    return sh(sys.executable, "tools/browser.py").splitlines()[-1]
+    "The explorer in JupyterLab and on its own page, in a browser"
+    return in_browser("tools/browser.py")
 
 
 def serving_page():
-    "The page of the server, in a real browser"
-    import browser
-    if reason := browser.missing(): raise Skip(f"the page was not tried in a browser: {reason}")
-    return sh(sys.executable, "tools/page.py").splitlines()[-1]
+    "The page of the server, in a browser"
+    return in_browser("tools/page.py")
+
+
+def tutorials():
+    "The tutorials in JupyterLab, from the first cell to the last"
+    return in_browser("tools/browser.py", "--book")
 
 
 def container():
     "The steps of the Dockerfile, without Docker"
-    return sh(sys.executable, "tools/container.py").splitlines()[-1]
+    return run(sys.executable, "tools/container.py").splitlines()[-1]
 
 
-def book():
-    "The tutorials in JupyterLab, from the first cell to the last"
-    import browser
-    if reason := browser.missing(): raise Skip(f"the tutorials were not opened in a browser: {reason}")
-    return sh(sys.executable, "tools/browser.py", "--book").splitlines()[-1]
+# --- notebooks
 
 
-def notebook(path, flags=()):
-    def run():
-        log = sh("nbdev_test", "--path", path, "--n_workers", "0", *flags, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
-        return "; ".join(sorted({line for line in log.splitlines() if line.startswith("skipped:") and "no/such" not in line}))
-    return run
+def notebook_process(path, flags, log):
+    "Run one notebook, in a process of its own; the last line of the log is its CPU time in seconds"
+    with open(log, "w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        sys.stdout = sys.stderr = file
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        os.chdir(ROOT)
+        from nbdev.test import test_nb
+
+        passed, _ = test_nb(path, skip_flags=["notest", SLOW_FLAG], force_flags=flags)
+        usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        file.flush()
+        print(f"\n{sum(u.ru_utime + u.ru_stime for u in usage):.1f}")
+        file.flush()
+    os._exit(0 if passed else 1)
+
+
+def notebook(path, flags, context):
+    "A check that runs a notebook"
+
+    def check():
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "log"
+            process = context.Process(target=notebook_process, args=(path, flags, str(log)))
+            process.start()
+            process.join()
+            text = log.read_text(encoding="utf-8") if log.exists() else ""
+        assert process.exitcode == 0, text[-4000:] or f"exit code {process.exitcode}"
+        cpu = float(text.splitlines()[-1])
+        skipped = sorted(
+            {line for line in text.splitlines() if line.startswith("skipped:") and "no/such" not in line}
+        )
+        return "; ".join([f"{cpu:.0f} s CPU", *skipped])
+
+    return check
 
 
 def attempt(name, check):
+    "Run a check and print its line: state, seconds, name, note"
     start = time.time()
-    try: word, note = "ok", check() or ""
-    except Skip as e: word, note = "skip", str(e)
-    except Exception as e: word, note = "FAIL", str(e)
-    print(f"{word:4} {time.time() - start:6.1f} s  {name}  {note}".rstrip(), flush=True)
-    return word, note.count("skipped:")
+    try:
+        state = "ok"
+        note = check() or ""
+    except Skip as reason:
+        state = "skip"
+        note = str(reason)
+    except Exception as error:
+        state = "FAIL"
+        note = f"{type(error).__name__}: {error}" if not isinstance(error, AssertionError) else str(error)
+    seconds = time.time() - start
+    print(f"{state:4} {seconds:6.1f} s  {name}  {note}".rstrip(), flush=True)
+    return name, state, seconds, note
 
 
-LIGHT = (export, clean, readme, committed_outputs, wings, names, hints, ruff)
-HEAVY = (wheel, docs, explorer, serving_page, container)
-LONG = ("27_", "31_", "37_", "15_", "11_", "13_", "20_", "end_to_end")  # begun first, so that what ends last is short
-SLOW = (book, wheel_extras)  # with the cells that are marked `slow`
+GENERATORS = (export, clean, structure, readme)  # they write files that the others read
+LIGHT = (committed_outputs, layers, light_imports, names, hints, module_size, ruff, prose)
+HEAVY = (docs, serving_page, explorer)
+SLOW = (wheel, wheel_extras, container, tutorials)
+
+
+def notebook_name(path):
+    "The path of a notebook inside of `nbs`, without its ending"
+    return path.relative_to(ROOT / "nbs").with_suffix("").as_posix()
+
+
+def main():
+    slow = "--slow" in sys.argv
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+
+    def wanted(name):
+        return not words or any(word in name for word in words)
+
+    start = time.time()
+    done = [attempt(check.__name__, check) for check in (*GENERATORS, *LIGHT) if wanted(check.__name__)]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    flags = [SLOW_FLAG] if slow else []
+    work = [(check.__name__, check) for check in (*HEAVY, *(SLOW if slow else ()))]
+    order = sorted(NOTEBOOKS, key=lambda path: not re.sub(r"^\d+_", "", path.stem).startswith(LONGEST))
+    work += [(notebook_name(path), notebook(path, flags, context)) for path in order]
+    with ThreadPoolExecutor(2) as pool:
+        done += pool.map(lambda pair: attempt(*pair), [pair for pair in work if wanted(pair[0])])
+    slowest = sorted(done, key=lambda row: -row[2])[:5]
+    print("slowest: " + ", ".join(f"{name} {seconds:.0f} s" for name, _, seconds, _ in slowest))
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(u.ru_utime + u.ru_stime for u in usage)
+    # Notebooks are children of the fork server, so their own figures are added.
+    cpu += sum(
+        float(note.split()[0]) for _, state, _, note in done if state == "ok" and re.match(r"\d+ s CPU", note)
+    )
+    print(f"{(time.time() - start) / 60:.1f} minutes, {cpu / 60:.1f} CPU-minutes")
+    states = [state for _, state, _, _ in done]
+    skipped = states.count("skip") + sum(note.count("skipped:") for _, _, _, note in done)
+    print(
+        f"{states.count('ok')} passed, {states.count('FAIL')} failed"
+        + (f", {skipped} skipped" if skipped else "")
+    )
+    sys.exit(bool(states.count("FAIL")))
 
 
 if __name__ == "__main__":
-    slow = "--slow" in sys.argv
-    done = [attempt(f.__name__, f) for f in LIGHT]  # they write files that the others read
-    work = [(f.__name__, f) for f in (*HEAVY, *(SLOW if slow else ()))] + [(p.name, notebook(p, ("--flags", "slow") if slow else ())) for p in sorted(NOTEBOOKS, key=lambda p: not p.name.startswith(LONG))]
-    with ThreadPoolExecutor(2) as pool: done += pool.map(lambda pair: attempt(*pair), work)
-    words = [word for word, _ in done]
-    n = {w: words.count(w) for w in ("ok", "FAIL", "skip")}
-    n["skip"] += sum(parts for _, parts in done)  # a part of a notebook whose files are not here
-    print(f"{n['ok']} passed, {n['FAIL']} failed" + (f", {n['skip']} skipped" if n["skip"] else ""))
-    sys.exit(bool(n["FAIL"]))
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    main()

@@ -4,6 +4,7 @@
 
 DATA is the official set: validation makes the reference, by patient; its test part is looked at without its labels. ADULTS is a folder of other chest X-rays. Corruptions are those of the chapter on robustness, at their third level of five.
 """
+
 import argparse
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -15,26 +16,52 @@ from pneumonia_nbdev.core.image import XRay, read_xray
 from pneumonia_nbdev.evaluation.robustness import CORRUPTIONS
 
 args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-args.add_argument("data", type=Path); args.add_argument("--adults", type=Path); args.add_argument("--draws", type=int, default=100)
+args.add_argument("data", type=Path)
+args.add_argument("--adults", type=Path)
+args.add_argument("--draws", type=int, default=100)
 args.add_argument("--out", type=Path, default=Path("nbs/results/drift.csv"))
 args = args.parse_args()
-bundle,loader,rows = Bundle(),MedicalDataLoader(args.data),[]
+bundle = Bundle()
+loader = MedicalDataLoader(args.data)
+rows = []
 val = loader.split_rows("val")
 familiar = observe(bundle, val.path)
+
 
 def note(stream, rang, found=None):
     "One line: how many of the streams rang within the window, and after how many images"
     k = int(np.sum(rang))
-    rows.append(dict(stream=stream, streams=args.n_resamples, rang=k, low=wilson_interval(k, args.n_resamples)[0], high=wilson_interval(k, args.n_resamples)[1], median_images=np.nanmedian(found) if found is not None and k else np.nan, model=bundle.id, alpha=ALPHA))
+    rows.append(
+        dict(
+            stream=stream,
+            streams=args.n_resamples,
+            rang=k,
+            low=wilson_interval(k, args.n_resamples)[0],
+            high=wilson_interval(k, args.n_resamples)[1],
+            median_images=np.nanmedian(found) if found is not None and k else np.nan,
+            model=bundle.id,
+            alpha=ALPHA,
+        )
+    )
     print(rows[-1], flush=True)
 
-note("same domain (validation, other patients)", [True] * round(false_alarms(familiar, val.patient.to_numpy(), n_resamples=args.n_resamples) * args.n_resamples))
+
+note(
+    "same domain (validation, other patients)",
+    [True]
+    * round(false_alarms(familiar, val.patient.to_numpy(), n_resamples=args.n_resamples) * args.n_resamples),
+)
 strange = {}
-if args.adults: strange["adults, another hospital"] = observe(bundle, sorted(p for p in args.adults.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")))
-for name,(change,levels) in CORRUPTIONS.items():
-    strange[f"{name.split(',')[0]} {levels[2]}"] = observe(bundle, (XRay(np.asarray(change(read_xray(p).levels, levels[2]), np.float32)) for p in val.path[::2]))
+if args.adults:
+    strange["adults, another hospital"] = observe(
+        bundle, sorted(p for p in args.adults.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    )
+for name, (change, levels) in CORRUPTIONS.items():
+    strange[f"{name.split(',')[0]} {levels[2]}"] = observe(
+        bundle, (XRay(np.asarray(change(read_xray(p).levels, levels[2]), np.float32)) for p in val.path[::2])
+    )
 strange["official test set, no labels"] = observe(bundle, loader.split_rows("test").path)
-for name,sight in strange.items():
+for name, sight in strange.items():
     found = detection_delay(familiar, sight, n_resamples=args.n_resamples)
     note(name, found <= WINDOW, found)
 pd.DataFrame(rows).round(4).to_csv(args.out, index=False)

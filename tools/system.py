@@ -3,6 +3,7 @@
 `python3 tools/system.py`          before the environment is made: the Python version, and venv
 `.venv/bin/python tools/system.py --libraries`   after it: the libraries that OpenCV needs from the system
 """
+
 import os
 import sys
 from configparser import ConfigParser
@@ -11,7 +12,10 @@ from configparser import ConfigParser
 def pythons():
     "The oldest and the newest Python, such as (3, 10), that `settings.ini` names"
     config = ConfigParser(delimiters=["="])
-    config.read(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "settings.ini"), encoding="utf-8")
+    config.read(
+        os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "settings.ini"),
+        encoding="utf-8",
+    )
     return [tuple(map(int, config["DEFAULT"][end + "_python"].split("."))) for end in ("min", "max")]
 
 

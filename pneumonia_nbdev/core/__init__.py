@@ -1,0 +1,92 @@
+"""Topic `core`: texts in English and Chinese, classes, errors and paths, reading and preprocessing images, quality checks, out-of-distribution detection, runtimes, bundles, metrics, plots, predictions."""
+
+# Written by tools/structure.py from the `__all__` of the modules.
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "i18n": [
+            "LANGS",
+            "texts",
+            "translate",
+        ],
+        "base": [
+            "BadBundle",
+            "BadData",
+            "CLASSES",
+            "CannotWrite",
+            "InputError",
+            "InvalidOption",
+            "MissingFile",
+            "MissingPackage",
+            "MultiFrame",
+            "NewerBundle",
+            "NoPixelData",
+            "NotAnXray",
+            "PneumoniaError",
+            "TooLarge",
+            "UnreadableImage",
+            "data_dir",
+            "error_codes",
+            "label",
+            "sample_dir",
+        ],
+        "image": [
+            "COLORMAPS",
+            "InputSpec",
+            "XRay",
+            "load_image",
+            "load_resized",
+            "overlay",
+            "preprocess",
+            "read_xray",
+            "to_pil",
+        ],
+        "quality": [
+            "Quality",
+            "REASONS",
+            "assess_quality",
+            "quality_metrics",
+        ],
+        "ood": [
+            "OODDetector",
+        ],
+        "runtimes": [
+            "ENGINES",
+            "load_litert",
+            "load_onnx",
+            "load_openvino",
+        ],
+        "bundle": [
+            "Bundle",
+            "CARD_SCHEMA",
+            "default_bundle",
+            "find_bundle",
+            "heatmap",
+            "predict_images",
+            "read_bundle",
+            "verify_bundle",
+            "write_bundle",
+        ],
+        "metrics": [
+            "bootstrap_weights",
+            "compare_auroc",
+            "delong_interval",
+            "logit",
+            "mcnemar",
+            "metrics_with_ci",
+            "sigmoid",
+            "wilson_interval",
+        ],
+        "plots": [
+            "CLASS_COLORS",
+            "plot_language",
+            "split_label",
+        ],
+        "prediction": [
+            "FailedPrediction",
+            "Prediction",
+        ],
+    },
+)

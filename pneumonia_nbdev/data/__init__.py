@@ -1,0 +1,30 @@
+"""Topic `data`: augmentation, dataset, data audit."""
+
+# Written by tools/structure.py from the `__all__` of the modules.
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "augmentation": [
+            "Augmentation",
+            "augment",
+            "augment_batch",
+        ],
+        "dataset": [
+            "MedicalDataLoader",
+            "SPLITS",
+            "download",
+            "fingerprint",
+            "list_images",
+            "patient_id",
+            "scan_csv",
+            "split_patients",
+        ],
+        "audit": [
+            "Audit",
+            "find_duplicates",
+            "shortcut_report",
+        ],
+    },
+)

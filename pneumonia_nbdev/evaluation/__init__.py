@@ -1,0 +1,45 @@
+"""Topic `evaluation`: evaluation, calibration, robustness, error analysis."""
+
+# Written by tools/structure.py from the `__all__` of the modules.
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "evaluation": [
+            "ModelEvaluator",
+            "Predictor",
+            "as_predictor",
+            "decision_curve",
+            "log_test_evaluation",
+            "operating_points",
+            "predictive_values",
+            "sensitivity_threshold",
+            "specificity_threshold",
+            "youden_threshold",
+        ],
+        "calibration": [
+            "calibrators",
+            "conformal_limits",
+            "conformal_sets",
+            "conformal_table",
+            "plot_reliability",
+            "reliability",
+        ],
+        "robustness": [
+            "CORRUPTIONS",
+            "corruption_table",
+            "label_permutation_test",
+            "mean_degradation",
+            "subgroup_table",
+            "subgroups",
+        ],
+        "error_analysis": [
+            "Predictions",
+            "error_gallery",
+            "find_label_issues",
+            "most_confident_errors",
+            "predict_rows",
+        ],
+    },
+)

@@ -1,0 +1,33 @@
+"""Topic `gradcam`: grad-CAM, attribution methods, localization, feature maps, explorer panel, heat map explorer."""
+
+# Written by tools/structure.py from the `__all__` of the modules.
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "gradcam": [
+            "gradient_cam",
+            "inference_model",
+            "to_litert",
+        ],
+        "attribution": [
+            "Explanation",
+            "METHODS",
+            "ModelExplainer",
+        ],
+        "localization": [
+            "box_mask",
+            "deletion_insertion",
+            "localization_row",
+            "region_energy",
+            "sanity_check",
+        ],
+        "features": [
+            "FeatureVisualizer",
+        ],
+        "explorer": [
+            "GradCAMExplorer",
+        ],
+    },
+)

@@ -1,0 +1,23 @@
+"""Topic `transfer`: backbones and transfer learning, reading and writing Keras models and bundles."""
+
+# Written by tools/structure.py from the `__all__` of the modules.
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "backbones": [
+            "BACKBONES",
+            "TransferLearningModel",
+            "build_backbone",
+            "efficientnet_lite0",
+            "load_npz",
+            "load_weights",
+        ],
+        "keras_io": [
+            "as_bundle",
+            "linear_model",
+            "load_keras_model",
+        ],
+    },
+)
