@@ -123,17 +123,9 @@ def characteristics(
             x = read_xray(row.path).pixels
         except InputError:
             continue
-        height, width = x.shape
-        rows.append(
-            dict(
-                label=row.label,
-                width=width,
-                height=height,
-                aspect=width / height,
-                mean=float(x.mean()),
-                sd=float(x.std()),
-            )
-        )
+        h, w = x.shape
+        measures = dict(width=w, height=h, aspect=w / h, mean=float(x.mean()), sd=float(x.std()))
+        rows.append(dict(label=row.label, **measures))
         resized = resize_to_input(x)
         histograms.append(np.histogram(resized, bins=64, range=(0, 256))[0] / resized.size)
         small.append(resized[::2, ::2])
@@ -209,7 +201,21 @@ def contact_sheet(
     bundle: Bundle | None = None,  # bundle whose quality gate is used; None for the default bundle
 ) -> "matplotlib.figure.Figure":  # a grid of images with their reasons
     "Show images in order of the quality gate, worst first; the table is kept as `quality_table`"
-    bundle = bundle or Bundle()
+    self.quality_table, pixels = self._quality(split, bundle or Bundle())
+    worst = self.quality_table[self.quality_table.path.isin(pixels)][:num_samples]
+    with plot_language(self.lang) as lang:
+        good = texts("visualization", lang)["good"]
+        titles = []
+        for row in worst.itertuples():
+            reasons = "; ".join(Quality(tuple(row.reasons.split())).text(lang))
+            titles.append(_wrap(reasons or f"{good} ({row.badness:.2f})"))
+        colors = ["#a05a00" if reasons else "black" for reasons in worst.reasons]
+        return gallery([pixels[path] for path in worst.path], titles, colors)
+
+
+@patch
+def _quality(self: DataVisualizer, split, bundle):
+    "(table of paths and reasons, worst first; path -> resized image of each readable file)"
     rows = []
     pixels = {}
     for path in self.loader.split_rows(split).path:
@@ -217,21 +223,13 @@ def contact_sheet(
             image = read_xray(path)
             quality = bundle.infer(image)[0]
         except InputError as e:
-            rows.append((path, (e.code,), 99.0))
+            rows.append((path, e.code, 99.0))
             continue
-        rows.append((path, quality.reasons, len(quality.reasons) + quality.measures["strangeness"]))
+        badness = len(quality.reasons) + quality.measures["strangeness"]
+        rows.append((path, " ".join(quality.reasons), badness))
         pixels[path] = resize_to_input(image.pixels)
     table = pd.DataFrame(rows, columns=["path", "reasons", "badness"])
-    worst = sorted((row for row in rows if row[0] in pixels), key=lambda row: -row[2])[:num_samples]
-    joined = table.assign(reasons=table.reasons.map(" ".join))
-    self.quality_table = joined.sort_values("badness", ascending=False)
-    with plot_language(self.lang) as lang:
-        good = texts("visualization", lang)["good"]
-        titles = [
-            _wrap("; ".join(Quality(r).text(lang)) or f"{good} ({badness:.2f})") for _, r, badness in worst
-        ]
-        colors = ["#a05a00" if reasons else "black" for _, reasons, _ in worst]
-        return gallery([pixels[path] for path, _, _ in worst], titles, colors)
+    return table.sort_values("badness", ascending=False, kind="stable"), pixels
 
 # %% ../nbs/02_visualization.ipynb #08027
 def _wrap(text, width=24):
@@ -296,14 +294,7 @@ def plot_embeddings(
     xy = TSNE(perplexity=min(30, (len(E) - 1) / 3), random_state=seed, init="pca").fit_transform(E)
     with plot_language(self.lang) as lang:
         fig, ax = plt.subplots(figsize=(7, 4.2), dpi=90)
-        for split, marker in zip(SPLITS, "o^x", strict=True):
-            for cls, color in CLASS_COLORS.items():
-                members = ((rows.split == split) & (rows.label == cls)).to_numpy()
-                if not members.any():
-                    continue
-                face = dict(color=color) if marker == "x" else dict(facecolors="none", edgecolors=color)
-                name = f"{label(cls, lang)}, {split_label(split, lang)}"
-                ax.scatter(*xy[members].T, marker=marker, s=16, linewidths=0.8, alpha=0.8, label=name, **face)
+        _scatter(ax, xy, rows, lang)
         ax.set(xticks=[], yticks=[])
         ax.set_title(texts("visualization", lang)["shift"], fontsize=9)
         ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -311,3 +302,15 @@ def plot_embeddings(
         fig.canvas.draw()
         plt.close(fig)
     return fig
+
+# %% ../nbs/02_visualization.ipynb #07e67326
+def _scatter(ax, xy, rows, lang):
+    "Draw the points `xy`: a marker for each split, a color for each class"
+    for split, marker in zip(SPLITS, "o^x", strict=True):
+        for cls, color in CLASS_COLORS.items():
+            members = ((rows.split == split) & (rows.label == cls)).to_numpy()
+            if not members.any():
+                continue
+            face = dict(color=color) if marker == "x" else dict(facecolors="none", edgecolors=color)
+            name = f"{label(cls, lang)}, {split_label(split, lang)}"
+            ax.scatter(*xy[members].T, marker=marker, s=16, linewidths=0.8, alpha=0.8, label=name, **face)

@@ -4,7 +4,8 @@
     python tools/check.py --slow    also what takes long: slow cells, the wheel with all extras, tutorials in JupyterLab
     python tools/check.py NAME ...  only checks and notebooks whose name contains one of these words
 
-Every notebook is run by nbdev. The other checks compare generated files with the committed ones, and look at imports, names and texts.
+Every notebook is run by nbdev. The other checks compare generated files with the committed ones, and look at
+imports, names and texts.
 """
 
 import ast
@@ -155,7 +156,8 @@ def light_imports():
     with ThreadPoolExecutor(2) as pool:
         wrong = {module: found for module, found in pool.map(heavy, modules) if found}
     assert not wrong, f"imports at the top: {wrong}"
-    code = f"import sys; from pneumonia_nbdev import PneumoniaDetectionSystem; print(*set(sys.modules) & set({HEAVY_PACKAGES}))"
+    code = "import sys; from pneumonia_nbdev import PneumoniaDetectionSystem; "
+    code += f"print(*set(sys.modules) & set({HEAVY_PACKAGES}))"
     assert not run(sys.executable, "-c", code).strip()
     return f"{len(modules)} modules"
 
@@ -205,17 +207,18 @@ def hints():
 
 
 def module_size():
-    "A module has at most 400 exported lines"
-    long = {}
-    for path, _ in modules_of_package():
-        lines = [
-            line
-            for line in path.read_text(encoding="utf-8").splitlines()
-            if line and not line.startswith("# %%")
-        ]
-        if len(lines) > 400 and path.name != "_modidx.py":
-            long[str(path.relative_to(PACKAGE))] = len(lines)
-    assert not long, f"more than 400 lines: {long}"
+    "A module has at most 400 exported lines, and a line at most 120 characters"
+    wrong = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.name == "_modidx.py":
+            continue
+        text = re.sub(r"^__all__ = \[.*?\]$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        lines = [line for line in text.splitlines() if line and not line.startswith("# %%")]
+        name = str(path.relative_to(PACKAGE))
+        if len(lines) > 400:
+            wrong.append(f"{name} has {len(lines)} lines")
+        wrong += [f"{name}: {line[:60]}… has {len(line)} characters" for line in lines if len(line) > 120]
+    assert not wrong, "\n".join(wrong)
 
 
 def ruff():

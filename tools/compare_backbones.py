@@ -37,7 +37,7 @@ def build(name, weights):
     backbone, file, cut = MODELS[name]
     if not backbone:
         return PneumoniaCNN((SIZE, SIZE, 3)).build_model()
-    return TransferLearningModel(backbone, (SIZE, SIZE, 3), weights=weights / file, cut=cut).build_model(
+    return TransferLearningModel(backbone, (SIZE, SIZE, 3), weights=weights / file, output_layer=cut).build_model(
         fine_tune_layers=10
     )
 

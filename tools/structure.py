@@ -19,25 +19,85 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pneumonia_nbdev"
 PAGE = ROOT / "nbs" / "guide" / "api.ipynb"
 LIMIT = 200  # public names
-TOPICS = {  # folder or notebook -> title and one line in English, the same in Chinese
-    "core": ("Core", "reading images, quality checks, bundles, metrics", "核心", "图像读取、质量检查、模型包与指标"),
-    "data": ("Data", "augmentation, data set, audit", "数据", "数据增强、数据集与数据审查"),
-    "visualization": ("Visualization", "images and their statistics", "可视化", "图像及其统计特征"),
-    "cnn": ("CNN", "a convolutional network from scratch", "卷积网络", "从零训练的卷积神经网络"),
-    "transfer": ("Transfer learning", "pretrained backbones, Keras files", "迁移学习", "预训练骨干网络与 Keras 文件"),
-    "training": ("Training", "linear head, trainer", "训练", "线性头与训练器"),
+TOPICS = {  # folder or notebook -> title and content in English, title and content in Chinese
+    "core": (
+        "Core",
+        "reading images, quality checks, bundles, metrics",
+        "核心",
+        "图像读取、质量检查、模型包与指标",
+    ),
+    "data": (
+        "Data",
+        "augmentation, data set, audit",
+        "数据",
+        "数据增强、数据集与数据审查",
+    ),
+    "visualization": (
+        "Visualization",
+        "images and their statistics",
+        "可视化",
+        "图像及其统计特征",
+    ),
+    "cnn": (
+        "CNN",
+        "a convolutional network from scratch",
+        "卷积网络",
+        "从零训练的卷积神经网络",
+    ),
+    "transfer": (
+        "Transfer learning",
+        "pretrained backbones, Keras files",
+        "迁移学习",
+        "预训练骨干网络与 Keras 文件",
+    ),
+    "training": (
+        "Training",
+        "linear head, trainer",
+        "训练",
+        "线性头与训练器",
+    ),
     "evaluation": (
         "Evaluation",
         "operating points, calibration, robustness, error analysis",
         "评估",
         "判定阈值、校准、稳健性与错误分析",
     ),
-    "gradcam": ("Grad-CAM", "heat maps, attribution, localization, explorer", "Grad-CAM", "热图、归因、定位与交互查看"),
-    "recipe": ("Recipe", "the default model and its report", "训练方案", "默认模型及其评估报告"),
-    "deployment": ("Deployment", "predictor, HTTP API, case store, registry", "部署", "预测器、HTTP 接口、病例库与模型库"),
-    "quantization": ("Quantization", "8 bits, ONNX, OpenVINO, TensorRT, speed", "量化", "8 位量化、ONNX、OpenVINO、TensorRT 与速度"),
-    "continual": ("Continual learning", "drift, worklist, update, gate", "持续学习", "漂移监测、判读列表、更新与验收"),
-    "cli": ("Command line", "the `pneumonia` command and its checks", "命令行", "`pneumonia` 命令与环境检查"),
+    "gradcam": (
+        "Grad-CAM",
+        "heat maps, attribution, localization, explorer",
+        "Grad-CAM",
+        "热图、归因、定位与交互查看",
+    ),
+    "recipe": (
+        "Recipe",
+        "the default model and its report",
+        "训练方案",
+        "默认模型及其评估报告",
+    ),
+    "deployment": (
+        "Deployment",
+        "predictor, HTTP API, case store, registry",
+        "部署",
+        "预测器、HTTP 接口、病例库与模型库",
+    ),
+    "quantization": (
+        "Quantization",
+        "8 bits, ONNX, OpenVINO, TensorRT, speed",
+        "量化",
+        "8 位量化、ONNX、OpenVINO、TensorRT 与速度",
+    ),
+    "continual": (
+        "Continual learning",
+        "drift, worklist, update, gate",
+        "持续学习",
+        "漂移监测、判读列表、更新与验收",
+    ),
+    "cli": (
+        "Command line",
+        "the `pneumonia` command and its checks",
+        "命令行",
+        "`pneumonia` 命令与环境检查",
+    ),
 }
 OTHER_SECTIONS = {"Tutorials": "tutorials", "Guide": "guide", "Experiments": "lab"}
 FIRST_PAGES = {  # pages whose order matters; the others follow by name
@@ -109,25 +169,22 @@ def init_files():
     )[1]
     everything = {}
     topics = {}
-    for _, module, title, _ in notebooks():
+    for _, module, _, _ in notebooks():
         names = public_names(module)
         if names:
             everything[module] = names
         if "." in module:
             topic, _, name = module.partition(".")
-            topics.setdefault(topic, {})[name] = (names, title)
+            topics.setdefault(topic, {})[name] = names
     note = "# Written by tools/structure.py from the `__all__` of the modules.\n"
     doc = (
         '"""Chest X-ray pneumonia detection: train, evaluate, explain, serve and update a classifier."""\n\n'
     )
     files = {PACKAGE / "__init__.py": f'{doc}__version__ = "{version}"\n\n{note}{attach(everything)}'}
     for topic, modules in topics.items():
-        titles = ", ".join(
-            title[0].lower() + title[1:] if title[1:2].islower() else title for _, title in modules.values()
-        )
-        names_of = {name: names for name, (names, _) in modules.items() if names}
+        names_of = {name: names for name, names in modules.items() if names}
         files[PACKAGE / topic / "__init__.py"] = (
-            f'"""Topic `{topic}`: {titles}."""\n\n{note}{attach(names_of)}'
+            f'"""{TOPICS[topic][0]}: {TOPICS[topic][1]}."""\n\n{note}{attach(names_of)}'
         )
     return files
 
@@ -140,7 +197,8 @@ def page():
         "> The names that `from pneumonia_nbdev import …` offers, by topic.",
         "",
         "Everything else is internal and may change without notice.",
-        "Importing `pneumonia_nbdev` imports none of the modules; a module is imported when one of its names is first used.",
+        "Importing `pneumonia_nbdev` imports none of the modules.",
+        "A module is imported when one of its names is first used.",
     ]
     topic = None
     total = 0
@@ -181,8 +239,8 @@ def sidebar():
     for path, module, _, _ in notebooks():
         pages.setdefault(module.split(".")[0], []).append(path.relative_to(ROOT / "nbs").as_posix())
     topics = "".join(section(TOPICS[topic][0], listed) for topic, listed in pages.items())
-    home = "      - {text: Home, href: index.ipynb}\n"
-    return f"website:\n  sidebar:\n    contents:\n{home}{other('Tutorials')}{topics}{other('Guide')}{other('Experiments')}"
+    head = "website:\n  sidebar:\n    contents:\n      - {text: Home, href: index.ipynb}\n"
+    return "".join([head, other("Tutorials"), topics, other("Guide"), other("Experiments")])
 
 
 def topics_table(chinese=False, site=""):

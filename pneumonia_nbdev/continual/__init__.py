@@ -1,4 +1,4 @@
-"""Topic `continual`: drift, worklist, continual, gate."""
+"""Continual learning: drift, worklist, update, gate."""
 
 # Written by tools/structure.py from the `__all__` of the modules.
 import lazy_loader as lazy

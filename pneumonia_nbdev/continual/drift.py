@@ -141,7 +141,11 @@ def load_reference(
             f"{bundle.path.name} contains no reference; `pneumonia add-replay` adds one from a data set"
         )
     with np.load(io.BytesIO(bundle.parts["reference.npz"])) as arrays:
-        return Reference(*(arrays[key].astype(np.float32) for key in ("mean", "axes", "numbers")))
+        mean, components, features = (arrays[key].astype(np.float32) for key in ("mean", "axes", "numbers"))
+    overflow = np.flatnonzero(~np.isfinite(components).all(0))
+    components[:, overflow] = 0
+    features[:, overflow] = 0
+    return Reference(mean, components, features)
 
 # %% ../../nbs/11_continual/00_drift.ipynb #29023
 def psi(

@@ -1,4 +1,4 @@
-"""Topic `core`: texts in English and Chinese, classes, errors and paths, reading and preprocessing images, quality checks, out-of-distribution detection, runtimes, bundles, metrics, plots, predictions."""
+"""Core: reading images, quality checks, bundles, metrics."""
 
 # Written by tools/structure.py from the `__all__` of the modules.
 import lazy_loader as lazy

@@ -197,7 +197,7 @@ def _images_of_metrics(y, p, threshold):
 # %% ../../nbs/00_core/07_metrics.ipynb #mtnote01
 def _undefined_note(name):
     "The reason why a metric has no value"
-    return f"not defined: no image was called {CLASSES[name != 'npv']}"
+    return f"not defined: no image was predicted as {CLASSES[name != 'npv']}"
 
 # %% ../../nbs/00_core/07_metrics.ipynb #06031
 def _interval(name, value, resampled, n_images):

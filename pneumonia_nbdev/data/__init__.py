@@ -1,4 +1,4 @@
-"""Topic `data`: augmentation, dataset, data audit."""
+"""Data: augmentation, data set, audit."""
 
 # Written by tools/structure.py from the `__all__` of the modules.
 import lazy_loader as lazy

@@ -557,7 +557,7 @@ def class_weights(
     "Loss weights that give both classes the same influence"
     rows = self.split_rows("train")
     counts = rows.label.value_counts()
-    return {i: len(rows) / (len(CLASSES) * counts[c]) for i, c in enumerate(CLASSES) if c in counts}
+    return {i: float(len(rows) / (len(CLASSES) * counts[c])) for i, c in enumerate(CLASSES) if c in counts}
 
 # %% ../../nbs/01_data/01_dataset.ipynb #05086
 @patch

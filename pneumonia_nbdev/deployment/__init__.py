@@ -1,4 +1,4 @@
-"""Topic `deployment`: thread pool, predictor, privacy, case database, case images, case store, model registry, workers, server, api."""
+"""Deployment: predictor, HTTP API, case store, registry."""
 
 # Written by tools/structure.py from the `__all__` of the modules.
 import lazy_loader as lazy
@@ -43,6 +43,23 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "BodyTooLarge",
             "Server",
             "listen",
+        ],
+        "http": [
+            "ForbiddenOrigin",
+            "Limits",
+            "NoFile",
+            "NoReviews",
+            "NotFound",
+            "Stopping",
+            "TooManyFiles",
+            "Unauthorized",
+            "WrongHost",
+            "WrongMethod",
+        ],
+        "schemas": [
+            "BatchResponse",
+            "FailedResponse",
+            "PredictionResponse",
         ],
         "api": [
             "BatchForm",

@@ -189,7 +189,7 @@ def pixels(
     with self.connection() as db:
         row = db.execute("SELECT pixels FROM cases WHERE id=?", (self.case(id).id,)).fetchone()
     if not row:
-        raise CaseNotFound("the case was deleted in the meantime")
+        raise CaseNotFound("the case was deleted meanwhile")
     return read_xray(row[0])
 
 # %% ../../nbs/09_deployment/02_case_images.ipynb #23099

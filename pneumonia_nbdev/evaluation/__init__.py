@@ -1,4 +1,4 @@
-"""Topic `evaluation`: evaluation, calibration, robustness, error analysis."""
+"""Evaluation: operating points, calibration, robustness, error analysis."""
 
 # Written by tools/structure.py from the `__all__` of the modules.
 import lazy_loader as lazy

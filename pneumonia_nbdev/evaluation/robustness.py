@@ -230,6 +230,12 @@ CORRUPTIONS = {  # name: (function of a gray image and a level, five levels for 
     "corners covered, share of each side": (_cover_corners, (0.08, 0.14, 0.2, 0.26, 0.32)),
 }
 
+# %% ../../nbs/06_evaluation/02_robustness.ipynb #17r00011
+def _prepare(images, corrupt, level, spec):
+    "Corrupted images as network input, (n, height, width, 3)"
+    gray = np.stack([rescale_intensity(corrupt(img, *level), spec) for img in images])
+    return np.repeat(gray[..., None], 3, -1)
+
 # %% ../../nbs/06_evaluation/02_robustness.ipynb #17032
 def corruption_table(
     model: Predictor,  # from `as_predictor`, with a threshold
@@ -254,12 +260,6 @@ def corruption_table(
             rows[name, level] = metrics(corrupt, level)
     table = pd.DataFrame(rows).T.rename_axis(["corruption", "level"])
     return table.assign(auroc_loss=table.auroc.iloc[0] - table.auroc, n=len(y))
-
-# %% ../../nbs/06_evaluation/02_robustness.ipynb #17r00011
-def _prepare(images, corrupt, level, spec):
-    "Corrupted images as network input, (n, height, width, 3)"
-    gray = np.stack([rescale_intensity(corrupt(img, *level), spec) for img in images])
-    return np.repeat(gray[..., None], 3, -1)
 
 # %% ../../nbs/06_evaluation/02_robustness.ipynb #17034
 def mean_degradation(

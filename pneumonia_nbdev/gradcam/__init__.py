@@ -1,4 +1,4 @@
-"""Topic `gradcam`: grad-CAM, attribution methods, localization, feature maps, explorer panel, heat map explorer."""
+"""Grad-CAM: heat maps, attribution, localization, explorer."""
 
 # Written by tools/structure.py from the `__all__` of the modules.
 import lazy_loader as lazy

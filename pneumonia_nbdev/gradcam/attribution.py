@@ -362,7 +362,7 @@ class HeatmapResult:
         return f"HeatmapResult({self.class_name}, p = {self.probability:.3f}, {height} × {width} pixels)"
 
 # %% ../../nbs/07_gradcam/01_attribution.ipynb #20058
-def _figure(result, name, colormap, lang):
+def _figure(result, colormap, lang):
     "Original, map and overlay"
     import matplotlib.pyplot as plt
 
@@ -379,6 +379,8 @@ def _figure(result, name, colormap, lang):
         for ax, title in zip(axes, ("original", "map", "overlay"), strict=True):
             ax.axis("off")
             ax.set_title(words[title], fontsize=9)
+        name = result.class_name
+        name = label(name, lang) if name in CLASSES else name
         findings = "" if result.quality else "\n" + "; ".join(result.quality.text(lang))
         fig.suptitle(f"{name}, p = {result.probability:.3f}{findings}", fontsize=10)
         fig.text(0.5, 0.01, words["note"], ha="center", fontsize=8, color="gray")
@@ -412,7 +414,7 @@ def display_gradcam(
     drawn = overlay(image, heat, alpha, colormap)
     probability = float(explanation.probabilities[0, c])
     result = HeatmapResult(image.pixels, heat, drawn, name, probability, quality, figure=None)
-    result.figure = _figure(result, label(name, lang) if name in CLASSES else name, colormap, lang)
+    result.figure = _figure(result, colormap, lang)
     if show:
         import_extra("IPython.display", "lab").display(result.figure)
     return result

@@ -137,7 +137,7 @@ class GradCAMExplorer:
 
     def __init__(
         self,
-        model_or_bundle: "keras.Model|Bundle|str|Path|dict|None" = None,  # a model, or models by name
+        model_or_bundle: "keras.Model|Bundle|str|Path|dict|None" = None,  # model, bundle or path; or a dict of them
         images: str | Path | Iterable[str | Path] | None = None,  # folder, file or list; None for the sample
         lang: str = "en",  # language of the labels, `en` or `zh`
         on_review: Callable | None = None,  # takes a reading, such as `CaseStore.add`; None for no readings

@@ -29,7 +29,7 @@ from pneumonia_nbdev.core.base import (
 from ..core.bundle import Bundle, heatmap
 from ..core.i18n import texts
 from ..core.image import XRay, is_image_file, overlay, preprocess, to_pil
-from ..core.prediction import ModelInfo, Prediction, QualityResult
+from ..core.prediction import ModelInfo, Prediction, QualityResult, needs_referral
 from ..core.quality import Quality, assess_quality
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def _prediction(self: ModelSource, outputs, quality, lang):
     if self.bundle:
         prediction = Prediction.from_outputs(self.bundle, Quality(), outputs, lang=lang)
         prediction.quality = quality
+        prediction.refer = needs_referral(prediction.conformal, quality.reasons)
         return prediction
     p = float(outputs["probability"][0])
     predicted = CLASSES[int(p >= self.threshold)]
@@ -140,7 +141,7 @@ def _prediction(self: ModelSource, outputs, quality, lang):
         threshold=self.threshold,
         threshold_rule="default of Keras models",
         conformal=None,
-        refer=not quality.ok,
+        refer=needs_referral(None, quality.reasons),
         heatmap=heatmap(outputs["cam"][0]),
         quality=quality,
         model=ModelInfo(self.explainer.model.name, id="", version="", backbone=""),

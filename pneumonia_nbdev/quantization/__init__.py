@@ -1,4 +1,4 @@
-"""Topic `quantization`: parity of two networks, speed, quantization."""
+"""Quantization: 8 bits, ONNX, OpenVINO, TensorRT, speed."""
 
 # Written by tools/structure.py from the `__all__` of the modules.
 import lazy_loader as lazy

@@ -1,4 +1,4 @@
-"""Topic `recipe`: training recipe, report."""
+"""Recipe: the default model and its report."""
 
 # Written by tools/structure.py from the `__all__` of the modules.
 import lazy_loader as lazy
@@ -18,12 +18,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "report": [
             "Evaluation",
-            "SECTIONS",
             "augmented_scores",
             "evaluate_bundle",
             "format_table",
-            "phrase",
-            "section",
         ],
     },
 )

@@ -286,6 +286,19 @@ def split_head(
     backbone = keras.Model(model.inputs, model.get_layer("embedding").input, name="backbone")
     return backbone, (W[:, 1] - W[:, 0], float(b[1] - b[0]))
 
+# %% ../../nbs/08_recipe/00_recipe.ipynb #15028
+def _fit_linear_head(X, y, patients):
+    "A linear head with the penalty of the lowest cross-validated loss, and details for the card"
+    C, losses = choose_C(X, y, patients.to_numpy())
+    details = dict(C=C, cv_log_loss={str(k): round(v, 4) for k, v in losses.items()})
+    return fit_head(X, y, C), details
+
+
+def _point_metrics(y, p, threshold):
+    "Metrics for the card, without intervals"
+    table = metrics_with_ci(y, p, threshold, n_resamples=2)
+    return {k: round(float(v), 4) for k, v in table.value.items()}
+
 # %% ../../nbs/08_recipe/00_recipe.ipynb #15025
 @dataclass
 class FittedHead:
@@ -329,19 +342,6 @@ def fit_calibrated_head(
     }
     detector = OODDetector.fit(np.vstack([X, X_train_aug]), X_aug)
     return FittedHead(w, b, temperature, threshold, detector, conformal_card(y_all, p), details)
-
-# %% ../../nbs/08_recipe/00_recipe.ipynb #15028
-def _fit_linear_head(X, y, patients):
-    "A linear head with the penalty of the lowest cross-validated loss, and details for the card"
-    C, losses = choose_C(X, y, patients.to_numpy())
-    details = dict(C=C, cv_log_loss={str(k): round(v, 4) for k, v in losses.items()})
-    return fit_head(X, y, C), details
-
-
-def _point_metrics(y, p, threshold):
-    "Metrics for the card, without intervals"
-    table = metrics_with_ci(y, p, threshold, n_resamples=2)
-    return {k: round(float(v), 4) for k, v in table.value.items()}
 
 # %% ../../nbs/08_recipe/00_recipe.ipynb #15032
 def score_files(
@@ -458,6 +458,19 @@ def head_npz(
     np.savez(buffer, w=fit.w, b=np.float32(fit.b), temperature=np.float32(fit.temperature))
     return buffer.getvalue()
 
+# %% ../../nbs/08_recipe/00_recipe.ipynb #15r00009
+def _log_evaluation(table, test_log, bundle, card, reason):
+    "One row of the test log; `why` is its stored column for the reason"
+    log_test_evaluation(
+        table,
+        test_log,
+        model=bundle.id,
+        data=card["data"]["fingerprint"]["test"],
+        threshold=f"{bundle.threshold:.4f}",
+        rule=card["threshold_rule"],
+        why=reason,
+    )
+
 # %% ../../nbs/08_recipe/00_recipe.ipynb #15037
 def evaluate_and_write(
     loader: MedicalDataLoader,  # images at the size of the model
@@ -488,19 +501,6 @@ def evaluate_and_write(
         sample=reference_outputs(lambda x: bundle.run(x)["probability"], bundle.spec),
     )
     return Bundle(write_bundle(out, litert, card | measured, parts | more))
-
-# %% ../../nbs/08_recipe/00_recipe.ipynb #15r00009
-def _log_evaluation(table, test_log, bundle, card, reason):
-    "One row of the test log; `why` is its stored column for the reason"
-    log_test_evaluation(
-        table,
-        test_log,
-        model=bundle.id,
-        data=card["data"]["fingerprint"]["test"],
-        threshold=f"{bundle.threshold:.4f}",
-        rule=card["threshold_rule"],
-        why=reason,
-    )
 
 # %% ../../nbs/08_recipe/00_recipe.ipynb #15036
 def train_default(

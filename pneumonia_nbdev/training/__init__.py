@@ -1,4 +1,4 @@
-"""Topic `training`: linear head, trainer."""
+"""Training: linear head, trainer."""
 
 # Written by tools/structure.py from the `__all__` of the modules.
 import lazy_loader as lazy

@@ -317,7 +317,7 @@ def setup_callbacks(
     callbacks += self._loggers(phase)
     return callbacks + ([ProgressBar()] if verbose else [])
 
-# %% ../../nbs/05_training/01_trainer.ipynb #20aefa5b
+# %% ../../nbs/05_training/01_trainer.ipynb #09b37b10
 @patch
 def _loggers(self: ModelTrainer, phase):
     "TensorBoard and MLflow callbacks, as far as they are installed and configured"
@@ -469,7 +469,7 @@ def _load_checkpoint(self: ModelTrainer):
     state = json.loads(state_path.read_text())
     return state["phase"], math.inf if state.get("done") else state["epoch"]
 
-# %% ../../nbs/05_training/01_trainer.ipynb #830f766a
+# %% ../../nbs/05_training/01_trainer.ipynb #3177bc7a
 def _read_run(path):
     "The content of a `run.json`; `facts` is the key of version 0.1 for `run_metadata`"
     run = json.loads(path.read_text())
@@ -497,7 +497,7 @@ def _finish(self: ModelTrainer) -> pd.DataFrame:
         self.model = keras.models.load_model(self.folder / "best.keras")
     return pd.read_csv(self.folder / "history.csv")
 
-# %% ../../nbs/05_training/01_trainer.ipynb #d7de992c
+# %% ../../nbs/05_training/01_trainer.ipynb #7315ff42
 def _plot_metric(ax: "Axes", history, metric, lang):
     "One metric of train and validation by epoch"
     words = texts("training", lang)

@@ -1,4 +1,4 @@
-"""Topic `transfer`: backbones and transfer learning, reading and writing Keras models and bundles."""
+"""Transfer learning: pretrained backbones, Keras files."""
 
 # Written by tools/structure.py from the `__all__` of the modules.
 import lazy_loader as lazy
