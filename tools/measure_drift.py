@@ -34,10 +34,10 @@ def note(stream, rang, found=None):
     rows.append(
         dict(
             stream=stream,
-            streams=args.n_resamples,
+            streams=args.draws,
             rang=k,
-            low=wilson_interval(k, args.n_resamples)[0],
-            high=wilson_interval(k, args.n_resamples)[1],
+            low=wilson_interval(k, args.draws)[0],
+            high=wilson_interval(k, args.draws)[1],
             median_images=np.nanmedian(found) if found is not None and k else np.nan,
             model=bundle.id,
             alpha=ALPHA,
@@ -49,7 +49,7 @@ def note(stream, rang, found=None):
 note(
     "same domain (validation, other patients)",
     [True]
-    * round(false_alarms(familiar, val.patient.to_numpy(), n_resamples=args.n_resamples) * args.n_resamples),
+    * round(false_alarms(familiar, val.patient.to_numpy(), draws=args.n_resamples) * args.n_resamples),
 )
 strange = {}
 if args.adults:
@@ -62,6 +62,6 @@ for name, (change, levels) in CORRUPTIONS.items():
     )
 strange["official test set, no labels"] = observe(bundle, loader.split_rows("test").path)
 for name, sight in strange.items():
-    found = detection_delay(familiar, sight, n_resamples=args.n_resamples)
+    found = detection_delay(familiar, sight, draws=args.n_resamples)
     note(name, found <= WINDOW, found)
 pd.DataFrame(rows).round(4).to_csv(args.out, index=False)
