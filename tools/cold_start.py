@@ -1,6 +1,8 @@
-"""From the shell to a verdict, against `import tensorflow`: medians of 30 interleaved runs each, as ratios.
+"""Time from the shell to a prediction, as a ratio to the time of `import tensorflow`.
 
-`python tools/cold_start.py [N]`
+    python tools/cold_start.py [N]
+
+The commands are run N times in turn (30 by default). The ratios of the medians are printed.
 """
 
 import subprocess
@@ -19,16 +21,21 @@ COMMANDS = {
 
 
 def seconds(arguments):
+    "Duration of one run of Python with these arguments"
     start = perf_counter()
     subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
     return perf_counter() - start
 
 
-if __name__ == "__main__":
+def main():
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 30
-    for c in COMMANDS.values():
-        seconds(c)  # once for the disk
-    runs = [[seconds(c) for c in COMMANDS.values()] for _ in range(n)]
-    base, *others = [median(column) for column in zip(*runs)]
-    for name, t in zip(list(COMMANDS)[1:], others):
-        print(f"{name}: {t / base:.3f} of `import tensorflow` (medians, n = {n})")
+    for arguments in COMMANDS.values():
+        seconds(arguments)  # fill the disk cache
+    runs = [[seconds(arguments) for arguments in COMMANDS.values()] for _ in range(n)]
+    base, *others = [median(column) for column in zip(*runs, strict=True)]
+    for name, value in zip(list(COMMANDS)[1:], others, strict=True):
+        print(f"{name}: {value / base:.3f} of `import tensorflow` (medians, n = {n})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,22 +1,32 @@
-"""Images a second, side by side with torchxrayvision's DenseNet121, from JPEG files to probabilities, in turns.
+"""Compare the speed with torchxrayvision's DenseNet121, from JPEG files to probabilities.
 
     python tools/compare_peer.py FOLDER [--rounds 30]
 
-Wants `pip install torchxrayvision` (with PyTorch) beside this package. Without its weights the network is random, which costs the same. Its preprocessing is its own: normalize, centre crop, resize to 224. Both use the threads that they take by themselves, and threads=1.
+Both packages are run in turn, with their default number of threads and with one thread. torchxrayvision and PyTorch
+must be installed (`pip install torchxrayvision`). Its network has random weights, which doesn't change the speed. Its
+preprocessing is that of torchxrayvision: normalize, centre crop, resize to 224 pixels.
 """
 
-import argparse, warnings
+import argparse
+import warnings
 from pathlib import Path
 from time import perf_counter
+
 import numpy as np
+
 from pneumonia_nbdev.deployment.predictor import PneumoniaDetectionSystem
 
 warnings.filterwarnings("ignore")
-import skimage.io, torch, torchxrayvision as xrv
+BATCH = 16
+BASELINE = "torchxrayvision, one at a time"
 
 
-def theirs():
-    "A function from files to probabilities, one at a time and in batches of 16"
+def peer_functions():
+    "Functions of torchxrayvision from files to probabilities: one at a time, and in batches"
+    import skimage.io
+    import torch
+    import torchxrayvision as xrv
+
     model = xrv.models.DenseNet(weights=None, num_classes=18).eval()
     crop = xrv.datasets.XRayCenterCrop()
     resize = xrv.datasets.XRayResizer(224, engine="cv2")
@@ -28,58 +38,58 @@ def theirs():
 
     def single(paths):
         with torch.inference_mode():
-            return [model(read(p)[None]).numpy() for p in paths]
+            return [model(read(path)[None]).numpy() for path in paths]
 
     def batch(paths):
+        batches = [paths[i : i + BATCH] for i in range(0, len(paths), BATCH)]
         with torch.inference_mode():
-            return [
-                model(torch.stack([read(p) for p in paths[i : i + 16]])).numpy()
-                for i in range(0, len(paths), 16)
-            ]
+            return [model(torch.stack([read(path) for path in part])).numpy() for part in batches]
 
-    return dict(single=single, batch=batch)
+    return {BASELINE: single, f"torchxrayvision, batches of {BATCH}": batch}
 
 
-def measure(paths, rounds, work):
-    "Median seconds an image of each, in turns, another part of the files each round"
-    parts = [paths[i : i + 16] for i in range(0, len(paths) - 15, 16)]
-    seconds = {k: [] for k in work}
-    for r in range(rounds + 1):
-        for k, f in work.items():
+def own_functions(threads):
+    "Functions of this package from files to results with heat map and quality checks"
+    models = {"float": None, "8 bits": "int8"}
+    return {
+        f"ours, {name}, probability, map and quality": PneumoniaDetectionSystem(model, threads=threads).batch_predict
+        for name, model in models.items()
+    }
+
+
+def measure(paths, rounds, functions):
+    "Seconds per image of each function and round; the functions are run in turn, on other files in each round"
+    parts = [paths[i : i + BATCH] for i in range(0, len(paths) - BATCH + 1, BATCH)]
+    seconds = {name: [] for name in functions}
+    for k in range(rounds + 1):
+        for name, function in functions.items():
             start = perf_counter()
-            f(parts[r % len(parts)])
-            seconds[k].append((perf_counter() - start) / 16)
-    return {k: np.array(v[1:]) for k, v in seconds.items()}
+            function(parts[k % len(parts)])
+            seconds[name].append((perf_counter() - start) / BATCH)
+    return {name: np.array(values[1:]) for name, values in seconds.items()}  # the first round warms up
 
 
-if __name__ == "__main__":
-    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument("folder", type=Path)
-    args.add_argument("--rounds", type=int, default=30)
-    args = args.parse_args()
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rounds", type=int, default=30)
+    args = parser.parse_args()
+    import torch
+
     paths = sorted(args.folder.rglob("*.jpeg"))
-    peer = theirs()
+    peer = peer_functions()
     for threads in (None, 1):
         if threads:
             torch.set_num_threads(threads)
-        ours = {
-            f"ours, {n}, probability, map and gate": PneumoniaDetectionSystem(
-                m, threads=threads
-            ).batch_predict
-            for n, m in (("floats", None), ("8 bits", "int8"))
-        }
-        seconds = measure(
-            paths,
-            args.rounds,
-            {
-                "torchxrayvision, one at a time": peer["single"],
-                "torchxrayvision, batches of 16": peer["batch"],
-                **ours,
-            },
-        )
-        base = seconds["torchxrayvision, one at a time"]
-        for k, v in seconds.items():
-            print(
-                f"{f'{torch.get_num_threads()} threads':10} {k:40} {np.median(base) / np.median(v):5.2f} times as fast ({np.quantile(base / v, 0.1):.2f} to {np.quantile(base / v, 0.9):.2f}; {args.rounds} rounds of 16 images)",
-                flush=True,
-            )
+        seconds = measure(paths, args.rounds, peer | own_functions(threads))
+        base = seconds[BASELINE]
+        n_threads = f"{torch.get_num_threads()} threads"
+        for name, values in seconds.items():
+            speedup = np.median(base) / np.median(values)
+            low, high = np.quantile(base / values, (0.1, 0.9))
+            note = f"{low:.2f} to {high:.2f}; {args.rounds} rounds of {BATCH} images"
+            print(f"{n_threads:10} {name:44} {speedup:5.2f} times as fast ({note})", flush=True)
+
+
+if __name__ == "__main__":
+    main()

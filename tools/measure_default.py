@@ -1,48 +1,56 @@
-"""The figures of the default model on everything that there is beside the sample: the report of the official test set, and figures on larger files and on adults.
+"""Evaluate the default model: on the official test set, on larger versions of its files, and on adults.
 
-    python tools/measure_default.py DATA SHARED [--ledger nbs/results/test_ledger.csv]
+    python tools/measure_default.py DATA SHARED [--test-log nbs/results/test_ledger.csv]
 
-DATA is the official set, SHARED holds `test_512`, `originals` and `rsna_adult`. Writes `nbs/results/evaluation_*.json`, `nbs/results/elsewhere.csv`, `MODEL_CARD.md`, `CLAIM.md`, and the page `evaluation.html` where it is run.
+DATA is the official data set; SHARED contains `test_512`, `originals` and `rsna_adult`. The results are written to
+`nbs/results/evaluation_*.json`, `nbs/results/elsewhere.csv`, `MODEL_CARD.md` and `CLAIM.md`, and the page
+`evaluation.html` to the current folder.
 """
 
-import argparse, os, tempfile
+import argparse
+import os
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pandas as pd
+
+from pneumonia_nbdev.core.base import CLASSES
 from pneumonia_nbdev.core.bundle import Bundle
+from pneumonia_nbdev.core.metrics import metrics_with_ci
 from pneumonia_nbdev.data.dataset import fingerprint, list_images
 from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation
-from pneumonia_nbdev.core.metrics import metrics_with_ci
 from pneumonia_nbdev.recipe.recipe import score_files
 from pneumonia_nbdev.recipe.report import evaluate_bundle
 
-RESULTS = Path(__file__).parents[1] / "nbs" / "results"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "nbs" / "results"
 
 
-def classed(folder):
-    "Rows of a folder with NORMAL and PNEUMONIA in it, and no split"
+def list_folder(folder):
+    "Rows of `list_images` for a folder `CLASS/file` without splits; all images belong to test"
     rows = [
-        dict(path=str(p), label=c, split="test")
-        for c in ("NORMAL", "PNEUMONIA")
-        for p in sorted((folder / c).iterdir())
+        dict(path=str(path), label=cls, split="test")
+        for cls in CLASSES
+        for path in sorted((folder / cls).iterdir())
     ]
-    with tempfile.NamedTemporaryFile("w", suffix=".csv") as f:
-        pd.DataFrame(rows).to_csv(f.name, index=False)
-        return list_images(f.name)
+    with tempfile.TemporaryDirectory() as temporary:
+        table = Path(temporary) / "images.csv"
+        pd.DataFrame(rows).to_csv(table, index=False)
+        return list_images(table)
 
 
-def adults(shared):
-    "The adults as a table: opacity is PNEUMONIA, everything else NORMAL; `kind` says which"
-    labels = pd.read_csv(shared / "rsna_adult" / "labels.csv")
-    path = [
-        str(next((shared / "rsna_adult" / folder).glob(f"{name}.*")))
-        for name, folder in zip(labels.patientId, labels.folder)
+def list_adults(folder):
+    "The adults as a table: opacity is PNEUMONIA, everything else NORMAL; `kind` is the original class"
+    labels = pd.read_csv(folder / "labels.csv")
+    paths = [
+        str(next((folder / subfolder).glob(f"{patient}.*")))
+        for patient, subfolder in zip(labels.patientId, labels.folder, strict=True)
     ]
     return pd.DataFrame(
         dict(
-            path=path,
-            label=labels.target.map({0: "NORMAL", 1: "PNEUMONIA"}),
+            path=paths,
+            label=labels.target.map(dict(enumerate(CLASSES))),
             split="test",
             patient=labels.patientId,
             age=labels.age,
@@ -53,13 +61,13 @@ def adults(shared):
     )
 
 
-def measured(bundle, rows, ledger, why):
-    "Served figures of these rows"
+def evaluate_files(bundle, rows, test_log, why):
+    "Metrics of the served network on these images, and a row of the test log"
     table = metrics_with_ci(*score_files(bundle, rows), bundle.threshold, rows.patient.to_numpy())
-    if ledger:
+    if test_log:
         log_test_evaluation(
             table,
-            ledger,
+            test_log,
             model=bundle.id,
             data=fingerprint(rows),
             threshold=f"{bundle.threshold:.4f}",
@@ -69,43 +77,56 @@ def measured(bundle, rows, ledger, why):
     return table
 
 
-if __name__ == "__main__":
-    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument("data", type=Path)
-    args.add_argument("shared", type=Path)
-    args.add_argument("--ledger", type=Path)
-    args = args.parse_args()
+def evaluate_adults(bundle, adults):
+    "Name of a group of adults -> metrics"
+    y, p = score_files(bundle, adults)
+    opacity = adults.label == CLASSES[1]
+    normal_or_opacity = opacity | (adults.kind == "Normal")
+    groups = {
+        "adults: opacity, normal": normal_or_opacity,
+        "adults: opacity, all others": pd.Series(True, adults.index),
+    }
+    for view in ("PA", "AP"):
+        groups[f"adults, {view}: opacity, normal"] = normal_or_opacity & (adults["view"] == view)
+    return {
+        name: metrics_with_ci(y[rows], p[rows], bundle.threshold, adults.patient[rows].to_numpy())
+        for name, rows in groups.items()
+    }
+
+
+def report_adults(bundle, adults):
+    "The evaluation of the adults that are normal or have an opacity"
+    rows = adults[(adults.label == CLASSES[1]) | (adults.kind == "Normal")]
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "adults.csv"
+        rows.drop(columns="kind").to_csv(table, index=False)
+        return evaluate_bundle(bundle, table, quick=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("--test-log", "--ledger", type=Path)
+    args = parser.parse_args()
+    shared = args.shared.resolve()
     bundle = Bundle()
     tables = {}
-    args.shared = args.shared.resolve()
-    for name, folder in (
-        ("test_512", args.shared / "test_512"),
-        ("originals", args.shared / "originals" / "test"),
-    ):
-        tables[name] = measured(bundle, classed(folder), args.ledger, f"{name}, served")
-    everyone = adults(args.shared)
-    y, p = score_files(bundle, everyone)
-    opacity = everyone.label == "PNEUMONIA"
-    normal = everyone.kind == "Normal"
-    for name, rows in {
-        "adults: opacity, normal": opacity | normal,
-        "adults: opacity, all others": opacity | ~opacity,
-        **{
-            f"adults, {v}: opacity, normal": (opacity | normal) & (everyone["view"] == v)
-            for v in ("PA", "AP")
-        },
-    }.items():
-        tables[name] = metrics_with_ci(y[rows], p[rows], bundle.threshold, everyone.patient[rows].to_numpy())
+    for name, folder in (("test_512", shared / "test_512"), ("originals", shared / "originals" / "test")):
+        tables[name] = evaluate_files(bundle, list_folder(folder), args.test_log, f"{name}, served")
+    adults = list_adults(shared / "rsna_adult")
+    tables |= evaluate_adults(bundle, adults)
     pd.concat(tables).round(4).to_csv(RESULTS / "elsewhere.csv")
-    with tempfile.TemporaryDirectory() as d:
-        everyone[opacity | normal].drop(columns="kind").to_csv(Path(d) / "adults.csv", index=False)
-        (RESULTS / "evaluation_adults.json").write_text(
-            evaluate_bundle(bundle, Path(d) / "adults.csv", quick=True).to_json() + "\n", encoding="utf-8"
-        )
-    found = evaluate_bundle(bundle, args.data)
-    if args.ledger:
-        found.log(args.ledger, "evaluation report")
-    (RESULTS / "evaluation_test.json").write_text(found.to_json() + "\n", encoding="utf-8")
-    found.save("evaluation.html")
-    for name, text in (("MODEL_CARD.md", found.model_card()), ("CLAIM.md", found.claim())):
-        (RESULTS.parents[1] / name).write_text(text, encoding="utf-8")
+    adults_json = report_adults(bundle, adults).to_json()
+    (RESULTS / "evaluation_adults.json").write_text(adults_json + "\n", encoding="utf-8")
+    evaluation = evaluate_bundle(bundle, args.data)
+    if args.test_log:
+        evaluation.log(args.test_log, "evaluation report")
+    (RESULTS / "evaluation_test.json").write_text(evaluation.to_json() + "\n", encoding="utf-8")
+    evaluation.save("evaluation.html")
+    (ROOT / "MODEL_CARD.md").write_text(evaluation.model_card(), encoding="utf-8")
+    (ROOT / "CLAIM.md").write_text(evaluation.claim(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -248,7 +248,7 @@ def crowd(p, folder, good):
         paths[-1].write_bytes(good[k % len(good)].read_bytes())
     p.click("#clear")
     p.evaluate(
-        "window.seen = new Set(); new MutationObserver(() => seen.add(document.querySelector('#bar').value)).observe(document.querySelector('#said'), {childList: true, characterData: true, subtree: true})"
+        "window.seen = new Set(); new MutationObserver(() => seen.add(document.querySelector('#bar').value)).observe(document.querySelector('#progress-text'), {childList: true, characterData: true, subtree: true})"
     )
     upload(p, paths)
     done(p, 200, 300)
@@ -310,7 +310,7 @@ def writing(path, good):
 
 
 def says(p, text, seconds=30):
-    until(p, f"document.querySelector('.review .said')?.textContent.includes({json.dumps(text)})", seconds)
+    until(p, f"document.querySelector('.review .message')?.textContent.includes({json.dumps(text)})", seconds)
 
 
 def readings(folder, good, shoot):
@@ -333,7 +333,7 @@ def readings(folder, good, shoot):
             "Normal",
             "Pneumonia",
             "Unsure",
-            "Keep, read later",
+            "Save, review later",
         ]
         p.locator(".review button").first.focus()
         p.keyboard.press("Enter")
@@ -342,7 +342,7 @@ def readings(folder, good, shoot):
         p.get_by_role("button", name="Undo").click()
         says(p, "Removed")
         assert (store.counts()["cases"], p.evaluate("document.activeElement.textContent")) == (1, "Normal")
-        p.get_by_label("Your name or sign").fill("Dr. A 王")
+        p.get_by_label("Your name or initials").fill("Dr. A 王")
         p.get_by_label("Patient number").fill("PN-4711-0815")
         p.get_by_label("Comment").fill("左下 left lower zone")
         p.get_by_role("button", name="Pneumonia", exact=True).click()
@@ -372,7 +372,7 @@ def readings(folder, good, shoot):
         ).inner_text() == "Pneumonia"  # the last one only
         upload(p, good[1:2])
         done(p, 2)
-        assert [p.get_by_label(n).input_value() for n in ("Your name or sign", "Patient number")] == [
+        assert [p.get_by_label(n).input_value() for n in ("Your name or initials", "Patient number")] == [
             "Dr. A 王",
             "",
         ]  # the one stays, the other is the image's
@@ -395,11 +395,11 @@ def readings(folder, good, shoot):
         )  # it was there before, and must not go
         upload(p, [writing(folder / "text.png", good[2])])
         done(p, 4)
-        p.get_by_role("button", name="Keep, read later").click()
+        p.get_by_role("button", name="Save, review later").click()
         says(p, "seems to hold text")
         assert (
             p.get_by_role("button", name="Undo").is_visible()
-            and p.get_by_role("button", name="Keep, read later").is_hidden()
+            and p.get_by_role("button", name="Save, review later").is_hidden()
         )
         p.select_option("#lang", "zh")
         p.select_option("#theme", "dark")

@@ -41,7 +41,7 @@ def output(out, n, pictures):
     if out.output_type == "stream":
         return f"```\n{out.text.rstrip()}\n```"
     data = out.get("data", {})
-    for kind, suffix in (("image/png", "png"), ("image/jpeg", "jpg")):
+    for kind, suffix in (("image/jpeg", "jpg"), ("image/png", "png")):
         if kind in data:
             name = f"images/index-{n}.{suffix}"
             pictures[ROOT / "nbs" / name] = base64.b64decode(data[kind])

@@ -1,8 +1,11 @@
-"""Choose the sample in `pneumonia_nbdev/sample/` again: `python tools/sample.py DATA ORIGINALS [OUT]`.
+"""Choose the images of `pneumonia_nbdev/sample/` again.
 
-DATA is the official set at 224 x 224, ORIGINALS holds some of its files at their first size, both as `split/CLASS/file`. One image of each
-patient, at random with a fixed seed; train and val by the patients' hashes, and val without the numbers that test uses too. The small
-versions of the originals are part of test.
+    python tools/sample.py DATA ORIGINALS [OUT]
+
+DATA is the official data set at 224 x 224 pixels. ORIGINALS contains some of its files at their original size. Both have
+the layout `split/CLASS/file`. The sample contains one image of each patient, chosen at random with a fixed seed. Images
+of train and val are separated by the hash of the patient, and patient numbers that occur in test are excluded from both.
+The small versions of the originals are part of test.
 """
 
 import random
@@ -13,44 +16,54 @@ from pathlib import Path
 from pneumonia_nbdev.core.base import CLASSES, sample_dir
 from pneumonia_nbdev.data.dataset import in_validation, patient_id
 
-SIZES = dict(train=24, val=12, test=24)  # of each class
-SPLITS = dict(train=("train", "val"), val=("train", "val"), test=("test",))
+SIZES = dict(train=24, val=12, test=24)  # images of each class
+SPLITS = dict(train=("train", "val"), val=("train", "val"), test=("test",))  # source folders of each split
+N_ORIGINALS = 4  # of each class
+SEED = 2018
 
 
 def one_each(paths, start=None):
-    "{patient: path}, the first of each patient, in the order given"
+    "Patient -> the first path of this patient, in the order given"
     found = dict(start or {})
-    for p in paths:
-        found.setdefault(patient_id(p.name), p)
+    for path in paths:
+        found.setdefault(patient_id(path.name), path)
     return found
 
 
 def choose(data, originals):
-    "{place in the sample: source}"
-    rng = random.Random(2018)
+    "Path in the sample -> source file"
+    rng = random.Random(SEED)
     chosen = {}
-    in_test = {patient_id(p.name) for p in data.glob("test/*/*.jpeg")}
+    in_test = {patient_id(path.name) for path in data.glob("test/*/*.jpeg")}
     for cls in CLASSES:
-        first = sorted((originals / "test" / cls).glob("*.jpeg"))
-        rng.shuffle(first)
-        first = list(one_each(first).values())[:4]
-        chosen |= {f"originals/test/{cls}/{p.name}": p for p in first}
-        for part, n in SIZES.items():
-            pool = sorted(p for s in SPLITS[part] for p in (data / s / cls).glob("*.jpeg"))
-            if part != "test":
-                pool = [p for p in pool if in_validation(patient_id(p.name)) == (part == "val")]
+        large = sorted((originals / "test" / cls).glob("*.jpeg"))
+        rng.shuffle(large)
+        large = list(one_each(large).values())[:N_ORIGINALS]
+        chosen |= {f"originals/test/{cls}/{path.name}": path for path in large}
+        for split, n in SIZES.items():
+            pool = sorted(path for folder in SPLITS[split] for path in (data / folder / cls).glob("*.jpeg"))
+            if split != "test":
+                pool = [path for path in pool if in_validation(patient_id(path.name)) == (split == "val")]
             rng.shuffle(pool)
-            if part != "test":
-                pool = [p for p in pool if patient_id(p.name) not in in_test]
-            small = (
-                {patient_id(p.name): data / "test" / cls / p.name for p in first} if part == "test" else {}
-            )
-            chosen |= {f"{part}/{cls}/{p.name}": p for p in list(one_each(pool, small).values())[:n]}
+            small = {}
+            if split == "test":
+                small = {patient_id(path.name): data / "test" / cls / path.name for path in large}
+            else:
+                pool = [path for path in pool if patient_id(path.name) not in in_test]
+            chosen |= {f"{split}/{cls}/{path.name}": path for path in list(one_each(pool, small).values())[:n]}
     return chosen
 
 
-if __name__ == "__main__":
-    data, originals, out = (list(map(Path, sys.argv[1:])) + [sample_dir()])[:3]
+def main():
+    folders = [Path(argument) for argument in sys.argv[1:]]
+    if len(folders) not in (2, 3) or any(str(folder).startswith("-") for folder in folders):
+        sys.exit(__doc__)
+    data, originals = folders[:2]
+    out = folders[2] if len(folders) == 3 else sample_dir()
     for place, source in choose(data, originals).items():
         (out / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, out / place)
+
+
+if __name__ == "__main__":
+    main()

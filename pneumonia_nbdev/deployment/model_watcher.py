@@ -32,6 +32,8 @@ def bundle_file_state(
 class ModelWatcher:
     "Replaces the model of workers when there is another one"
 
+    retry_after = 0.5  # seconds after the first failure; doubled with each further one, up to 30
+
     def __init__(
         self,
         model_path: str | Path | None,  # a bundle or a registry; None for the default bundle
@@ -92,7 +94,9 @@ def watch(
     path = self.model_path if self.is_registry else opened
     if self.is_registry:
         self.seen = opened
-    failed, pause, next_attempt = None, 0.5, 0.0
+    failed = None
+    pause = self.retry_after
+    next_attempt = 0.0
     while not stopping.wait(every or (0.5 if self.is_registry else 2)):
         version = self.version()
         if version is None:
@@ -101,11 +105,13 @@ def watch(
             failed = self.last_error = None
             continue
         if version != failed:
-            pause, next_attempt = 0.5, 0.0
+            pause = self.retry_after
+            next_attempt = 0.0
         if time.monotonic() < next_attempt:
             continue
         if self._swap(workers, path, version if self.is_registry else path):
-            self.seen, failed = version, None
+            self.seen = version
+            failed = None
         else:
             failed = version
             next_attempt = time.monotonic() + pause

@@ -26,10 +26,8 @@ def _writable_store(self: ReviewRoutes) -> CaseStore:
         raise NoReviews()
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
-    if site:
-        foreign = site not in ("same-origin", "none")
-    else:
-        foreign = origin and origin.partition("://")[2] != request.host
+    other_host = origin and origin.partition("://")[2] != request.host
+    foreign = site not in ("same-origin", "none") if site else other_host
     if foreign and origin not in self.cors:
         raise ForbiddenOrigin()
     return self.store

@@ -1,14 +1,14 @@
-import { speak, word, language, LANGS } from "/web/words.js";
+import { setLanguage, word, language, LANGS } from "/web/words.js";
 
 const $ = s => document.querySelector(s);
 const make = (tag, props = {}, ...children) => { const e = Object.assign(document.createElement(tag), props); e.append(...children); return e; };
 const store = (k, v) => { try { if (v === undefined) return localStorage.getItem(k); localStorage.setItem(k, v); } catch { return null; } };
-const reader = { name: "", get: () => { try { return sessionStorage.getItem("reader") ?? reader.name; } catch { return reader.name; } }, set: v => { reader.name = v; try { sessionStorage.setItem("reader", v); } catch { /* remembered until the page is left */ } } };
+const reader = { name: "", get: () => { try { return sessionStorage.getItem("reader") ?? reader.name; } catch { return reader.name; } }, set: v => { reader.name = v; try { sessionStorage.setItem("reader", v); } catch { /* kept until the page is closed */ } } };
 const items = [];           // one for each file: {id, file, name, url, state, part, result, error}
 let counter = 0, run = 0, current = null, order = { by: null, down: false }, codes = null, card = null, limits = { body: 2 ** 27, files: 200 }, keeps = false, key = "", stopped = false, active = 0;
 const view = { zoom: 1, x: 0, y: 0, side: false };
 
-// ---------------------------------------------------------------- talking to the server
+// ---------------------------------------------------------------- requests
 
 const headers = () => ({ "Accept-Language": language(), ...(key && { "X-API-Key": key }) });
 
@@ -25,7 +25,7 @@ async function get(path) {
 }
 
 let asking = null;
-function askKey() {  // once, however many requests need it; says so when the last one was wrong
+function askKey() {  // one dialog for all requests; shows whether the last key was wrong
   $("#wrong").hidden = !key;
   asking ??= new Promise(done => {
     const dialog = $("#key");
@@ -35,13 +35,13 @@ function askKey() {  // once, however many requests need it; says so when the la
   return asking;
 }
 
-// Images that browsers show as the detector sees them, known by their first bytes; of all others (more than 8 bits, DICOM …) the server sends a picture.
+// Formats that browsers display like the detector, by their first bytes. For all others (more than 8 bits, DICOM …) the server sends a preview.
 async function shows(file) {
   const b = new Uint8Array(await file.slice(0, 32).arrayBuffer()), text = String.fromCharCode(...b);
   return text.startsWith("\xff\xd8\xff") || (text.startsWith("\x89PNG") && b[24] === 8) || text.startsWith("BM");
 }
 
-// One request with a few files. Its progress is what the browser says of the upload, then what the server says line by line.
+// One request with a few files. The progress is that of the upload, then one line of the response for each file.
 function send(batch) {
   return new Promise(done => {
     const request = new XMLHttpRequest(), form = new FormData();
@@ -70,7 +70,7 @@ function send(batch) {
 }
 const requests = new Set();
 
-async function sendPatiently(batch, mine) {  // a busy server is asked again, for two minutes; "Stop" and "Clear" end the run
+async function sendPatiently(batch, mine) {  // retries for two minutes if the server is busy; "Stop" and "Clear" end the run
   for (let attempt = 0; mine === run; attempt++) {
     const request = await send(batch);
     if (!request || request.status === 200 || mine !== run) return;
@@ -83,7 +83,7 @@ async function sendPatiently(batch, mine) {  // a busy server is asked again, fo
   batch.forEach(i => fail(i, "stopped"));
 }
 
-async function work() {  // two requests at a time: one is judged while the other is uploaded
+async function work() {  // two requests at a time: one is processed while the other is uploaded
   if (active >= 2) return;
   active++;
   for (let batch; (batch = take()).length; ) await sendPatiently(batch, run);
@@ -104,7 +104,7 @@ function take() {
 const settle = (i, line) => line.error ? fail(i, line.error.code, line.error.reason) : (Object.assign(i, { state: "done", result: line }), line.preview && (i.url = line.preview), draw(i), progress(), i === current && show(i));
 function fail(i, code, reason = "") { Object.assign(i, { state: "failed", error: { code, reason } }); draw(i); progress(); if (i === current) show(i); }
 
-// ---------------------------------------------------------------- files come in
+// ---------------------------------------------------------------- adding files
 
 async function add(files) {
   const fresh = [], mine = run;
@@ -128,18 +128,18 @@ async function tryout(sample) {
   add([new File([await answer.blob()], sample.name, { type: "image/jpeg" })]);
 }
 
-// ---------------------------------------------------------------- what is seen
+// ---------------------------------------------------------------- results
 
 const sentence = (kind, code) => codes?.[kind]?.[code]?.[language()];
 const wrong = e => (sentence("errors", e.code) ?? (["network", "stopped", "folder"].includes(e.code) ? word(e.code) : word("error"))) + (e.reason ? ` (${e.reason})` : "");
 const prob = p => p > .999 ? "> 0.999" : p < .001 ? "< 0.001" : p.toFixed(3);
 const isDone = i => i.state === "done", unsure = i => isDone(i) && !!i.result.conformal?.refer, refers = i => isDone(i) && i.result.refer, flagged = i => isDone(i) && !i.result.quality.ok;
-const stranger = i => flagged(i) && i.result.quality.reasons.some(c => ["not_chest_like", "wrong_modality", "wrong_body_part"].includes(c));  // its verdict means little, and is shown small
+const outOfDistribution = i => flagged(i) && i.result.quality.reasons.some(c => ["not_chest_like", "wrong_modality", "wrong_body_part"].includes(c));  // the result isn't reliable, and is shown small
 const literally = s => s.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-function ofCard(text) {  // what a card says of itself, in the language of the page; `{n}` is any number
+function ofCard(text) {  // a sentence of the model card in the language of the page; `{n}` is any number
   if (language() === "en") return text;
-  const said = Object.entries(codes?.card ?? {}).reduce((t, [en, words]) => t.replace(new RegExp(literally(en).replace("\\{n\\}", "(\\d+)"), "g"), words[language()].replace("{n}", "$1")), text);
-  return said === text ? text : said.replaceAll(", ", "，").replaceAll("; ", "；");
+  const translated = Object.entries(codes?.card ?? {}).reduce((t, [en, words]) => t.replace(new RegExp(literally(en).replace("\\{n\\}", "(\\d+)"), "g"), words[language()].replace("{n}", "$1")), text);
+  return translated === text ? text : translated.replaceAll(", ", "，").replaceAll("; ", "；");
 }
 
 function meter(r, labelled) {
@@ -154,7 +154,7 @@ function meter(r, labelled) {
   return m;
 }
 
-function answer(i) {  // the verdict card
+function answer(i) {  // the result card
   const r = i.result, out = [];
   if (!r) {
     const text = make("p", { className: `word ${i.state}`, textContent: i.error ? wrong(i.error) : word(i.state) });
@@ -163,7 +163,7 @@ function answer(i) {  // the verdict card
     return [text, more, ...out];
   }
   if (flagged(i)) out.push(make("div", { className: "box" }, word("warnings"), make("ul", {}, ...r.quality.reasons.map((c, k) => make("li", { textContent: sentence("quality", c) ?? r.quality.messages[k] })))));
-  out.push(make("p", { className: `word ${stranger(i) ? "doubt" : r.class}`, textContent: word(r.class) }));
+  out.push(make("p", { className: `word ${outOfDistribution(i) ? "doubt" : r.class}`, textContent: word(r.class) }));
   if (refers(i)) out.push(make("div", { className: "box" }, make("strong", { textContent: word("refer") }), ...(unsure(i) ? [make("br"), word("why_refer", { c: Math.round(100 * r.conformal.coverage) })] : [])));
   out.push(make("p", {}, word("probability") + " ", make("strong", { textContent: prob(r.probabilities.PNEUMONIA) })), meter(r, true));
   if (r.quality.ok) out.push(make("p", { className: "small", textContent: `${word("quality")}: ${word("good")}` }));
@@ -175,9 +175,9 @@ function answer(i) {  // the verdict card
   return out;
 }
 
-// ---------------------------------------------------------------- what the reader says
+// ---------------------------------------------------------------- reviews
 
-async function keep(i, label) {  // sends the file that the browser still holds, without its name
+async function keep(i, label) {  // sends the file without its name
   const form = new FormData(), was = i.review ?? {};
   form.append("file", i.file, "image");
   form.append("patient", i.patient ?? "");
@@ -192,7 +192,7 @@ async function keep(i, label) {  // sends the file that the browser still holds,
   } catch (e) { i.review = { ...was, error: e.code ? e : { code: "network" } }; }
 }
 
-async function unkeep(i) {  // the last reading that came from here; of a case that nobody has read, the case
+async function unkeep(i) {  // deletes the last review of this page, or the case if it has no review
   const was = i.review, last = was.given.at(-1), left = was.given.slice(0, -1);
   i.review = { ...was, busy: true, error: null };
   try {
@@ -203,8 +203,8 @@ async function unkeep(i) {  // the last reading that came from here; of a case t
   } catch (e) { i.review = { ...was, error: e.code ? e : { code: "network" } }; }
 }
 
-function review(i) {  // the buttons under a verdict, where the server keeps readings
-  const box = make("fieldset", { className: "review" }, make("legend", { textContent: word("reading") })), said = make("p", { className: "said" });
+function review(i) {  // the buttons below a result, if the server stores reviews
+  const box = make("fieldset", { className: "review" }, make("legend", { textContent: word("reading") })), message = make("p", { className: "message" });
   const field = (value, most, hint, oninput) => make("input", { type: "text", maxLength: most, value, placeholder: word(hint), autocomplete: "off", oninput: e => oninput(e.target.value) });
   const comment = field(i.comment ?? "", 2000, "no_names", v => i.comment = v), name = field(reader.get(), 80, "optional", reader.set), patient = field(i.patient ?? "", 200, "optional", v => i.patient = v);
   patient.setAttribute("aria-describedby", "pseudonym");
@@ -217,16 +217,16 @@ function review(i) {  // the buttons under a verdict, where the server keeps rea
     buttons.slice(0, 3).forEach((b, k) => b.setAttribute("aria-pressed", s.label === ["NORMAL", "PNEUMONIA", "UNSURE"][k]));
     buttons[3].hidden = !!s.id;
     box.setAttribute("aria-busy", !!s.busy);
-    said.className = s.error ? "said failed" : s.id && s.warnings.includes("burned_in") && !s.busy && !s.undone ? "said box" : "said";
-    said.replaceChildren(text()); said.hidden = !text();
-    undo.hidden = !s.id || !!s.busy || !(s.given.length ? s.mine || s.reviews > s.given.length : s.mine && !s.reviews);  // only what came from here; a case that was there before must not go with its last reading
+    message.className = s.error ? "message failed" : s.id && s.warnings.includes("burned_in") && !s.busy && !s.undone ? "message box" : "message";
+    message.replaceChildren(text()); message.hidden = !text();
+    undo.hidden = !s.id || !!s.busy || !(s.given.length ? s.mine || s.reviews > s.given.length : s.mine && !s.reviews);  // only for reviews of this page; a case that was stored before must not be deleted with its last review
   };
   draw();
-  box.append(make("div", { className: "buttons" }, ...buttons), make("div", { className: "fields" }, ...[["comment", comment], ["reader", name], ["patient", patient]].map(([k, e]) => make("label", {}, word(k), e))), make("div", { className: "outcome" }, said, undo), make("p", { className: "small" }, word("keeps"), make("span", { id: "pseudonym", textContent: word("pseudonym") })));
+  box.append(make("div", { className: "buttons" }, ...buttons), make("div", { className: "fields" }, ...[["comment", comment], ["reader", name], ["patient", patient]].map(([k, e]) => make("label", {}, word(k), e))), make("div", { className: "outcome" }, message, undo), make("p", { className: "small" }, word("keeps"), make("span", { id: "pseudonym", textContent: word("pseudonym") })));
   return box;
 }
 
-function layers(i, heat) {  // the image, and the map over it, in one box
+function layers(i, heat) {  // the image and the heat map over it
   const box = make("div", { className: "layers" }), img = make("img", { className: "xray", src: i.url, alt: `${word("viewer")}: ${i.name}`, draggable: false });
   box.append(img);
   if (heat && i.result) { const map = make("img", { className: "heat", src: i.result.heatmap_png, alt: "", draggable: false }); map.style.opacity = $("#opacity").value / 100; box.append(map); }
@@ -263,7 +263,7 @@ function place() {  // fit, zoom and move
   }
 }
 
-function zoom(by, x = 0, y = 0) {  // around a point, measured from the middle
+function zoom(by, x = 0, y = 0) {  // around a point, relative to the centre
   const to = Math.min(12, Math.max(1, view.zoom * by)), k = to / view.zoom;
   Object.assign(view, { zoom: to, x: to === 1 ? 0 : x - (x - view.x) * k, y: to === 1 ? 0 : y - (y - view.y) * k });
   place();
@@ -284,7 +284,7 @@ function cells(i) {
   const thumb = i.url ? make("img", { className: "thumb", src: i.url, alt: "", loading: "lazy", decoding: "async" }) : make("span", { className: "thumb", textContent: i.name.split(".").pop().slice(0, 5).toUpperCase() });
   const row = make("button", { className: "row", onclick: () => { show(i); $("#case").scrollIntoView({ block: "nearest" }); } }, thumb, make("span", { textContent: i.name }));
   if (isDone(i)) {
-    const r = i.result, verdict = [make("strong", { className: stranger(i) ? "doubt" : r.class, textContent: word(r.class) })];
+    const r = i.result, verdict = [make("strong", { className: outOfDistribution(i) ? "doubt" : r.class, textContent: word(r.class) })];
     if (refers(i)) verdict.push(make("br"), make("span", { className: "refer small", textContent: word("refer") }));
     return [[row], verdict, [prob(r.probabilities.PNEUMONIA), meter(r)], [r.quality.ok ? word("good") : r.quality.reasons.map((c, k) => sentence("quality", c) ?? r.quality.messages[k]).join("; ")]];
   }
@@ -318,12 +318,12 @@ function progress() {
   const n = numbers(), busy = n.done < n.all;
   $("#progress").hidden = !busy;
   $("#bar").max = n.all || 1; $("#bar").value = n.done;
-  $("#said").textContent = word("progress", n); $("#counts").textContent = word("counts", n);
+  $("#progress-text").textContent = word("progress", n); $("#counts").textContent = word("counts", n);
 }
 
 function finished() { const n = numbers(); if (n.all && n.done === n.all) { $("#live").textContent = word("finished", n); table(); } }
 
-// ---------------------------------------------------------------- what is taken home
+// ---------------------------------------------------------------- CSV and report
 
 function csv() {
   const safe = s => { s = /^[=+\-@\t\r]/.test(s) ? "'" + s : s; return /[",\n\r]/.test(s) ? `"${s.replaceAll('"', '""')}"` : s; };
@@ -336,7 +336,7 @@ function csv() {
   a.click(); setTimeout(() => URL.revokeObjectURL(a.href), 1000);
 }
 
-function report() {  // what `@media print` shows
+function report() {  // shown by `@media print`
   const rank = i => i.result ? -i.result.probabilities.PNEUMONIA : 1;
   const articles = [...items].filter(i => i.result || i.error).sort((a, b) => rank(a) - rank(b)).map(i => {
     const a = make("article", {}, make("h2", { textContent: i.name }));
@@ -349,15 +349,15 @@ function report() {  // what `@media print` shows
   return Promise.all([...document.querySelectorAll("#report img")].map(img => img.decode().catch(() => {})));
 }
 
-// ---------------------------------------------------------------- the start
+// ---------------------------------------------------------------- start
 
-function known() {  // what the server said about itself, in the language of the page
+function known() {  // model and metrics, in the language of the page
   const f = card?.metrics?.test, number = k => `${word(k)} ${f[k].value.toFixed(3)} (${f[k].low.toFixed(3)}–${f[k].high.toFixed(3)}, n = ${f[k].n})`;
   if (f) $("#model").textContent = `${word("model")} ${card.name} ${card.id}. ${word("tested")}${["auroc", "sensitivity", "specificity", "accuracy"].filter(k => f[k]).map(number).join("; ")}.`;
 }
 
 function translate(to) {
-  store("lang", to); speak(to); $("#lang").value = language(); known();
+  store("lang", to); setLanguage(to); $("#lang").value = language(); known();
   for (const b of document.querySelectorAll("#samples button")) b.setAttribute("aria-label", `${word("sample")}: ${b.dataset.name}`);
   if (items.length) { table(); progress(); show(current); }
 }
@@ -389,7 +389,7 @@ function listen() {
   hands($("#stages"));
 }
 
-function hands(stages) {  // mouse, touch and keyboard on the picture
+function hands(stages) {  // mouse, touch and keyboard on the image
   const fingers = new Map();
   const middle = e => { const r = (e.target.closest(".stage") ?? stages).getBoundingClientRect(); return [e.clientX - r.x - r.width / 2, e.clientY - r.y - r.height / 2]; };
   stages.addEventListener("wheel", e => { if (e.ctrlKey || view.zoom > 1 || document.activeElement === stages) { e.preventDefault(); zoom(e.deltaY < 0 ? 1.15 : 1 / 1.15, ...middle(e)); } }, { passive: false });
