@@ -58,14 +58,11 @@ def scores(model, loader, split):
     return np.concatenate(labels), np.concatenate(probabilities)
 
 
-def train(name, seed, loader, weights, runs):
-    "Train a model; returns the trained model, the history and the seconds per epoch"
-    keras.utils.set_random_seed(seed)
-    model = build(name, weights)
+def train(name, seed, model, loader, runs):
+    "Train a model; returns the trainer, the history and the seconds per epoch"
     metadata = dict(data=fingerprint(loader.split_rows("train")))
-    trainer = ModelTrainer(
-        model, f"compare-{name.replace(' ', '-')}-{seed}", runs, seed, run_metadata=metadata
-    )
+    run_name = f"compare-{name.replace(' ', '-')}-{seed}"
+    trainer = ModelTrainer(model, run_name, runs, seed, run_metadata=metadata)
     training = loader.create_dataset("train", balance=True)[0]
     validation = loader.create_dataset("val")[0]
     scratch = name == "PneumoniaCNN"
@@ -78,18 +75,19 @@ def train(name, seed, loader, weights, runs):
         fine_rate=1e-3 if scratch else 1e-4,
         patience=EPOCHS,
     )
-    seconds = (perf_counter() - start) / EPOCHS
-    return trainer.model, history, seconds
+    return trainer, history, (perf_counter() - start) / EPOCHS
 
 
 def run(name, seed, data, weights, runs):
     "Train, choose the threshold on validation, evaluate on test once, and store the results"
     loader = MedicalDataLoader(data, SIZE, seed=seed)
-    model, history, seconds = train(name, seed, loader, weights, runs)
-    threshold = youden_threshold(*scores(model, loader, "val"))
+    keras.utils.set_random_seed(seed)
+    model = build(name, weights)
+    trainer, history, seconds = train(name, seed, model, loader, runs)
+    threshold = youden_threshold(*scores(trainer.model, loader, "val"))
     rows = loader.split_rows("test")
     patients = rows.patient.to_numpy()
-    y, p = scores(model, loader, "test")
+    y, p = scores(trainer.model, loader, "test")
     log_test_evaluation(
         metrics_with_ci(y, p, threshold, patients),
         RESULTS / "test_ledger.csv",

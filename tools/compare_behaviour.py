@@ -176,10 +176,10 @@ def as_mapping(value):
     "What holds named values, as a dict: a pydantic model, a dataclass, a mapping; None for anything else."
     if hasattr(value, "model_dump"):
         return value.model_dump(by_alias=True)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return dict(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if hasattr(value, "keys") and hasattr(value, "__getitem__"):
         return {k: value[k] for k in value.keys()}  # noqa: SIM118 (not every such object can be iterated)
     return None

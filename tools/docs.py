@@ -1,19 +1,22 @@
-"""The documentation site in `_docs`: nbdev prepares the notebooks, then Quarto renders them, or smalldocs where Quarto is missing.
+"""Build the documentation site in `_docs`: nbdev prepares the notebooks, and Quarto or smalldocs renders them.
 
     python tools/docs.py [--check] [--online]
 
-smalldocs is pure Python and needs no network. It takes a page's name from the file, so the leading numbers go first. Every link of the
-site, with its fragment, must lead somewhere; `--check` looks at a site that is already built, and `--online` asks for the pages of others too.
+smalldocs is used where Quarto is missing. It is pure Python and needs no network. The names of pages are the paths of
+the notebooks without their numbers: `nbs/00_core/02_image.ipynb` becomes `core/image.html`. Each link of the site must
+lead to an existing file and place. `--check` checks a site that is already built; `--online` also requests links to
+other sites.
 """
 
+import functools
 import inspect
+import os
 import re
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
-from os.path import relpath
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
@@ -28,157 +31,209 @@ from readme import BLOB, SITE
 ROOT = Path(__file__).resolve().parents[1]
 PROC = ROOT / "_proc"
 DOCS = ROOT / "_docs"
-UNSEEN = f"{BLOB.rsplit('/', 2)[0]}/"  # issues and releases of the repository: pages that only GitHub makes
+TREE = BLOB.replace("/blob/", "/tree/")
+GITHUB_PAGES = f"{BLOB.rsplit('/', 2)[0]}/"  # issues and releases of the repository: not in the tree
+# Warnings of smalldocs about settings that only Quarto uses.
+IGNORED = re.compile(r"output-file is not read|commonmark is not built|keep-md is ignored")
 
 
-def as_written(thing, **kw):
-    "A signature; where a hint names what the chapter defines only later, with the hints as they are written"
+# --- signatures with a table of the parameters
+
+
+def signature(thing, **kw):
+    "The signature; a type hint that is defined in a later cell is shown as it is written"
     try:
         return inspect.signature(thing, **kw)
     except NameError:
         return inspect.signature(thing)
 
 
-def cell(x):
-    "What fits between two bars of a Markdown table"
-    return str(x).replace("|", "\\|").replace("\n", " ")
+def table_row(values):
+    "A row of a Markdown table"
+    cells = [str(value).replace("|", "\\|").replace("\n", " ") for value in values]
+    return f"| {' | '.join(cells)} |"
 
 
-def parameters(thing):
-    "The comments of a signature as a table: parameter, type, default, what it is; empty where there are none"
-    told = {k: v for k, v in fastcore.docments.docments(thing, full=True).items() if k not in ("self", "cls")}
-    if not any(v.docment for v in told.values()):
+def is_given(value):
+    "True for a type or a default that exists"
+    return value is not inspect.Parameter.empty and value is not None
+
+
+def parameter_row(name, parameter):
+    "Name, type, default and description of a parameter or of the result"
+    is_result = name == "return"
+    has_default = parameter.default is not inspect.Parameter.empty and not is_result
+    return [
+        "*returns*" if is_result else f"`{name}`",
+        f"`{fastcore.docments._fmt_anno(parameter.anno)}`" if is_given(parameter.anno) else "",
+        f"`{parameter.default!r}`" if has_default else "",
+        parameter.docment or "",
+    ]
+
+
+def parameter_table(thing):
+    "The documented parameters of a function or class as a table; empty without comments"
+    parameters = fastcore.docments.docments(thing, full=True)
+    parameters = {name: p for name, p in parameters.items() if name not in ("self", "cls")}
+    if not any(p.docment for p in parameters.values()):
         return ""
-
-    def known(x):
-        return x is not inspect.Parameter.empty and x is not None
-
-    def line(name, v):
-        kind = f"`{fastcore.docments._fmt_anno(v.anno)}`" if known(v.anno) else ""
-        return [
-            f"`{name}`" if name != "return" else "*returns*",
-            kind,
-            f"`{v.default!r}`" if v.default is not inspect.Parameter.empty and name != "return" else "",
-            v.docment or "",
-        ]
-
-    rows = [line(k, v) for k, v in told.items() if k != "return" or v.docment or known(v.anno)]
-    return "\n".join(
-        f"| {' | '.join(map(cell, row))} |"
-        for row in [["parameter", "type", "default", "what it is"], ["---"] * 4, *rows]
-    )
+    rows = [["parameter", "type", "default", "description"], ["---"] * 4]
+    for name, parameter in parameters.items():
+        if name != "return" or parameter.docment or is_given(parameter.anno):
+            rows.append(parameter_row(name, parameter))
+    return "\n".join(map(table_row, rows))
 
 
-def with_table(shown, plain=BasicMarkdownRenderer._repr_markdown_):
-    "What nbdev shows of a definition: the signature, the docstring; and here the table of its parameters"
-    text = plain(shown)
-    table = parameters(shown.sym)
+def without_comments(match):
+    "A code block without comments at the ends of its lines"
+    return re.sub(r"\s*# .*$", "", match[0], flags=re.MULTILINE)
+
+
+def markdown_with_table(renderer, plain=BasicMarkdownRenderer._repr_markdown_):
+    "nbdev's Markdown of a definition (signature and docstring), with the table of its parameters"
+    text = plain(renderer)
+    table = parameter_table(renderer.sym)
     if not table:
         return text
-    text = re.sub(
-        r"```python\n.*?\n```",
-        lambda m: re.sub(r"\s*# .*$", "", m[0], flags=re.MULTILINE),
-        text,
-        flags=re.DOTALL,
-    )  # the table says it
+    text = re.sub(r"```python\n.*?\n```", without_comments, text, flags=re.DOTALL)
     return f"{text}\n\n{table}"
 
 
-fastcore.docments.signature = as_written  # in the workers too, which import this file
-BasicMarkdownRenderer._repr_markdown_ = with_table
+# nbdev's worker processes import this file, too.
+fastcore.docments.signature = signature
+BasicMarkdownRenderer._repr_markdown_ = markdown_with_table
+
+
+# --- build
+
+
+def without_numbers(text):
+    "A text whose links to pages have no numbers: `00_core/01_base.ipynb` becomes `core/base.ipynb`"
+    number = r"(?<![\w-])\d\d_(?=(?:\w+/)*\w+\.(?:ipynb|html)\b)"
+    address = rf"{re.escape(BLOB)}/[^\s\"')]*"  # files of the repository keep their names
+    return re.sub(rf"({address})|{number}", lambda match: match[1] or "", text)
 
 
 def drop_numbers():
-    "`_proc/00_core/01_base.ipynb` becomes `_proc/core/base.ipynb`, and links follow"
+    "Rename `_proc/00_core/01_base.ipynb` to `_proc/core/base.ipynb`, and change the links"
     number = re.compile(r"^\d\d_")
     for path in sorted(PROC.rglob("*"), key=lambda path: -len(path.parts)):  # files before their folders
         if number.match(path.name):
-            path.rename(path.with_name(number.sub("", path.name)))
-    # A number is dropped from each part of a path that leads to a notebook.
-    in_path = re.compile(r"(?<![\w-])\d\d_(?=\w+(?:\.ipynb|/\d*_?\w+\.ipynb))")
+            target = path.with_name(number.sub("", path.name))
+            assert not target.exists(), f"two pages have the name {target.relative_to(PROC)}"
+            path.rename(target)
     for path in [*PROC.rglob("*.ipynb"), PROC / "sidebar.yml"]:
-        path.write_text(in_path.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
+        path.write_text(without_numbers(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def plain_signatures():
-    "nbdev links names in prose, and in the comments of signatures too, where a link is only noise"
+def unlink_signatures():
+    "Remove the links that nbdev adds to names in signatures"
 
-    def unlink(fence):
-        return re.sub(r"\[(`[^`]+`)\]\([^)\s]+\)", r"\1", fence[0])
+    def unlink(match):
+        return re.sub(r"\[(`[^`]+`)\]\([^)\s]+\)", r"\1", match[0])
 
-    for p in PROC.rglob("*.ipynb"):
-        nb = nbformat.read(p, 4)
-        for data in (
-            o.data for c in nb.cells for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})
-        ):
-            data["text/markdown"] = re.sub(
-                r"```python\n.*?\n```", unlink, data["text/markdown"], flags=re.DOTALL
-            )
-        nbformat.write(nb, p)
+    for path in PROC.rglob("*.ipynb"):
+        nb = nbformat.read(path, 4)
+        for cell in nb.cells:
+            for output in cell.get("outputs", []):
+                data = output.get("data", {})
+                if "text/markdown" in data:
+                    data["text/markdown"] = re.sub(
+                        r"```python\n.*?\n```", unlink, data["text/markdown"], flags=re.DOTALL
+                    )
+        nbformat.write(nb, path)
 
 
-def stay_home():
-    "Links to the published site lead to the page beside this one, so that a copy works without a network"
+def relative_links():
+    "Make links to the published site relative, so that a copy of the site works without a network"
     for page in DOCS.rglob("*.html"):
 
-        def beside(m, folder=page.parent):
-            return f'href="{relpath(DOCS / m[1], folder)}{m[2]}"'
+        def relative(match, folder=page.parent):
+            return f'href="{os.path.relpath(DOCS / match[1], folder)}{match[2]}"'
 
         text = page.read_text(encoding="utf-8")
-        page.write_text(
-            re.sub(rf'href="{re.escape(SITE)}/([\w/]+\.html)((?:#[^"]*)?)"', beside, text), encoding="utf-8"
-        )
+        text = re.sub(rf'href="{re.escape(SITE)}/([\w/]+\.html)((?:#[^"]*)?)"', relative, text)
+        page.write_text(text, encoding="utf-8")
 
 
-def from_a_file():
-    "smalldocs' pages wait for a font of Google's, and a browser that opens them as files may not fetch the index of the search"
+def adapt_smalldocs():
+    "Remove a web font, and load the index of the search by a script, because pages opened as files cannot fetch it"
     for css in DOCS.glob("site_libs/themes/*.css"):
-        css.write_text(
-            re.sub(r"@import url\([^)]*\);?", "", css.read_text(encoding="utf-8")), encoding="utf-8"
-        )
-    (DOCS / "search.js").write_text(
-        "window.searchIndex = " + (DOCS / "search.json").read_text(encoding="utf-8"), encoding="utf-8"
-    )
+        text = css.read_text(encoding="utf-8")
+        css.write_text(re.sub(r"@import url\([^)]*\);?", "", text), encoding="utf-8")
+    index = (DOCS / "search.json").read_text(encoding="utf-8")
+    (DOCS / "search.js").write_text(f"window.searchIndex = {index}", encoding="utf-8")
     script = DOCS / "site_libs" / "smalldocs.js"
     text = script.read_text(encoding="utf-8")
-    gives_up = "catch (e) { index = []; }"
-    asks_again = """catch (e) { index = await new Promise((done) => {
+    failure = "catch (e) { index = []; }"
+    fallback = """catch (e) { index = await new Promise((done) => {
       const s = document.createElement("script");
-      s.onload = () => done(window.searchIndex); s.onerror = () => done([]); s.src = offset + "search.js"; document.head.append(s); }); }"""
-    if gives_up not in text:
-        sys.exit("smalldocs.js has changed: is the search still there when a page is opened as a file?")
-    script.write_text(text.replace(gives_up, asks_again), encoding="utf-8")
+      s.onload = () => done(window.searchIndex);
+      s.onerror = () => done([]);
+      s.src = offset + "search.js";
+      document.head.append(s); }); }"""
+    if failure not in text:
+        sys.exit("smalldocs.js has changed; check that the search works when a page is opened as a file")
+    script.write_text(text.replace(failure, fallback), encoding="utf-8")
+
+
+def render(command):
+    "Run Quarto or smalldocs"
+    done = subprocess.run(
+        command, cwd=PROC, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    messages = "\n".join(line for line in done.stdout.splitlines() if not IGNORED.search(line))
+    if messages or done.returncode:
+        print(messages, file=sys.stderr)
+    if done.returncode:
+        sys.exit(f"{command[0]} failed")
+
+
+def build():
+    "Write the site to `_docs`"
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    quarto = shutil.which("quarto")
+    if not quarto and not shutil.which("smalldocs"):
+        sys.exit("missing: quarto, or smalldocs, which needs Python 3.11")
+    shutil.rmtree(PROC, ignore_errors=True)
+    shutil.rmtree(DOCS, ignore_errors=True)
+    proc_nbs()
+    unlink_signatures()
+    for name in ("nbdev.yml", "sidebar.yml", "styles.css"):
+        shutil.copy(ROOT / "nbs" / name, PROC / name)
+    drop_numbers()
+    render(["quarto", "render", "--no-cache"] if quarto else ["smalldocs", "render", "--quiet", "."])
+    shutil.move(PROC / "_docs", DOCS)
+    relative_links()
+    if not quarto:
+        adapt_smalldocs()
+
+
+# --- check
 
 
 def links(page):
-    "What a page asks for: addresses in tags, as they are meant"
+    "The addresses in the tags of a page"
     text = re.sub(
         r"<(script|pre|code)\b.*?</\1>",
-        lambda m: " ".join(re.findall(r"<a [^>]*>|<script [^>]*>", m[0])),
+        lambda match: " ".join(re.findall(r"<a [^>]*>|<script [^>]*>", match[0])),
         page.read_text(encoding="utf-8"),
         flags=re.DOTALL,
     )
-    return {unescape(m) for m in re.findall(r'<[^>]*?\s(?:href|src)="([^"]*)"', text)}
+    return {unescape(address) for address in re.findall(r'<[^>]*?\s(?:href|src)="([^"]*)"', text)}
 
 
-def anchors(page, known={}):  # noqa: B006, it is the memory
-    "Places of a page that a link may name"
-    if page not in known:
-        known[page] = (
-            set(re.findall(r'\s(?:id|name)="([^"]+)"', page.read_text(encoding="utf-8")))
-            if page.suffix == ".html"
-            else set()
-        )
-    return known[page]
+@functools.cache
+def anchors(page):
+    "The places of a page that a link may name"
+    if page.suffix != ".html":
+        return set()
+    return set(re.findall(r'\s(?:id|name)="([^"]+)"', page.read_text(encoding="utf-8")))
 
 
-def leads(page, target):
-    "The file and the fragment of the site, or of the repository, that a link means; None for the world outside"
-    for start, root in (
-        (f"{SITE}/", DOCS),
-        (f"{BLOB}/", ROOT),
-        (f"{BLOB.replace('/blob/', '/tree/')}/", ROOT),
-    ):
+def resolve(page, target):
+    "File and fragment of a link into the site or the repository; None for a link to another site"
+    for start, root in ((f"{SITE}/", DOCS), (f"{BLOB}/", ROOT), (f"{TREE}/", ROOT)):
         if target.startswith(start):
             page = root / "index.html"
             target = target.removeprefix(start)
@@ -190,124 +245,86 @@ def leads(page, target):
 
 
 def broken_links():
-    "Links that lead nowhere in the site or the repository, and fragments that nothing is called by"
+    "Links to files and places that don't exist in the site or the repository"
     for page in DOCS.rglob("*.html"):
         for target in links(page):
-            where = leads(page, target)
-            if not where:
+            found = resolve(page, target)
+            if not found:
                 continue
-            file, fragment = where
+            file, fragment = found
             if file.is_dir() and file.is_relative_to(DOCS):
                 file /= "index.html"
             if not file.exists():
                 yield f"{page.relative_to(DOCS)}: {target}"
             elif fragment and file.suffix == ".html" and fragment not in anchors(file):
-                yield f"{page.relative_to(DOCS)}: no place called #{fragment} in {file.name}"
+                yield f"{page.relative_to(DOCS)}: {file.name} has no place #{fragment}"
 
 
-def outside():
-    "Addresses of others -> a page that names it"
+def external_links():
+    "Address on another site -> a page with this link"
     return {
-        t.partition("#")[0]: page.relative_to(DOCS)
+        target.partition("#")[0]: page.relative_to(DOCS)
         for page in DOCS.rglob("*.html")
-        for t in links(page)
-        if not leads(page, t) and not t.startswith("data:")
+        for target in links(page)
+        if not resolve(page, target) and not target.startswith("data:")
     }
 
 
-def malformed(found):
-    "Addresses that cannot be right"
-    for address, page in found.items():
-        parts = urlsplit(address)
-        fine = parts.scheme == "mailto" or (
-            parts.scheme in ("http", "https")
-            and re.fullmatch(r"[\w.-]+(:\d+)?", parts.netloc)
-            and not re.search(r"[\s<>\"{}|\\^`]", address)
-        )
-        if not fine:
-            yield f"{page}: {address}"
-
-
-def needed(page):
-    "What the page loads from elsewhere: nothing, or it is no page for a place without a network"
-    return re.findall(
-        r'<(?:script|img|iframe|link rel="(?:stylesheet|preload|icon)")[^>]*?(?:src|href)="((?:https?:)?//[^"]+)"',
-        page.read_text(encoding="utf-8"),
+def is_well_formed(address):
+    "True for a valid web or mail address"
+    parts = urlsplit(address)
+    if parts.scheme == "mailto":
+        return True
+    return bool(
+        parts.scheme in ("http", "https")
+        and re.fullmatch(r"[\w.-]+(:\d+)?", parts.netloc)
+        and not re.search(r"[\s<>\"{}|\\^`]", address)
     )
 
 
-def asked(address):
-    "None when somebody answers, or else what went wrong"
+def external_resources(page):
+    "Scripts, pictures and style sheets that a page loads from other sites; without a network they are missing"
+    tag = r'<(?:script|img|iframe|link rel="(?:stylesheet|preload|icon)")'
+    return re.findall(
+        rf'{tag}[^>]*?(?:src|href)="((?:https?:)?//[^"]+)"', page.read_text(encoding="utf-8")
+    )
+
+
+def request(address):
+    "None if a site answers, otherwise the reason"
+    header = {"User-Agent": "Mozilla/5.0 (link check)"}
     try:
-        with urlopen(
-            Request(address, method="HEAD", headers={"User-Agent": "Mozilla/5.0 (link check)"}), timeout=20
-        ):
+        with urlopen(Request(address, method="HEAD", headers=header), timeout=20):
             return None
     except HTTPError as e:
-        return (
-            None if e.code in (401, 403, 405, 429) else f"{address}: {e.code}"
-        )  # there, but not for programs
+        # These pages exist, but programs are rejected.
+        return None if e.code in (401, 403, 405, 429) else f"{address}: {e.code}"
     except OSError as e:
         return f"{address}: {e}"
 
 
 def check(online=False):
-    "Stop with what is wrong with the built site"
-    found = outside()
-    wrong = {"broken links": broken_links(), "malformed addresses": malformed(found)}
-    if (DOCS / "search.js").exists():
-        wrong["loaded from elsewhere"] = {
-            f"{p.name}: {t}" for p in DOCS.rglob("*.html") for t in needed(p)
-        }  # Quarto's pages do so
+    "Exit with a message when the built site has errors"
+    pages = list(DOCS.rglob("*.html"))
+    external = external_links()
+    malformed = [f"{page}: {address}" for address, page in external.items() if not is_well_formed(address)]
+    wrong = {"broken links": list(broken_links()), "malformed addresses": malformed}
+    if (DOCS / "search.js").exists():  # built by smalldocs; Quarto's pages load some resources
+        wrong["loaded from other sites"] = [
+            f"{page.name}: {address}" for page in pages for address in external_resources(page)
+        ]
     if online:
-        world = sorted(
-            a for a in found if a.startswith("http") and not a.startswith((UNSEEN, "http://127.0.0.1"))
-        )
+        skipped = (GITHUB_PAGES, "http://127.0.0.1")
+        addresses = [a for a in sorted(external) if a.startswith("http") and not a.startswith(skipped)]
         with ThreadPoolExecutor(8) as pool:
-            wrong["nobody answers"] = filter(None, pool.map(asked, world))
-    said = [f"{what}:\n" + "\n".join(lines) for what, each in wrong.items() if (lines := sorted(set(each)))]
-    if said:
-        sys.exit("\n".join(said))
-    print(
-        f"{len(list(DOCS.rglob('*.html')))} pages; {len(found)} addresses of others"
-        + (", asked" if online else ", not asked")
-    )
+            wrong["not available"] = [problem for problem in pool.map(request, addresses) if problem]
+    messages = [f"{name}:\n" + "\n".join(sorted(set(lines))) for name, lines in wrong.items() if lines]
+    if messages:
+        sys.exit("\n".join(messages))
+    print(f"{len(pages)} pages; {len(external)} external addresses, {'checked' if online else 'not checked'}")
 
 
-def build():
-    shutil.rmtree(PROC, ignore_errors=True)
-    shutil.rmtree(DOCS, ignore_errors=True)
-    proc_nbs()
-    plain_signatures()
-    for f in ("nbdev.yml", "sidebar.yml", "styles.css"):
-        shutil.copy(ROOT / "nbs" / f, PROC / f)
-    drop_numbers()
-    quarto = shutil.which("quarto")
-    if quarto:
-        command = ["quarto", "render", "--no-cache"]
-    elif not shutil.which("smalldocs"):
-        sys.exit("missing: quarto, or smalldocs, which needs Python 3.11")
-    else:
-        command = ["smalldocs", "render", "--quiet", "."]
-    done = subprocess.run(
-        command, cwd=PROC, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    told = "\n".join(
-        line
-        for line in done.stdout.splitlines()
-        if not re.search(r"output-file is not read|commonmark is not built|keep-md is ignored", line)
-    )  # what only Quarto needs
-    if told or done.returncode:
-        print(told, file=sys.stderr)
-    if done.returncode:
-        sys.exit(f"{command[0]} failed")
-    shutil.move(PROC / "_docs", DOCS)
-    stay_home()
-    if not quarto:
-        from_a_file()
-
-
-if __name__ == "__main__":  # nbdev spawns workers, which import this file
+if __name__ == "__main__":  # nbdev's worker processes import this file
     if "--check" not in sys.argv:
         build()
     check("--online" in sys.argv)

@@ -1,284 +1,331 @@
-"""Learning on under a real shift: adults of another hospital arrive in five rounds, and only cases that are on the worklist get a label.
+"""Measure continual learning under a domain shift: adults of another hospital arrive in five rounds.
 
-    python tools/measure_shift.py DATA ADULTS [--work runs/shift] [--ledger nbs/results/test_ledger.csv]
+    python tools/measure_shift.py DATA ADULTS [--work runs/shift] [--test-log nbs/results/test_ledger.csv]
 
-DATA is the official set, ADULTS a folder with labels.csv (patientId, cls, view, target) and the images. Every third patient of each class and view, in the order of a hash, is held out for good; the others come in five rounds in the same order. In each round the worklist of the model in use gives out 80 cases, a quarter of them by lot from patients that are held out for the gate. Four ways: no update; naive fine-tuning of all layers on the round's cases, one after the other; replay with the gate; and the same with 30 % of the labels of the third round flipped, which is the last one there.
+DATA is the official data set. ADULTS is a folder with labels.csv (patientId, cls, view, target) and the images. Every
+third patient of each class and view, in the order of a hash, is held out of all rounds. The others arrive in five
+rounds, in the same order. Only cases on the worklist get a label. In each round the worklist of the current model
+selects 80 cases; a quarter of them are random hold-out cases for the gate. Four strategies are compared:
 
-The figures of each model on the official test set (logged in the ledger) and on the held-out adults go to nbs/results/shift.csv, learning curves by order of labelling to nbs/results/curve.csv. Nothing is chosen by them. An arm that is done is not done again.
+- no update;
+- naive fine-tuning of all layers on the cases of each round, one round after the other;
+- replay with the gate;
+- replay with the gate, with 30 % of the labels of the third round flipped; the third round is the last one.
+
+The metrics of each model on the official test set (recorded in the test log) and on the held-out adults are written to
+nbs/results/shift.csv, learning curves by order of labelling to nbs/results/curve.csv. Nothing is selected by them.
+Results of finished strategies are kept in the work folder, and are not computed again.
 """
 
-import argparse, hashlib, json, os, shutil
+import argparse
+import hashlib
+import json
+import os
+import shutil
+from functools import cached_property
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-import keras, numpy as np, pandas as pd
-from pneumonia_nbdev.core.bundle import Bundle
-from pneumonia_nbdev.continual.update import group_weights, last_maps, load_replay, pooled
-from pneumonia_nbdev.core.base import CLASSES
-from pneumonia_nbdev.data.dataset import MedicalDataLoader, fingerprint
-from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation
-from pneumonia_nbdev.transfer.keras_io import load_keras_model
-from pneumonia_nbdev.core.metrics import compare_auroc, metrics_with_ci
+import keras
+import numpy as np
+import pandas as pd
+
 from pneumonia_nbdev.continual.gate import AcceptanceCriteria, update_and_promote
-from pneumonia_nbdev.core.image import preprocess, read_xray
-from pneumonia_nbdev.deployment.registry import ModelRegistry
-from pneumonia_nbdev.deployment.case_store import CaseStore
-from pneumonia_nbdev.training.linear_head import fit_head
+from pneumonia_nbdev.continual.update import group_weights, last_maps, load_replay, pooled
 from pneumonia_nbdev.continual.worklist import Candidates, disagreement, rank_cases, uncertainty
+from pneumonia_nbdev.core.base import CLASSES
+from pneumonia_nbdev.core.bundle import Bundle
+from pneumonia_nbdev.core.image import preprocess, read_xray
+from pneumonia_nbdev.core.metrics import compare_auroc, metrics_with_ci
+from pneumonia_nbdev.data.dataset import MedicalDataLoader, fingerprint
+from pneumonia_nbdev.deployment.case_store import CaseStore
+from pneumonia_nbdev.deployment.registry import ModelRegistry
+from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation
+from pneumonia_nbdev.training.linear_head import fit_head
+from pneumonia_nbdev.transfer.keras_io import load_keras_model
 
-args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-args.add_argument("data", type=Path)
-args.add_argument("adults", type=Path)
-args.add_argument("--work", type=Path, default=Path("runs/shift"))
-args.add_argument("--ledger", type=Path)
-args.add_argument("--budget", type=int, default=80)
-args.add_argument("--draws", type=int, default=20)
-args.add_argument("--out", type=Path, default=Path("nbs/results"))
-args = args.parse_args()
-
-base = Bundle()
-loader = MedicalDataLoader(args.data)
-table = pd.read_csv(args.adults / "labels.csv")
-table["path"] = [next(args.adults.rglob(f"{p}.*")) for p in table.patientId]
-table["order"] = [hashlib.sha256(p.encode()).hexdigest() for p in table.patientId]
-table = table.sort_values("order").reset_index(drop=True)
-held = table[table.groupby(["cls", "view"]).cumcount() % 3 == 0]
-fresh = table.drop(held.index)
-rounds = [fresh.iloc[i] for i in np.array_split(np.arange(len(fresh)), 5)]
-test = loader.split_rows("test")
-prepared = lambda paths: np.stack([preprocess(read_xray(p), base.spec) for p in paths])
-X_test = prepared(test.path)
-X_held = prepared(held.path)
-y_test = (test.label == CLASSES[1]).to_numpy(int)
-y_held = held.target.to_numpy(int)
+N_ROUNDS = 5
+POISONED_ROUND = 3
+POISONED_FRACTION = 0.3  # of the labels
+REPLAY = "replay and gate"  # names of strategies in the table
+POISONED = "replay and gate, third round poisoned"
+BATCH = 32
+N_LABELS = (50, 100, 150, 200, 300, 400)  # points of the learning curves, besides all labels
 
 
-def both(model):
-    "Probabilities on the official test set and on the held-out adults"
-    if isinstance(model, Bundle):
-        return model.run(X_test)["probability"], model.run(X_held)["probability"]
-    return tuple(
-        np.concatenate([model.predict_on_batch(x[i : i + 32])[:, -1] for i in range(0, len(x), 32)])
-        for x in (X_test, X_held)
-    )
+def read_adults(folder):
+    "The adults as a table, in the order of the hash of the patient"
+    table = pd.read_csv(folder / "labels.csv")
+    table["path"] = [next(folder.rglob(f"{patient}.*")) for patient in table.patientId]
+    table["order"] = [hashlib.sha256(patient.encode()).hexdigest() for patient in table.patientId]
+    return table.sort_values("order").reset_index(drop=True)
 
 
-ZERO = both(base)
+def predict_in_batches(model, images):
+    "Outputs of a Keras model"
+    batches = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
+    return np.concatenate([model.predict_on_batch(batch) for batch in batches])
 
 
-def line(way, n, labels, model, name, threshold, gate=""):
-    "One row of the table, and a line in the ledger"
-    p = both(model)
-    row = dict(way=way, round=n, labels=labels, gate=gate, model=name)
-    for side, y, q, zero, who in (
-        ("official", y_test, p[0], ZERO[0], test.patient.to_numpy()),
-        ("adults", y_held, p[1], ZERO[1], None),
-    ):
-        t = metrics_with_ci(y, q, threshold, who)
-        d = compare_auroc(y, q, zero)
-        row |= {
-            f"{side}_n": len(y),
-            **{
-                f"{side}_{k}": t[v]["auroc"]
-                for k, v in (("auroc", "value"), ("low", "low"), ("high", "high"))
-            },
-            f"{side}_sensitivity": t.value["sensitivity"],
-            f"{side}_specificity": t.value["specificity"],
-            f"{side}_change": d["difference"],
-            f"{side}_change_low": d["low"],
-            f"{side}_change_high": d["high"],
+class Experiment:
+    "Images, models and settings that the strategies share"
+
+    def __init__(self, args):
+        self.args = args
+        self.base = Bundle()
+        adults = read_adults(args.adults)
+        self.held = adults[adults.groupby(["cls", "view"]).cumcount() % 3 == 0]
+        self.fresh = adults.drop(self.held.index)
+        self.rounds = [self.fresh.iloc[rows] for rows in np.array_split(np.arange(len(self.fresh)), N_ROUNDS)]
+        self.test = MedicalDataLoader(args.data).split_rows("test")
+        self.X_test = self.prepare(self.test.path)
+        self.X_held = self.prepare(self.held.path)
+        self.y_test = (self.test.label == CLASSES[1]).to_numpy(int)
+        self.y_held = self.held.target.to_numpy(int)
+
+    def prepare(self, paths):
+        "Prepared images of files"
+        return np.stack([preprocess(read_xray(path), self.base.spec) for path in paths])
+
+    def predict(self, model):
+        "Probabilities on the official test set and on the held-out adults"
+        if isinstance(model, Bundle):
+            return model.run(self.X_test)["probability"], model.run(self.X_held)["probability"]
+        return tuple(predict_in_batches(model, images)[:, -1] for images in (self.X_test, self.X_held))
+
+    @cached_property
+    def base_predictions(self):
+        "Probabilities of the base model, as from `predict`"
+        return self.predict(self.base)
+
+    def domain_metrics(self, domain, y, p, p_base, threshold, patients=None):
+        "Metrics of one domain: the table, and its columns in a row of the result"
+        table = metrics_with_ci(y, p, threshold, patients)
+        change = compare_auroc(y, p, p_base)
+        auroc = table.loc["auroc"]
+        return table, {
+            f"{domain}_n": len(y),
+            f"{domain}_auroc": auroc.value,
+            f"{domain}_low": auroc.low,
+            f"{domain}_high": auroc.high,
+            f"{domain}_sensitivity": table.value["sensitivity"],
+            f"{domain}_specificity": table.value["specificity"],
+            f"{domain}_change": change["difference"],
+            f"{domain}_change_low": change["low"],
+            f"{domain}_change_high": change["high"],
         }
-        if side == "official" and args.ledger and n:
+
+    def evaluate(self, strategy, n, labels, model, name, threshold, gate=""):
+        "One row of the result for the model after round `n`; after an update also a row of the test log"
+        p_test, p_held = self.predict(model)
+        base_test, base_held = self.base_predictions
+        patients = self.test.patient.to_numpy()
+        table, official = self.domain_metrics(
+            "official", self.y_test, p_test, base_test, threshold, patients
+        )
+        _, adults = self.domain_metrics("adults", self.y_held, p_held, base_held, threshold)
+        if self.args.test_log and n:
             log_test_evaluation(
-                t,
-                args.ledger,
+                table,
+                self.args.test_log,
                 model=name,
-                data=fingerprint(test),
+                data=fingerprint(self.test),
                 threshold=f"{threshold:.4f}",
                 rule="its own",
-                why=f"shift, {way}, round {n}; nothing chosen by it",
+                why=f"shift, {strategy}, round {n}; nothing chosen by it",
             )
-    print(
-        {
-            k: round(v, 4) if isinstance(v, float) else v
-            for k, v in row.items()
-            if not k.endswith(("_low", "_high", "_n"))
-        },
-        flush=True,
-    )
-    return row
+        row = dict(way=strategy, round=n, labels=labels, gate=gate, model=name) | official | adults
+        short = {
+            key: round(value, 4) if isinstance(value, float) else value
+            for key, value in row.items()
+            if not key.endswith(("_low", "_high", "_n"))
+        }
+        print(short, flush=True)
+        return row
 
 
-def ask(store, bundle, batch, flip=0.0):
-    "A round arrives; the worklist's cases get their labels, a share of them flipped"
-    labels = {
-        store.add(r.path, base, patient=r.patientId, source="import").id: CLASSES[r.target]
-        for r in batch.itertuples()
-    } | json.loads(
-        (store.folder / "labels.json").read_text() if (store.folder / "labels.json").exists() else "{}"
-    )
-    (store.folder / "labels.json").write_text(json.dumps(labels))
-    todo = store.worklist(bundle, args.budget).id.tolist()
-    lies = set(
-        sorted(todo, key=lambda i: hashlib.sha256(f"lie {i}".encode()).hexdigest())[: round(flip * len(todo))]
-    )
-    for id in todo:
-        store.add_review(id, labels[id] if id not in lies else CLASSES[labels[id] == CLASSES[0]], "reader")
-    return todo, [CLASSES.index(labels[i]) for i in todo]
+def label_round(experiment, store, bundle, n, flipped=0.0):
+    "Add the cases of a round; cases on the worklist get their label, a fraction `flipped` of them the wrong one"
+    true_labels = {}
+    for row in experiment.rounds[n - 1].itertuples():
+        case = store.add(row.path, experiment.base, patient=row.patientId, source="import")
+        true_labels[case.id] = CLASSES[row.target]
+    path = store.folder / "labels.json"
+    if path.exists():
+        true_labels |= json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(true_labels), encoding="utf-8")
+    selected = store.worklist(bundle, experiment.args.budget).id.tolist()
+    by_hash = sorted(selected, key=lambda id: hashlib.sha256(f"lie {id}".encode()).hexdigest())
+    wrong = set(by_hash[: round(flipped * len(selected))])
+    for id in selected:
+        label = true_labels[id]
+        if id in wrong:
+            label = CLASSES[label == CLASSES[0]]
+        store.add_review(id, label, "reader")
 
 
-def rounds_of(store, registry, way, numbers, poisoned=None):
-    "Some rounds with replay and gate; in the one that is `poisoned`, 30 % of the labels are wrong"
+def replay_rounds(experiment, store, registry, strategy, numbers, poisoned=None):
+    "Rows of some rounds with replay and gate; in the round `poisoned` a part of the labels is wrong"
     rows = []
     for n in numbers:
-        current = Bundle(registry.folder) if registry.current else base
-        ask(store, current, rounds[n - 1], 0.3 if n == poisoned else 0.0)
-        found = update_and_promote(store, registry, base, AcceptanceCriteria())
-        now = Bundle(registry.folder)
-        candidate = Bundle(registry.path(found.name))
-        assert len(store.consensus()) == n * args.budget
+        current = Bundle(registry.folder) if registry.current else experiment.base
+        label_round(experiment, store, current, n, POISONED_FRACTION if n == poisoned else 0.0)
+        result = update_and_promote(store, registry, experiment.base, AcceptanceCriteria())
+        n_labels = n * experiment.args.budget
+        assert len(store.consensus()) == n_labels
+        current = Bundle(registry.folder)
+        candidate = Bundle(registry.path(result.name))
+        reasons = "; ".join(result.judgement.reasons)
+        gate = "promoted" if result else f"refused: {reasons}"
         rows.append(
-            line(
-                way,
-                n,
-                n * args.budget,
-                now,
-                now.id,
-                now.threshold,
-                "promoted" if found else "refused: " + "; ".join(found.judgement.reasons),
-            )
+            experiment.evaluate(strategy, n, n_labels, current, current.id, current.threshold, gate)
         )
-        if not found or n == poisoned:
+        if not result or n == poisoned:
+            name = f"{strategy}: the candidate"
+            gate = "promoted" if result else "refused"
             rows.append(
-                line(
-                    f"{way}: the candidate",
-                    n,
-                    n * args.budget,
-                    candidate,
-                    candidate.id,
-                    candidate.threshold,
-                    "promoted" if found else "refused",
-                )
+                experiment.evaluate(name, n, n_labels, candidate, candidate.id, candidate.threshold, gate)
             )
     return rows
 
 
-def replay(way="replay and gate"):
-    "All five rounds"
-    shutil.rmtree(args.work / way, ignore_errors=True)  # a half-done arm begins anew
-    return rounds_of(
-        CaseStore(args.work / way / "reviews"), ModelRegistry(args.work / way / "models"), way, range(1, 6)
-    )
+def no_update(experiment):
+    "The base model"
+    base = experiment.base
+    return [experiment.evaluate("no update", 0, 0, base, base.id, base.threshold)]
 
 
-def poisoned(way="replay and gate, third round poisoned"):
-    "The third round again, from the store and the model of the second, with 30 % wrong labels"
-    clean = args.work / "replay and gate"
-    folder = args.work / way
+def replay(experiment):
+    "All rounds with replay and gate; an interrupted run starts again"
+    folder = experiment.args.work / REPLAY
     shutil.rmtree(folder, ignore_errors=True)
-    for part in ("reviews", "models"):
-        shutil.copytree(clean / part, folder / part)
     store = CaseStore(folder / "reviews")
     registry = ModelRegistry(folder / "models")
+    return replay_rounds(experiment, store, registry, REPLAY, range(1, N_ROUNDS + 1))
+
+
+def poisoned(experiment):
+    "The third round again with wrong labels, from the store and the model after the second round"
+    work = experiment.args.work
+    folder = work / POISONED
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("reviews", "models"):
+        shutil.copytree(work / REPLAY / name, folder / name)
+    store = CaseStore(folder / "reviews")
+    registry = ModelRegistry(folder / "models")
+    n_before = POISONED_ROUND - 1
     with store.transaction() as db:
-        db.execute("DELETE FROM reviews WHERE number > ?", (2 * args.budget,))
-    early = {c.id for batch in rounds[:2] for p in batch.patientId for c in store.patient_cases(p)}
-    for c in store.cases():
-        if c.id not in early:
-            store.delete(c.id)
-    second = next(r["model"] for r in json.loads((args.work / "replay.json").read_text()) if r["round"] == 2)
-    while Bundle(registry.folder).id != second:
+        db.execute("DELETE FROM reviews WHERE number > ?", (n_before * experiment.args.budget,))
+    earlier = {
+        case.id
+        for batch in experiment.rounds[:n_before]
+        for patient in batch.patientId
+        for case in store.patient_cases(patient)
+    }
+    for case in store.cases():
+        if case.id not in earlier:
+            store.delete(case.id)
+    rows = json.loads((work / "replay.json").read_text(encoding="utf-8"))
+    model = next(row["model"] for row in rows if row["round"] == n_before)
+    while Bundle(registry.folder).id != model:
         registry.rollback("back to the second round")
-    return rounds_of(store, registry, way, [3], 3)
+    return replay_rounds(experiment, store, registry, POISONED, [POISONED_ROUND], POISONED_ROUND)
 
 
-def naive():
-    "All layers are trained on the cases that each round of the replay had labelled, five epochs, one round after the other"
-    store = CaseStore(args.work / "replay and gate" / "reviews")
-    rows = []
-    asked = store.reviews()
+def naive(experiment):
+    "All layers trained for five epochs on the cases labelled in each round of the replay, round after round"
+    base = experiment.base
+    budget = experiment.args.budget
+    store = CaseStore(experiment.args.work / REPLAY / "reviews")
+    reviews = store.reviews()
     keras.utils.set_random_seed(0)
     model = load_keras_model(base)
     model.compile(keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy")
-    for n in range(1, 6):
-        batch = asked[(n - 1) * args.budget : n * args.budget]
-        model.fit(
-            np.stack([preprocess(store.pixels(r["case_id"]), base.spec) for r in batch]),
-            np.array([CLASSES.index(r["label"]) for r in batch]),
-            epochs=5,
-            batch_size=16,
-            verbose=0,
-        )
-        name = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()[:12]
-        rows.append(line("naive fine-tuning", n, n * args.budget, model, name, base.threshold))
-    return rows
-
-
-def curve():
-    "AUROC on the held-out adults by the number of labels, for several orders of labelling"
-    memory = load_replay(base)
-    core = load_replay(base).rows("core")
-    network = pooled(last_maps(load_keras_model(base)))
-    images = prepared(fresh.path)
-    ask_net = lambda x: np.concatenate(
-        [network.predict_on_batch(x[i : i + 32]) for i in range(0, len(x), 32)]
-    )
-    F = ask_net(images)
-    H = ask_net(X_held)
-    out = base.run(images)
-    y = fresh.target.to_numpy(int)
-    c = Candidates(
-        list(range(len(fresh))),
-        out["embedding"],
-        uncertainty(out["probability"], base.threshold),
-        np.array([disagreement(read_xray(p), base) for p in fresh.path]),
-    )
-    novel = rank_cases(c, base).set_index("id").novel[c.ids].to_numpy()
-    orders = {
-        "worklist": [rank_cases(c, base).id.to_numpy()],
-        "not sure": [np.argsort(-c.unsure, kind="stable")],
-        "of two minds": [np.argsort(-c.torn, kind="stable")],
-        "not seen": [np.argsort(-novel, kind="stable")],
-        "by lot": [np.random.default_rng(i).permutation(len(fresh)) for i in range(args.n_resamples)],
-    }
     rows = []
-    for order, n_resamples in orders.items():
-        for draw, at in enumerate(n_resamples):
-            for n in (50, 100, 150, 200, 300, 400, len(fresh)):
-                i = at[:n]
-                if min(np.bincount(y[i], minlength=2)) < 2:
-                    continue
-                X = np.concatenate([memory.X[core], F[i]])
-                labels = np.r_[memory.y[core], y[i]]
-                w, b = fit_head(
-                    X, labels, 1e-4, group_weights(np.r_[np.zeros(core.sum()), np.ones(n)], labels)
-                )
-                rows.append(
-                    dict(
-                        order=order,
-                        draw=draw,
-                        labels=n,
-                        auroc=metrics_with_ci(
-                            y_held, 1 / (1 + np.exp(-(H @ w + b) / 5)), 0.5, n_resamples=2
-                        ).value["auroc"],
-                    )
-                )
+    for n in range(1, N_ROUNDS + 1):
+        batch = reviews[(n - 1) * budget : n * budget]
+        images = np.stack([preprocess(store.pixels(review["case_id"]), base.spec) for review in batch])
+        labels = np.array([CLASSES.index(review["label"]) for review in batch])
+        model.fit(images, labels, epochs=5, batch_size=16, verbose=0)
+        name = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()[:12]
+        rows.append(experiment.evaluate("naive fine-tuning", n, n * budget, model, name, base.threshold))
     return rows
 
 
-WAYS = dict(
-    none=lambda: [line("no update", 0, 0, base, base.id, base.threshold)],
-    replay=replay,
-    naive=naive,
-    poisoned=poisoned,
-    curve=curve,
-)
-args.work.mkdir(parents=True, exist_ok=True)
-for way, f in WAYS.items():
-    if not (kept := args.work / f"{way}.json").exists():
-        kept.write_text(json.dumps(f()))
-rows = {way: json.loads((args.work / f"{way}.json").read_text()) for way in WAYS}
-pd.DataFrame(rows["curve"]).round(4).to_csv(args.out / "curve.csv", index=False)
-pd.DataFrame([r for way in ("none", "naive", "replay", "poisoned") for r in rows[way]]).round(4).to_csv(
-    args.out / "shift.csv", index=False
-)
+def labelling_orders(experiment, images):
+    "Name of a criterion -> orders in which the cases are labelled; random orders are repeated"
+    base = experiment.base
+    n = len(images)
+    outputs = base.run(images)
+    candidates = Candidates(
+        list(range(n)),
+        outputs["embedding"],
+        uncertainty(outputs["probability"], base.threshold),
+        np.array([disagreement(read_xray(path), base) for path in experiment.fresh.path]),
+    )
+    ranked = rank_cases(candidates, base)
+    novelty = ranked.set_index("id").novel[candidates.ids].to_numpy()
+    n_resamples = experiment.args.n_resamples
+    return {
+        "worklist": [ranked.id.to_numpy()],
+        "not sure": [np.argsort(-candidates.unsure, kind="stable")],
+        "of two minds": [np.argsort(-candidates.torn, kind="stable")],
+        "not seen": [np.argsort(-novelty, kind="stable")],
+        "by lot": [np.random.default_rng(seed).permutation(n) for seed in range(n_resamples)],
+    }
+
+
+def curve(experiment):
+    "AUROC on the held-out adults by the number of labels, for several orders of labelling"
+    memory = load_replay(experiment.base)
+    core = memory.rows("core")
+    network = pooled(last_maps(load_keras_model(experiment.base)))
+    images = experiment.prepare(experiment.fresh.path)
+    X_fresh = predict_in_batches(network, images)
+    X_held = predict_in_batches(network, experiment.X_held)
+    y = experiment.fresh.target.to_numpy(int)
+    rows = []
+    for name, orders in labelling_orders(experiment, images).items():
+        for draw, order in enumerate(orders):
+            for n in (*N_LABELS, len(y)):
+                labelled = order[:n]
+                if min(np.bincount(y[labelled], minlength=2)) < 2:
+                    continue
+                X = np.concatenate([memory.X[core], X_fresh[labelled]])
+                labels = np.r_[memory.y[core], y[labelled]]
+                domain = np.r_[np.zeros(core.sum()), np.ones(n)]
+                w, b = fit_head(X, labels, 1e-4, group_weights(domain, labels))
+                p = 1 / (1 + np.exp(-(X_held @ w + b) / 5))
+                table = metrics_with_ci(experiment.y_held, p, 0.5, n_resamples=2)
+                rows.append(dict(order=name, draw=draw, labels=n, auroc=table.value["auroc"]))
+    return rows
+
+
+STRATEGIES = dict(none=no_update, replay=replay, naive=naive, poisoned=poisoned, curve=curve)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("adults", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("runs/shift"))
+    parser.add_argument("--test-log", "--ledger", type=Path)
+    parser.add_argument("--budget", type=int, default=80, help="labels of a round")
+    parser.add_argument("--n-resamples", "--draws", type=int, default=20, help="number of random orders")
+    parser.add_argument("--out", type=Path, default=Path("nbs/results"))
+    args = parser.parse_args()
+    experiment = Experiment(args)
+    args.work.mkdir(parents=True, exist_ok=True)
+    rows = {}
+    for name, strategy in STRATEGIES.items():
+        path = args.work / f"{name}.json"
+        if not path.exists():
+            path.write_text(json.dumps(strategy(experiment)), encoding="utf-8")
+        rows[name] = json.loads(path.read_text(encoding="utf-8"))
+    pd.DataFrame(rows["curve"]).round(4).to_csv(args.out / "curve.csv", index=False)
+    table = [row for name in ("none", "naive", "replay", "poisoned") for row in rows[name]]
+    pd.DataFrame(table).round(4).to_csv(args.out / "shift.csv", index=False)
+
+
+if __name__ == "__main__":
+    main()

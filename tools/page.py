@@ -171,7 +171,7 @@ def many(p, good, odd):
     upload(p, good + odd)
     done(p, 1 + len(good) + len(odd))
     said = "\n".join(rows(p))
-    assert said.count("this is not an image that can be read") == 3, said
+    assert said.count("this file cannot be read as an image") == 3, said
     assert "<img src=x onerror=alert(1)>.jpeg" in said and p.locator("img[src=x]").count() == 0
     p.locator("tbody button.row", has_text="chest.dcm").click()
     assert (
@@ -258,7 +258,7 @@ def crowd(p, folder, good):
     until(
         p, "document.querySelector('#live').textContent.startsWith('Files: 200;')"
     )  # said when the last request has ended, a moment after its last line
-    assert p.locator("#live").inner_text().endswith(", 0 not judged"), (
+    assert p.locator("#live").inner_text().endswith(", 0 failed"), (
         p.locator("#live").inner_text(),
         [r for r in rows(p) if "verdict" in r or "busy" in r][:3],
     )
@@ -281,7 +281,7 @@ def interface(p, url):
 
 
 def with_key(folder, good):
-    "A server that asks for a key: the page asks for it once, and then works"
+    "With an API key, the page shows the dialog once, and then works"
     port = free_port()
     with (
         server([*COMMAND, "--port", port], f"http://127.0.0.1:{port}/", folder, PNEUMONIA_API_KEY="s3cret"),
@@ -314,7 +314,7 @@ def says(p, text, seconds=30):
 
 
 def readings(folder, good, shoot):
-    "A server that keeps readings: saved, taken back, seen to hold text, refused; by keyboard, in both languages, dark, on a phone"
+    "A server with reviews: saved, deleted, text in the image, refused; by keyboard, in both languages, dark, on a phone"
     from pneumonia_nbdev.deployment.case_store import CaseStore
 
     port = free_port()
@@ -326,7 +326,7 @@ def readings(folder, good, shoot):
         server([*COMMAND, "--port", port, "--reviews", kept], url, folder) as running,
         opened_page(url, running, "status of 500") as p,
     ):
-        assert "unless you save a reading" in p.locator(".notice").first.inner_text()
+        assert "unless you save a review" in p.locator(".notice").first.inner_text()
         upload(p, good[:1])
         done(p, 1)
         assert p.locator(".review button:visible").all_inner_texts() == [
@@ -340,7 +340,7 @@ def readings(folder, good, shoot):
         says(p, "Saved.")
         assert (store.counts()["cases"], "Saved." in p.locator("#live").inner_text()) == (2, True)
         p.get_by_role("button", name="Undo").click()
-        says(p, "Removed")
+        says(p, "Deleted")
         assert (store.counts()["cases"], p.evaluate("document.activeElement.textContent")) == (1, "Normal")
         p.get_by_label("Your name or initials").fill("Dr. A 王")
         p.get_by_label("Patient number").fill("PN-4711-0815")
@@ -366,7 +366,7 @@ def readings(folder, good, shoot):
         first = store.reviews()[-1]["case_id"]
         store.add_review(first, "NORMAL", "meanwhile")
         p.get_by_role("button", name="Undo").click()
-        says(p, "taken back")
+        says(p, "was deleted")
         assert [r["reader"] for r in store.reviews(first)] == ["Dr. A 王", "meanwhile"] and p.locator(
             ".review [aria-pressed=true]"
         ).inner_text() == "Pneumonia"  # the last one only
@@ -383,7 +383,7 @@ def readings(folder, good, shoot):
             first
         ).patient not in (known.id, first)  # one person, two images
         p.get_by_role("button", name="Undo").click()
-        says(p, "taken back")
+        says(p, "was deleted")
         assert [r["reader"] for r in store.reviews(known.id)] == ["before"]
         waiting = store.add(good[3])
         upload(p, good[3:4])
@@ -396,7 +396,7 @@ def readings(folder, good, shoot):
         upload(p, [writing(folder / "text.png", good[2])])
         done(p, 4)
         p.get_by_role("button", name="Save, review later").click()
-        says(p, "seems to hold text")
+        says(p, "seems to contain text")
         assert (
             p.get_by_role("button", name="Undo").is_visible()
             and p.get_by_role("button", name="Save, review later").is_hidden()
@@ -422,7 +422,7 @@ def readings(folder, good, shoot):
         p.select_option("#lang", "en")
         (kept / "reviews.db").write_bytes(b"damaged " * 999)
         p.get_by_role("button", name="Normal", exact=True).click()
-        says(p, "Not saved: this store of reviews cannot be used")
+        says(p, "Not saved: this case store cannot be used")
     assert not any(
         n.encode() in (folder / "server.log").read_bytes()
         for n in ("left lower", "4711-0815", "Dr. A", good[0].name)
@@ -430,13 +430,13 @@ def readings(folder, good, shoot):
 
 
 def stopped(p, good):
-    "A server that is gone is said to be gone, and a file can be tried again"
+    "A server that doesn't respond is reported, and a file can be sent again"
     upload(p, good[:2])
     until(
         p, "document.querySelector('#progress').hidden && document.querySelectorAll('tr .failed').length == 2"
     )
     assert (
-        "did not answer" in p.locator("#answer").inner_text()
+        "no response" in p.locator("#answer").inner_text()
         and p.get_by_role("button", name="Try again").is_visible()
     )
 

@@ -2,10 +2,10 @@
 
     python tools/sample.py DATA ORIGINALS [OUT]
 
-DATA is the official data set at 224 x 224 pixels. ORIGINALS contains some of its files at their original size. Both have
-the layout `split/CLASS/file`. The sample contains one image of each patient, chosen at random with a fixed seed. Images
-of train and val are separated by the hash of the patient, and patient numbers that occur in test are excluded from both.
-The small versions of the originals are part of test.
+DATA is the official data set at 224 x 224 pixels. ORIGINALS contains some of its files at their original size. Both
+have the layout `split/CLASS/file`. The sample contains one image of each patient, chosen at random with a fixed seed.
+Images of train and val are separated by the hash of the patient, and patient numbers that occur in test are excluded
+from both. The small versions of the originals are part of test.
 """
 
 import random

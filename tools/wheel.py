@@ -1,9 +1,11 @@
-"""The wheel on its own: built, installed where the repository is not, and used from an empty folder. A line for each thing.
+"""Build the wheel, install it in an environment without the repository, and use it from an empty folder.
 
-python tools/wheel.py                                everything; the extras are a download of gigabytes
-python tools/wheel.py --serving                      what needs no TensorFlow, in about a minute
-python tools/wheel.py --serving --python python3.13  with another Python
-python tools/wheel.py --serving --wheel FILE         with a wheel that is there already
+    python tools/wheel.py                                all checks; the extras are a download of gigabytes
+    python tools/wheel.py --serving                      without the extras for training, in about a minute
+    python tools/wheel.py --serving --python python3.13  with another Python
+    python tools/wheel.py --serving --wheel FILE         with an existing wheel
+
+One line is printed for each check.
 """
 
 import argparse
@@ -21,286 +23,281 @@ import zipfile
 from pathlib import Path
 
 from browser import ROOT, free_port, server
-from container import LEFT_OUT, judged, pip_settings
+from container import EXCLUDED, pip_settings, predict_sample
 
+PACKAGE = ROOT / "pneumonia_nbdev"
+DATA_FOLDERS = ("models", "sample", "templates", "web", "locale")
 HEAVY = {"tensorflow", "keras", "jupyterlab", "ipython", "nbdev", "pandas", "matplotlib", "scipy"}
+N_SAMPLE = 56  # X-rays that `screen --sample` reads
 
 
-def sh(*command, cwd, code=0, **env):
-    "Run a command without anything of this environment; what it wrote to standard output"
+def run(*command, cwd, code=0, **env):
+    "Run a command without the variables of this environment; returns its standard output"
+    command = [str(word) for word in command]
     env = {"PATH": "/usr/bin:/bin", "PIP_DISABLE_PIP_VERSION_CHECK": "1", **pip_settings(), **env}
-    done = subprocess.run(
-        list(map(str, command)), check=False, capture_output=True, encoding="utf-8", cwd=cwd, env=env
-    )
-    assert done.returncode == code, (
-        f"{' '.join(map(str, command[1:4]))} ended with {done.returncode}: {(done.stdout + done.stderr)[-3000:]}"
-    )
+    done = subprocess.run(command, check=False, capture_output=True, encoding="utf-8", cwd=cwd, env=env)
+    output = (done.stdout + done.stderr)[-3000:]
+    assert done.returncode == code, f"{' '.join(command[1:4])} ended with {done.returncode}: {output}"
     return done.stdout
 
 
+def json_lines(text):
+    "The objects of a text with one JSON object a line"
+    return [json.loads(line) for line in text.splitlines()]
+
+
 def settings():
+    "The section of settings.ini"
     config = configparser.ConfigParser(delimiters=["="])
     config.read(ROOT / "settings.ini", encoding="utf-8")
     return config["DEFAULT"]
 
 
-def build(d):
-    "A wheel, from a copy of the tree without leftovers"
-    shutil.copytree(ROOT, d / "src", ignore=LEFT_OUT)
-    sh(
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        d / "wheels",
-        d / "src",
-        cwd=d,
-    )
-    (wheel,) = (d / "wheels").glob("*.whl")
+# --- the wheel
+
+
+def build(folder):
+    "Build a wheel from a copy of the repository without generated files"
+    source = folder / "src"
+    wheels = folder / "wheels"
+    shutil.copytree(ROOT, source, ignore=EXCLUDED)
+    options = ("--quiet", "--no-deps", "--wheel-dir", wheels)
+    run(sys.executable, "-m", "pip", "wheel", *options, source, cwd=folder)
+    (wheel,) = wheels.glob("*.whl")
     return wheel
 
 
-def contents(wheel, d):
-    "Every file of the package is in the wheel, and nothing else"
-    inside = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
-    package = ROOT / "pneumonia_nbdev"
-    there = {
-        str(p.relative_to(ROOT))
-        for p in package.rglob("*")
-        if p.is_file() and "__pycache__" not in p.parts and not p.name.startswith(".")
+def contents(wheel):
+    "The wheel contains all files of the package and no others"
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name for name in archive.namelist() if ".dist-info/" not in name}
+    files = {
+        str(path.relative_to(ROOT))
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     }
-    assert inside == there, f"only in one of them: {sorted(inside ^ there)}"
-    parts = [
-        f"{sum(f'/{part}/' in n for n in inside)} in {part}"
-        for part in ("models", "sample", "templates", "web")
-    ]
+    assert inside == files, f"only in the wheel or only in the repository: {sorted(inside ^ files)}"
+    counts = {
+        folder: sum(name.startswith(f"{PACKAGE.name}/{folder}/") for name in inside)
+        for folder in DATA_FOLDERS
+    }
+    assert all(counts.values()), counts
+    parts = [f"{n} in {folder}" for folder, n in counts.items()]
     return f"{wheel.stat().st_size / 1e6:.1f} MB, {', '.join(parts)}"
 
 
-def versions(wheel, d):
-    "One version, one range of Pythons, wherever they are written"
-    cfg = settings()
-    meta = (
-        zipfile.ZipFile(wheel)
-        .read(next(n for n in zipfile.ZipFile(wheel).namelist() if n.endswith("METADATA")))
-        .decode()
-    )
+def wheel_metadata(wheel):
+    "The text of METADATA"
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("METADATA"))
+        return archive.read(name).decode()
 
-    def of(file, pattern, text=None):
-        return re.search(pattern, text or (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)[1]
+
+def first_match(pattern, text):
+    "The first group of the first match"
+    return re.search(pattern, text, re.MULTILINE)[1]
+
+
+def versions(wheel):
+    "All files state the same version and the same range of Pythons"
+    config = settings()
+    metadata = wheel_metadata(wheel)
+
+    def in_file(name, pattern):
+        return first_match(pattern, (ROOT / name).read_text(encoding="utf-8"))
 
     found = {
-        "__init__.py": of("pneumonia_nbdev/__init__.py", r'"(.+)"'),
-        "CITATION.cff": of("CITATION.cff", r"^version: (.+)$"),
-        "metadata": of("", r"^Version: (.+)$", meta),
+        "__init__.py": in_file("pneumonia_nbdev/__init__.py", r'"(.+)"'),
+        "CITATION.cff": in_file("CITATION.cff", r"^version: (.+)$"),
+        "metadata": first_match(r"^Version: (.+)$", metadata),
     }
-    assert set(found.values()) == {cfg["version"]}, f"settings.ini says {cfg['version']}; {found}"
-    tested = re.findall(r"Python :: (3\.\d+)$", meta, re.MULTILINE)
-    assert [tested[0], tested[-1]] == [cfg["min_python"], cfg["max_python"]] and of(
-        "pyproject.toml", r'^requires-python ?= ?">=(.+)"'
-    ) == cfg["min_python"]
-    matrix = json.loads(of(".github/workflows/test.yaml", r"python: (\[.+\])"))
-    assert matrix == tested, f"the workflow runs {matrix}, the metadata says {tested}"
-    return f"{cfg['version']}, Python {tested[0]} to {tested[-1]}"
+    assert set(found.values()) == {config["version"]}, f"settings.ini: {config['version']}; {found}"
+    pythons = re.findall(r"Python :: (3\.\d+)$", metadata, re.MULTILINE)
+    oldest = config["min_python"]
+    assert (pythons[0], pythons[-1]) == (oldest, config["max_python"]), f"metadata: Python {pythons}"
+    required = in_file("pyproject.toml", r'^requires-python ?= ?">=(.+)"')
+    assert required == oldest, f"pyproject.toml: Python {required}"
+    matrix = json.loads(in_file(".github/workflows/test.yaml", r"python: (\[.+\])"))
+    assert matrix == pythons, f"workflow: Python {matrix}; metadata: {pythons}"
+    return f"{config['version']}, Python {pythons[0]} to {pythons[-1]}"
 
 
-def pip(bin, *options, cwd):
-    "Our pip at work in another environment, which then holds nothing but the package and what it requires"
-    return sh(sys.executable, "-m", "pip", "--python", bin / "python", *options, cwd=cwd)
+# --- the installed package; `programs` is the folder of programs of its environment, `empty` an empty folder
 
 
-def install(d, wheel, extras="", python=sys.executable):
-    "A new environment with the wheel in it, under the constraints; its folder of programs"
-    venv = d / (f"venv-{extras.replace(',', '-')}" if extras else "venv")
+def pip(programs, *options, cwd):
+    "Run pip of this environment on another one, which then contains only the package and its requirements"
+    return run(sys.executable, "-m", "pip", "--python", programs / "python", *options, cwd=cwd)
+
+
+def install(folder, wheel, extras="", python=sys.executable):
+    "Install the wheel in a new environment, with the versions of constraints.txt; returns its folder of programs"
+    venv = folder / f"venv-{extras.replace(',', '-')}"
     subprocess.run([python, "-m", "venv", "--without-pip", venv], check=True)
-    what = f"pneumonia-nbdev[{extras}] @ {wheel.as_uri()}" if extras else wheel
-    pip(
-        venv / "bin",
-        "install",
-        "--quiet",
-        "--no-compile",
-        "--constraint",
-        ROOT / "constraints.txt",
-        what,
-        cwd=d,
-    )
+    requirement = f"pneumonia-nbdev[{extras}] @ {wheel.as_uri()}" if extras else wheel
+    options = ("--quiet", "--no-compile", "--constraint", ROOT / "constraints.txt")
+    pip(venv / "bin", "install", *options, requirement, cwd=folder)
     return venv / "bin"
 
 
-def place(bin, empty):
-    "The package comes from the environment, and brings nothing heavy"
-    code = "import sys, pneumonia_nbdev; from importlib.metadata import distributions as ds; print(pneumonia_nbdev.__file__, sys.version.split()[0], *{d.name.lower() for d in ds()})"
-    file, python, *names = sh(bin / "python", "-c", code, cwd=empty).split()
-    assert Path(file).is_relative_to(bin.parent.resolve()), file
+LIST_PACKAGES = """
+import sys, pneumonia_nbdev
+from importlib.metadata import distributions
+names = {distribution.name.lower() for distribution in distributions()}
+print(pneumonia_nbdev.__file__, sys.version.split()[0], *names)
+"""
+
+
+def packages(programs, empty):
+    "The package is imported from the environment, which contains no heavy packages"
+    file, python, *names = run(programs / "python", "-c", LIST_PACKAGES, cwd=empty).split()
+    assert Path(file).is_relative_to(programs.parent.resolve()), file
     assert not HEAVY & set(names), HEAVY & set(names)
-    pip(bin, "check", cwd=empty)
+    pip(programs, "check", cwd=empty)
     return f"Python {python}, {len(names)} packages, no conflict"
 
 
-def predict(bin, empty):
-    "Help, the version, and one file"
-    assert "screen" in sh(bin / "pneumonia", "--help", cwd=empty) and "--engine" in sh(
-        bin / "pneumonia", "predict", "--help", cwd=empty, TERM="dumb", TERMINAL_WIDTH="100"
-    )
-    version = sh(bin / "pneumonia", "--version", cwd=empty).strip()
+def predict(programs, empty):
+    "Help, version, and the prediction of one file"
+    pneumonia = programs / "pneumonia"
+    assert "screen" in run(pneumonia, "--help", cwd=empty)
+    text = run(pneumonia, "predict", "--help", cwd=empty, TERM="dumb", TERMINAL_WIDTH="100")
+    assert "--engine" in text
+    version = run(pneumonia, "--version", cwd=empty).strip()
     assert version == settings()["version"], version
-    xray = next((ROOT / "pneumonia_nbdev" / "sample" / "originals").rglob("*.jpeg"))
-    result = json.loads(sh(bin / "pneumonia", "predict", xray, "--json", cwd=empty))
+    xray = next((PACKAGE / "sample" / "originals").rglob("*.jpeg"))
+    result = json.loads(run(pneumonia, "predict", xray, "--json", cwd=empty))
     assert result["class"] in ("NORMAL", "PNEUMONIA") and result["heatmap"]
     return f"{version}, {result['class']} {result['confidence']:.3f}"
 
 
-def screen(bin, empty):
-    "The X-rays in the package, and a report with heat maps"
-    lines = sh(
-        bin / "pneumonia", "screen", "--sample", "--json", "--out", "report", "--lang", "zh", cwd=empty
-    ).splitlines()
-    assert len(lines) == 56 and not any("error" in json.loads(line) for line in lines)
+def screen(programs, empty):
+    "The X-rays of the sample, and a report with heat maps"
+    options = ("--sample", "--json", "--out", "report", "--lang", "zh")
+    results = json_lines(run(programs / "pneumonia", "screen", *options, cwd=empty))
+    assert len(results) == N_SAMPLE and not any("error" in result for result in results)
     page = (empty / "report" / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/jpeg") >= 112 and (empty / "report" / "results.csv").exists()
-    return f"{len(lines)} X-rays, a report of {len(page) / 1e6:.1f} MB"
+    assert page.count("data:image/jpeg") >= 2 * N_SAMPLE and (empty / "report" / "results.csv").exists()
+    return f"{len(results)} X-rays, a report of {len(page) / 1e6:.1f} MB"
 
 
-def serve(bin, empty):
-    "Ready, a page, a verdict with its heat map, one version; and it ends well when it is asked to"
+def wait_until_ready(url, process, seconds=60):
+    "Wait until a server accepts requests"
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            urllib.request.urlopen(f"{url}/health/ready", timeout=30).read()
+            return
+        except OSError:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.1)
+    raise AssertionError(f"{url} was not ready in {seconds} s")
+
+
+def serve(programs, empty):
+    "The server: ready, a page, a prediction with its heat map, the version, and exit code 0 after a signal"
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen(
-        [bin / "pneumonia", "serve", "--port", str(port)],
-        cwd=empty,
-        stderr=subprocess.PIPE,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(empty)},
-    )
+    command = [programs / "pneumonia", "serve", "--port", str(port)]
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(empty)}
+    process = subprocess.Popen(command, cwd=empty, stderr=subprocess.PIPE, env=env)
 
     def get(path):
         return urllib.request.urlopen(url + path, timeout=30).read()
 
     try:
-        for _ in range(600):
-            try:
-                get("/health/ready")
-                break
-            except OSError:
-                assert process.poll() is None, process.stderr.read()
-                time.sleep(0.1)
-        verdict = judged(url)
-        assert verdict["heatmap_png"] and b"/web/app.js" in get("/") and len(get("/web/app.js")) > 1000
+        wait_until_ready(url, process)
+        result = predict_sample(url)
+        assert result["heatmap_png"] and b"/web/app.js" in get("/") and len(get("/web/app.js")) > 1000
         assert json.loads(get("/openapi.json"))["info"]["version"] == settings()["version"]
         process.send_signal(signal.SIGTERM)
         code = process.wait(30)
     finally:
         process.kill()
     assert code == 0, f"ended with {code}: {process.stderr.read()[-2000:]}"
-    return f"{verdict['class']} {verdict['confidence']:.3f} and a heat map; stopped with 0"
+    return f"{result['class']} {result['confidence']:.3f} and a heat map; ended with exit code 0"
 
 
-def doctor(bin, empty):
-    "Well as it is; and it finds a package that is gone, and a page that was changed"
+def doctor(programs, empty):
+    "The checks of `pneumonia doctor` pass; then they find a missing package, a missing file and a changed one"
 
-    def look(code):
-        return {
-            f["check"]: f
-            for f in map(
-                json.loads, sh(bin / "pneumonia", "doctor", "--json", cwd=empty, code=code).splitlines()
-            )
-        }
+    def checks(code):
+        output = run(programs / "pneumonia", "doctor", "--json", cwd=empty, code=code)
+        return {row["check"]: row for row in json_lines(output)}
 
-    well = look(0)
-    assert (
-        well["files"]["state"] == "ok"
-        and not well["files"]["found"].startswith("0/")
-        and well["extra train"]["code"] == "extra_missing"
-    ), well
-    pip(bin, "uninstall", "--yes", "--quiet", "waitress", cwd=empty)
-    page = next(bin.parent.glob("lib/*/site-packages/pneumonia_nbdev/web/index.html"))
-    page.write_text("changed")
+    good = checks(0)
+    assert good["files"]["state"] == "ok" and not good["files"]["found"].startswith("0/"), good["files"]
+    assert good["extra train"]["code"] == "extra_missing", good["extra train"]
+    pip(programs, "uninstall", "--yes", "--quiet", "waitress", cwd=empty)
+    page = next(programs.parent.glob("lib/*/site-packages/pneumonia_nbdev/web/index.html"))
+    page.write_text("changed", encoding="utf-8")
     (page.parent / "app.js").unlink()
-    ill = look(1)
-    assert (ill["package waitress"]["code"], ill["files"]["code"]) == ("package_missing", "file_changed"), ill
-    assert "app.js" in ill["files"]["found"] and "index.html" in ill["files"]["found"], ill["files"]
-    return f"{len(well)} checks; what was broken on purpose was found"
+    bad = checks(1)
+    assert bad["package waitress"]["code"] == "package_missing", bad["package waitress"]
+    assert bad["files"]["code"] == "file_changed", bad["files"]
+    assert "app.js" in bad["files"]["found"] and "index.html" in bad["files"]["found"], bad["files"]
+    return f"{len(good)} checks; a missing package and changed files were found"
 
 
-def explore(bin, empty):
-    "The explorer answers, with its widgets"
+def explore(programs, empty):
+    "The page of the explorer, with its widgets"
     port = free_port()
-    with server(
-        [bin / "pneumonia", "explore", "--no-browser", "--port", port],
-        f"http://127.0.0.1:{port}/",
-        empty,
-        PATH="/usr/bin:/bin",
-        PYTHONPATH="",
-    ):
-        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=120).read().decode()
+    url = f"http://127.0.0.1:{port}/"
+    command = [programs / "pneumonia", "explore", "--no-browser", "--port", port]
+    with server(command, url, empty, PATH="/usr/bin:/bin", PYTHONPATH=""):
+        text = urllib.request.urlopen(url, timeout=120).read().decode()
     assert "jupyter.widget-view" in text and "Traceback" not in text, text[-2000:]
     return f"a page of {len(text) / 1e3:.0f} kB"
 
 
-def training(bin, empty):
-    "A small network is trained, and its bundle judges"
-    sample = sh(bin / "pneumonia", "data", "sample", cwd=empty).strip()
-    sh(
-        bin / "pneumonia",
-        "train",
-        "--data",
-        sample,
-        "--weights",
-        "none",
-        "--backbone",
-        "EfficientNetLite0",
-        "--epochs",
-        1,
-        "--size",
-        64,
-        "--out",
-        "own.bundle",
-        cwd=empty,
-    )
-    sh(
-        bin / "pneumonia",
-        "predict",
-        Path(sample) / "originals" / "test" / "PNEUMONIA" / "person72_virus_133.jpeg",
-        "--model",
-        "own.bundle",
-        cwd=empty,
-    )
-    return "an epoch, a bundle, a verdict"
+def training(programs, empty):
+    "Train a small network, and predict with its bundle"
+    pneumonia = programs / "pneumonia"
+    sample = run(pneumonia, "data", "sample", cwd=empty).strip()
+    options = {
+        "--data": sample,
+        "--weights": "none",
+        "--backbone": "EfficientNetLite0",
+        "--epochs": 1,
+        "--size": 64,
+        "--out": "own.bundle",
+    }
+    run(pneumonia, "train", *[word for pair in options.items() for word in pair], cwd=empty)
+    xray = Path(sample) / "originals" / "test" / "PNEUMONIA" / "person72_virus_133.jpeg"
+    run(pneumonia, "predict", xray, "--model", "own.bundle", cwd=empty)
+    return "one epoch, a bundle, a prediction"
 
 
 def step(check, *args):
-    "Do it, and say how long it took"
+    "Run a check and print its line; returns its result"
     start = time.time()
-    note = check(*args)
-    print(
-        f"ok {time.time() - start:6.1f} s  {check.__name__}  {note.name if isinstance(note, Path) else note}",
-        flush=True,
-    )
-    return note
+    result = check(*args)
+    note = result.name if isinstance(result, Path) else result
+    print(f"ok {time.time() - start:6.1f} s  {check.__name__}  {note}", flush=True)
+    return result
 
 
 def main():
-    read = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    read.add_argument("--serving", action="store_true")
-    read.add_argument("--python", default=sys.executable)
-    read.add_argument("--wheel", type=Path)
-    options = read.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        d = Path(folder)
-        (empty := d / "空 folder").mkdir()
-        wheel = options.wheel.resolve() if options.wheel else step(build, d)
-        step(contents, wheel, d)
-        step(versions, wheel, d)
-        bin = step(install, d, wheel, "", options.python)
-        for check in (place, predict, screen, serve, doctor):
-            step(check, bin, empty)
-        if options.serving:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--serving", action="store_true", help="skip the extras for training")
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--wheel", type=Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        empty = folder / "空 folder"
+        empty.mkdir()
+        wheel = args.wheel.resolve() if args.wheel else step(build, folder)
+        step(contents, wheel)
+        step(versions, wheel)
+        programs = step(install, folder, wheel, "", args.python)
+        for check in (packages, predict, screen, serve, doctor):
+            step(check, programs, empty)
+        if args.serving:
             return
-        bin = step(install, d, wheel, "train,lab", options.python)
+        programs = step(install, folder, wheel, "train,lab", args.python)
         for check in (training, explore):
-            step(check, bin, empty)
+            step(check, programs, empty)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def invoke(
     return CommandResult(exit_code, stdout.getvalue(), stderr.getvalue())
 
 # %% ../../nbs/30_cli/02_app.ipynb #36006
-class Lang(str, Enum):
+class Lang(Enum):
     "Language of labels, messages and reports"
 
     en = "en"

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
+from fastcore.basics import patch
+
 # %% ../../nbs/09_deployment/00_pool.ipynb #n16p02
 class WorkerPool:
     "Threads with one function each, and one bounded queue of jobs"
@@ -30,7 +32,10 @@ class WorkerPool:
             thread.start()
 
     def _work(self, i: int):
-        while (job := self.jobs.get()) is not None:
+        while True:
+            job = self.jobs.get()
+            if job is None:
+                return
             future, arguments = job
             if future.set_running_or_notify_cancel():
                 try:
@@ -39,25 +44,29 @@ class WorkerPool:
                     future.set_exception(e)
             del job, future, arguments
 
-    def submit(
-        self,
-        *arguments: object,  # arguments of the function
-        wait: float = 0,  # seconds to wait for a place in the queue
-    ) -> Future:  # of the function's result
-        "Put a job into the queue, or raise `queue.Full`"
-        future = Future()
-        self.jobs.put((future, arguments), block=wait > 0, timeout=wait or None)
-        return future
+# %% ../../nbs/09_deployment/00_pool.ipynb #np012
+@patch
+def submit(
+    self: WorkerPool,
+    *arguments: object,  # arguments of the function
+    wait: float = 0,  # seconds to wait for a place in the queue
+) -> Future:  # of the function's result
+    "Put a job into the queue, or raise `queue.Full`"
+    future = Future()
+    self.jobs.put((future, arguments), block=wait > 0, timeout=wait or None)
+    return future
 
-    def shutdown(
-        self,
-        seconds: float | None = None,  # time limit for each thread; None for no limit
-    ) -> None:
-        "Finish the jobs in the queue and end the threads"
-        for _ in self.threads:
-            self.jobs.put(None)
-        for thread in self.threads:
-            thread.join(seconds)
+# %% ../../nbs/09_deployment/00_pool.ipynb #np013
+@patch
+def shutdown(
+    self: WorkerPool,
+    seconds: float | None = None,  # time limit for each thread; None for no limit
+) -> None:
+    "Finish the jobs in the queue and end the threads"
+    for _ in self.threads:
+        self.jobs.put(None)
+    for thread in self.threads:
+        thread.join(seconds)
 
 # %% ../../nbs/09_deployment/00_pool.ipynb #n16p04
 def ordered_futures(

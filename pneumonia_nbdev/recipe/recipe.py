@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -140,19 +141,16 @@ def choose_recipe(
     if size is not None and size < 32:
         raise InvalidOption(f"size={size}; it must be 32 pixels or more")
     options = [k for k, v in dict(backbone=backbone, epochs=epochs, size=size).items() if v]
-    if options and name != Recipe.name:
-        raise InvalidOption(
-            f"recipe {name!r} can't be combined with {', '.join(options)}; omit the name for a custom recipe"
-        )
     if not options:
         return RECIPES[name] if seed is None else replace(RECIPES[name], seed=seed)
-    return Recipe(
-        "own",
-        backbone or Recipe.backbone,
-        stages=((size or 224, epochs or 10, 1e-4),),
-        seed=seed or 0,
-        initial_epochs=(epochs or 10) // 5,
-    )
+    if name != Recipe.name:
+        given = ", ".join(options)
+        raise InvalidOption(
+            f"recipe {name!r} can't be combined with {given}; omit the name for a custom recipe"
+        )
+    epochs = epochs or 10
+    stages = ((size or 224, epochs, 1e-4),)
+    return Recipe("own", backbone or Recipe.backbone, stages, seed or 0, initial_epochs=epochs // 5)
 
 # %% ../../nbs/08_recipe/00_recipe.ipynb #15r00004
 class RunData:
@@ -247,18 +245,23 @@ def _weights_id(weights):
         content = Path(weights).read_bytes()
     return hashlib.sha256(content).hexdigest()[:16]
 
+
+def _run_metadata(data, weights, recipe):
+    "What a run depends on; a run with other metadata doesn't continue"
+    return dict(
+        data=data.fingerprint(data.source.split_rows("train")),
+        validation=data.fingerprint(data.source.split_rows("val")),
+        weights=_weights_id(weights),
+        recipe=asdict(recipe),
+    )
+
 # %% ../../nbs/08_recipe/00_recipe.ipynb #15019
 def _train_stage(data, weights, folder, recipe, verbose, stage):
     "Train one stage and return its model"
     size, epochs, rate = recipe.stages[stage]
     earlier = [s[0] for s in recipe.stages[:stage]].count(size)
     seed = recipe.seed + 100 * earlier
-    metadata = dict(
-        data=data.fingerprint(data.source.split_rows("train")),
-        validation=data.fingerprint(data.source.split_rows("val")),
-        weights=_weights_id(weights),
-        recipe=asdict(recipe),
-    )
+    metadata = _run_metadata(data, weights, recipe)
     loader = data.loader((size, size), seed, recipe.policy)
     keras.utils.set_random_seed(0)  # every seed starts from the same head
     model = _build_classifier(recipe, size, weights)
@@ -286,6 +289,30 @@ def split_head(
     backbone = keras.Model(model.inputs, model.get_layer("embedding").input, name="backbone")
     return backbone, (W[:, 1] - W[:, 0], float(b[1] - b[0]))
 
+# %% ../../nbs/08_recipe/00_recipe.ipynb #15025
+class _Features(NamedTuple):
+    "Features of the original and of the augmented images"
+
+    X: np.ndarray  # (n_train, channels)
+    y: np.ndarray  # (n_train,) labels
+    X_val: np.ndarray  # (n_val, channels)
+    y_val: np.ndarray  # (n_val,) labels
+    X_aug: np.ndarray  # (n_augment * n_val, channels) of augmented validation
+    X_train_aug: np.ndarray  # (n_train, channels) of the augmented training images
+
+
+@dataclass
+class FittedHead:
+    "Head, operating point and detector, fitted to train and validation"
+
+    w: np.ndarray  # (channels,) weights of the head
+    b: float  # bias of the head
+    temperature: float  # divides the logits
+    threshold: float  # PNEUMONIA at this probability or above
+    ood_detector: OODDetector  # fitted to the embeddings of the training images
+    conformal: dict  # limits for the card; empty with too few validation images
+    details: dict  # for the card: validation metrics, and the penalty of a linear recipe
+
 # %% ../../nbs/08_recipe/00_recipe.ipynb #15028
 def _fit_linear_head(X, y, patients):
     "A linear head with the penalty of the lowest cross-validated loss, and details for the card"
@@ -299,18 +326,17 @@ def _point_metrics(y, p, threshold):
     table = metrics_with_ci(y, p, threshold, n_resamples=2)
     return {k: round(float(v), 4) for k, v in table.value.items()}
 
-# %% ../../nbs/08_recipe/00_recipe.ipynb #15025
-@dataclass
-class FittedHead:
-    "Head, operating point and detector, fitted to train and validation"
 
-    w: np.ndarray  # (channels,) weights of the head
-    b: float  # bias of the head
-    temperature: float  # divides the logits
-    threshold: float  # PNEUMONIA at this probability or above
-    ood_detector: OODDetector  # fitted to the embeddings of the training images
-    conformal: dict  # limits for the card; empty with too few validation images
-    details: dict  # for the card: validation metrics, and the penalty of a linear recipe
+def _compute_features(loader, backbone, n_augment):
+    "Features of all images in one pass"
+    train, n_train = loader.create_dataset("train", augmentation=False)
+    val, n_val = loader.create_dataset("val")
+    copies = [augmented_batches(loader, "val", seed) for seed in range(n_augment)]
+    batches = chain(train, val, *copies, augmented_batches(loader, "train"))
+    features, labels = precompute_features(backbone, batches)
+    X, X_val, X_aug, X_train_aug = np.split(features, np.cumsum([n_train, n_val, n_augment * n_val]))
+    y, y_val = np.split(labels[: n_train + n_val], [n_train])
+    return _Features(X, y, X_val, y_val, X_aug, X_train_aug)
 
 # %% ../../nbs/08_recipe/00_recipe.ipynb #15026
 def fit_calibrated_head(
@@ -320,27 +346,22 @@ def fit_calibrated_head(
     n_augment: int = 4,  # augmented copies of validation
 ) -> FittedHead:  # everything that is fitted besides the backbone
     "Fit head, temperature, threshold and out-of-distribution detector"
-    train, n_train = loader.create_dataset("train", augmentation=False)
-    val, n_val = loader.create_dataset("val")
-    copies = [augmented_batches(loader, "val", seed) for seed in range(n_augment)]
-    batches = chain(train, val, *copies, augmented_batches(loader, "train"))
-    features, labels = precompute_features(backbone, batches)
-    X, X_val, X_aug, X_train_aug = np.split(features, np.cumsum([n_train, n_val, n_augment * n_val]))
-    y, y_val = np.split(labels[: n_train + n_val], [n_train])
+    features = _compute_features(loader, backbone, n_augment)
     details = {}
     if head is None:
-        head, details = _fit_linear_head(X, y, loader.split_rows("train").patient)
+        head, details = _fit_linear_head(features.X, features.y, loader.split_rows("train").patient)
     w, b = head
-    y_all = np.tile(y_val, n_augment + 1)
-    logits = np.concatenate([X_val, X_aug]) @ w + b
+    y_all = np.tile(features.y_val, n_augment + 1)
+    logits = np.concatenate([features.X_val, features.X_aug]) @ w + b
     temperature = fit_temperature(y_all, logits)
     p = sigmoid(logits / temperature)
     threshold = youden_threshold(y_all, p)
+    n_val = len(features.y_val)
     details["validation"] = {
-        "as it is": _point_metrics(y_val, p[:n_val], threshold),
+        "as it is": _point_metrics(y_all[:n_val], p[:n_val], threshold),
         "pushed": _point_metrics(y_all[n_val:], p[n_val:], threshold),
     }
-    detector = OODDetector.fit(np.vstack([X, X_train_aug]), X_aug)
+    detector = OODDetector.fit(np.vstack([features.X, features.X_train_aug]), features.X_aug)
     return FittedHead(w, b, temperature, threshold, detector, conformal_card(y_all, p), details)
 
 # %% ../../nbs/08_recipe/00_recipe.ipynb #15032
@@ -376,6 +397,10 @@ def conversion_error(
 THRESHOLD_RULE = "Youden's J on patient-grouped validation, original and augmented"
 OFFICIAL = "Chest X-Ray Images (Pneumonia), Kermany et al. 2018, CC BY 4.0"
 OFFICIAL_IMAGES = 5856
+CARD_METHODS = dict(
+    cut="12 % of the patients of train and val, by hash, seed 0",
+    interval="95 %, patient-level bootstrap, 2,000 resamples",
+)
 
 # %% ../../nbs/08_recipe/00_recipe.ipynb #15042
 def make_card(
@@ -399,12 +424,7 @@ def make_card(
         weights=_describe_weights(weights),
         metrics={},
         data=_describe_data(data, loader),
-        recipe=dict(
-            **asdict(recipe),
-            **fit.details,
-            cut="12 % of the patients of train and val, by hash, seed 0",
-            interval="95 %, patient-level bootstrap, 2,000 resamples",
-        ),
+        recipe=asdict(recipe) | fit.details | CARD_METHODS,
         intended_use="Research and teaching. Not a medical device; not for diagnosis.",
     )
 
@@ -459,6 +479,11 @@ def head_npz(
     return buffer.getvalue()
 
 # %% ../../nbs/08_recipe/00_recipe.ipynb #15r00009
+def _metrics(bundle, loader, split, y, p):
+    "Metrics of a split with patient-level intervals"
+    return metrics_with_ci(y, p, bundle.threshold, loader.split_rows(split).patient.to_numpy())
+
+
 def _log_evaluation(table, test_log, bundle, card, reason):
     "One row of the test log; `why` is its stored column for the reason"
     log_test_evaluation(
@@ -489,10 +514,7 @@ def evaluate_and_write(
         more = extra_parts(bundle, loader) if extra_parts else {}
     splits = ["val", "test"] if test_log else ["val"]
     predictions = {split: predict_split(as_predictor(bundle), loader, split) for split in splits}
-    tables = {}
-    for split, (y, p) in predictions.items():
-        patients = loader.split_rows(split).patient.to_numpy()
-        tables[split] = metrics_with_ci(y, p, bundle.threshold, patients)
+    tables = {split: _metrics(bundle, loader, split, *predictions[split]) for split in splits}
     if test_log:
         _log_evaluation(tables["test"], test_log, bundle, card, reason)
     measured = dict(

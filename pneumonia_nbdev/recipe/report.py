@@ -189,7 +189,7 @@ def _add_validation_sections(evaluation, run):
     "Operating points, calibration and conformal prediction"
     if not (run.loader.files.split == "val").any():
         for key in ("points", "calibration", "conformal"):
-            evaluation.notes[key] = "there is no validation part"
+            evaluation.notes[key] = "the data set has no validation split"
         return
     test = (run.y, run.p)
     patients = run.rows.patient.to_numpy()
@@ -245,7 +245,7 @@ def _add_slow_sections(evaluation, run):
     _add_label_issues(evaluation, predictions)
     if not {"train", "val"} <= set(run.loader.files.split):
         for key in ("control", "failures"):
-            evaluation.notes[key] = "there is no training or no validation part"
+            evaluation.notes[key] = "the data set has no training or no validation split"
         return
     _add_permutation_test(evaluation, predict_rows(bundle, run.loader, run.loader.split_rows("val")))
     references = predict_rows(bundle, run.loader, run.loader.split_rows("train"))
