@@ -19,8 +19,10 @@ import numpy as np
 
 from pneumonia_nbdev.cnn import PneumoniaCNN
 from pneumonia_nbdev.core.metrics import metrics_with_ci
-from pneumonia_nbdev.data.dataset import MedicalDataLoader, fingerprint
-from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation, youden_threshold
+from pneumonia_nbdev.data.dataset import MedicalDataLoader
+from pneumonia_nbdev.data.files import fingerprint
+from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation
+from pneumonia_nbdev.evaluation.operating_points import youden_threshold
 from pneumonia_nbdev.training.trainer import ModelTrainer
 from pneumonia_nbdev.transfer.backbones import TransferLearningModel
 

@@ -8,6 +8,7 @@ lead to an existing file and place. `--check` checks a site that is already buil
 other sites.
 """
 
+import ast
 import functools
 import inspect
 import os
@@ -23,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
 import fastcore.docments
+import nbdev.processors
 import nbformat
 from nbdev.serve import proc_nbs
 from nbdev.showdoc import BasicMarkdownRenderer
@@ -99,8 +101,19 @@ def markdown_with_table(renderer, plain=BasicMarkdownRenderer._repr_markdown_):
     return f"{text}\n\n{table}"
 
 
+def is_needed(cell, default=nbdev.processors._do_eval):
+    "True for a cell that nbdev must run to show the signatures: exported code and imports, but no demonstrations"
+    if cell.cell_type != "code" or cell.directives_.keys() & {"export", "exports", "exporti", "exec_doc"}:
+        return default(cell)
+    statements = cell.parsed_() or []
+    only_imports = all(isinstance(node, ast.Import | ast.ImportFrom) for node in statements)
+    return default(cell) if only_imports or "show_doc(" in cell.source else None
+
+
 # nbdev's worker processes import this file, too.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 fastcore.docments.signature = signature
+nbdev.processors._do_eval = is_needed
 BasicMarkdownRenderer._repr_markdown_ = markdown_with_table
 
 

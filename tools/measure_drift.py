@@ -15,7 +15,8 @@ import pandas as pd
 
 from pneumonia_nbdev.continual.drift import ALPHA, WINDOW, detection_delay, false_alarms, observe
 from pneumonia_nbdev.core.bundle import Bundle
-from pneumonia_nbdev.core.image import XRay, read_xray
+from pneumonia_nbdev.core.image import read_xray
+from pneumonia_nbdev.core.xray import XRay
 from pneumonia_nbdev.core.metrics import wilson_interval
 from pneumonia_nbdev.data.dataset import MedicalDataLoader
 from pneumonia_nbdev.evaluation.robustness import CORRUPTIONS

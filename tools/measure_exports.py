@@ -22,7 +22,8 @@ import pandas as pd
 from pneumonia_nbdev.core.base import CLASSES
 from pneumonia_nbdev.core.bundle import Bundle, default_bundle
 from pneumonia_nbdev.core.metrics import metrics_with_ci
-from pneumonia_nbdev.data.dataset import MedicalDataLoader, fingerprint
+from pneumonia_nbdev.data.dataset import MedicalDataLoader
+from pneumonia_nbdev.data.files import fingerprint
 from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation
 from pneumonia_nbdev.quantization.export import ModelOptimizer
 from pneumonia_nbdev.quantization.parity import Parity, parity_table, run_model

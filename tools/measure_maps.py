@@ -18,7 +18,8 @@ from pneumonia_nbdev.core.base import CLASSES
 from pneumonia_nbdev.core.bundle import Bundle
 from pneumonia_nbdev.core.image import InputSpec, load_image, preprocess
 from pneumonia_nbdev.core.metrics import bootstrap_weights, metrics_with_ci
-from pneumonia_nbdev.data.dataset import MedicalDataLoader, fingerprint
+from pneumonia_nbdev.data.dataset import MedicalDataLoader
+from pneumonia_nbdev.data.files import fingerprint
 from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation
 from pneumonia_nbdev.gradcam.attribution import METHODS, ModelExplainer
 from pneumonia_nbdev.gradcam.localization import (

@@ -37,7 +37,8 @@ from pneumonia_nbdev.core.base import CLASSES
 from pneumonia_nbdev.core.bundle import Bundle
 from pneumonia_nbdev.core.image import preprocess, read_xray
 from pneumonia_nbdev.core.metrics import compare_auroc, metrics_with_ci
-from pneumonia_nbdev.data.dataset import MedicalDataLoader, fingerprint
+from pneumonia_nbdev.data.dataset import MedicalDataLoader
+from pneumonia_nbdev.data.files import fingerprint
 from pneumonia_nbdev.deployment.case_store import CaseStore
 from pneumonia_nbdev.deployment.registry import ModelRegistry
 from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation

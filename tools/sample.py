@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from pneumonia_nbdev.core.base import CLASSES, sample_dir
-from pneumonia_nbdev.data.dataset import in_validation, patient_id
+from pneumonia_nbdev.data.files import in_validation, patient_id
 
 SIZES = dict(train=24, val=12, test=24)  # images of each class
 SPLITS = dict(train=("train", "val"), val=("train", "val"), test=("test",))  # source folders of each split

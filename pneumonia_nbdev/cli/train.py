@@ -31,11 +31,12 @@ def continual_parts(
 ) -> dict[str, bytes]:  # replay memory and drift reference; empty if there are too few images
     "The parts of a bundle that updates and monitoring need"
     from pneumonia_nbdev.continual.drift import fit_reference, observe, reference_bytes
-    from pneumonia_nbdev.continual.update import build_replay, replay_bytes
+    from pneumonia_nbdev.continual.replay import build_replay, replay_bytes
 
     try:
-        reference = fit_reference(observe(bundle, loader.split_rows("val").path))
-        memory = build_replay(bundle, loader)
+        observations = observe(bundle, loader.split_rows("val").path)
+        reference = fit_reference(observations)
+        memory = build_replay(bundle, loader, observations=observations)
     except PneumoniaError as e:
         print(f"the bundle can't be updated or monitored: {e.reason}", file=sys.stderr)
         return {}

@@ -43,5 +43,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "quantize_onnx",
             "read_onnx",
         ],
+        "litert": [
+            "Export",
+            "ParityError",
+        ],
     },
 )
