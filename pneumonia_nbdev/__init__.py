@@ -34,16 +34,18 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "label",
             "sample_dir",
         ],
+        "core.xray": [
+            "XRay",
+            "to_pil",
+        ],
         "core.image": [
             "COLORMAPS",
             "InputSpec",
-            "XRay",
             "load_image",
             "load_resized",
             "overlay",
             "preprocess",
             "read_xray",
-            "to_pil",
         ],
         "core.quality": [
             "Quality",
@@ -95,15 +97,17 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "augment",
             "augment_batch",
         ],
-        "data.dataset": [
-            "MedicalDataLoader",
+        "data.files": [
             "SPLITS",
-            "download",
             "fingerprint",
             "list_images",
             "patient_id",
             "scan_csv",
             "split_patients",
+        ],
+        "data.dataset": [
+            "MedicalDataLoader",
+            "download",
         ],
         "data.audit": [
             "Audit",
@@ -134,6 +138,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "linear_model",
             "load_keras_model",
         ],
+        "training.callbacks": [
+            "SaveBest",
+            "SaveCheckpoint",
+            "StopOnNaN",
+            "device_scope",
+            "warmup_cosine",
+        ],
         "training.linear_head": [
             "choose_C",
             "fit_head",
@@ -142,18 +153,15 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "training.trainer": [
             "ModelTrainer",
-            "SaveBest",
-            "SaveCheckpoint",
-            "StopOnNaN",
-            "device_scope",
-            "warmup_cosine",
         ],
         "evaluation.evaluation": [
             "ModelEvaluator",
             "Predictor",
             "as_predictor",
-            "decision_curve",
             "log_test_evaluation",
+        ],
+        "evaluation.operating_points": [
+            "decision_curve",
             "operating_points",
             "predictive_values",
             "sensitivity_threshold",
@@ -321,6 +329,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "Export",
             "ParityError",
         ],
+        "quantization.tensorrt": [
+            "TensorRTEngine",
+        ],
         "continual.drift": [
             "DriftReport",
             "fit_reference",
@@ -343,6 +354,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "fit_update_head",
             "load_reviewed_cases",
             "update",
+        ],
+        "continual.acceptance": [
+            "AcceptanceCriteria",
         ],
         "continual.gate": [
             "AT_MOST",

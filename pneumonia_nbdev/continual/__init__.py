@@ -29,6 +29,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "load_reviewed_cases",
             "update",
         ],
+        "acceptance": [
+            "AcceptanceCriteria",
+        ],
         "gate": [
             "AT_MOST",
             "AcceptanceCriteria",

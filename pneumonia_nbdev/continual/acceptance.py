@@ -49,7 +49,9 @@ class AcceptanceCriteria:
     target_alpha: float = 0.05  # level of the test for a loss of correct predictions on the hold-out cases
     int8: bool = True  # whether the 8-bit copy must be within its tolerances
 
-# %% ../../nbs/11_continual/03_acceptance.ipynb #a728d34f
+# %% ../../nbs/11_continual/03_acceptance.ipynb #bad1b476
+DEFAULT_CRITERIA = AcceptanceCriteria()
+
 OLD_NAMES = dict(  # names of version 0.1, in rule files and reports
     old_auroc_loss="source_auroc_loss",
     old_auroc_bound="source_auroc_bound",

@@ -32,16 +32,18 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "label",
             "sample_dir",
         ],
+        "xray": [
+            "XRay",
+            "to_pil",
+        ],
         "image": [
             "COLORMAPS",
             "InputSpec",
-            "XRay",
             "load_image",
             "load_resized",
             "overlay",
             "preprocess",
             "read_xray",
-            "to_pil",
         ],
         "quality": [
             "Quality",

@@ -41,7 +41,7 @@ def translate(
     topic, _, key = text.partition(".")
     if key and key in _catalogue().get(topic, {}):
         text = texts(topic, lang)[key]
-    elif lang != "en":
+    else:
         text = texts("phrases", lang).get(text) or _translate_parts(text, lang)
     return text.format(**values) if values else text
 
@@ -49,7 +49,9 @@ def translate(
 def _translate_parts(text, lang):
     "Translate a sentence of a model card part by part, then its punctuation"
     translated = text
-    for english, other in zip(texts("card", "en").values(), texts("card", lang).values(), strict=True):
-        pattern = re.escape(english).replace(r"\{n\}", r"(\d+)")
-        translated = re.sub(pattern, other.replace("{n}", r"\1"), translated)
-    return translated if translated == text else translated.replace(", ", "，").replace("; ", "；")
+    for stored, displayed in texts("card", lang).items():
+        pattern = re.escape(stored).replace(r"\{n\}", r"(\d+)")
+        translated = re.sub(pattern, displayed.replace("{n}", r"\1"), translated)
+    if lang == "en" or translated == text:
+        return translated
+    return translated.replace(", ", "，").replace("; ", "；")

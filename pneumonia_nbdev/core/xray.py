@@ -9,29 +9,16 @@ __all__ = ['to_pil', 'XRay']
 import io
 import os
 import stat
-import threading
-import warnings
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from functools import cache, cached_property
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from fastcore.basics import patch
-from PIL import Image, ImageOps
+from PIL import Image
 
-from pneumonia_nbdev.core.base import (
-    InputError,
-    InvalidOption,
-    MissingFile,
-    MultiFrame,
-    NoPixelData,
-    PneumoniaError,
-    TooLarge,
-    UnreadableImage,
-    import_extra,
-)
+from .base import InvalidOption, MissingFile, TooLarge, UnreadableImage
 
 # %% ../../nbs/00_core/01_xray.ipynb #01006
 MAX_BYTES = 64 * 2**20

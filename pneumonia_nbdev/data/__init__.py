@@ -11,15 +11,17 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "augment",
             "augment_batch",
         ],
-        "dataset": [
-            "MedicalDataLoader",
+        "files": [
             "SPLITS",
-            "download",
             "fingerprint",
             "list_images",
             "patient_id",
             "scan_csv",
             "split_patients",
+        ],
+        "dataset": [
+            "MedicalDataLoader",
+            "download",
         ],
         "audit": [
             "Audit",

@@ -55,12 +55,11 @@ def models(self: InfoRoutes) -> dict:
 def codes(self: InfoRoutes) -> dict:
     "Every code of a response, with its sentence in both languages."
     checks = (*REASONS, *DICOM_CHECKS)
-    sentences = zip(*(texts("card", lang).values() for lang in LANGS), strict=True)
     return dict(
         classes={c: {lang: label(c, lang) for lang in LANGS} for c in CLASSES},
         errors={c: {lang: e.sentence(lang) for lang in LANGS} for c, e in error_codes().items()},
         quality={c: {lang: translate(f"quality.{c}", lang) for lang in LANGS} for c in checks},
-        card={pair[0]: dict(zip(LANGS, pair, strict=True)) for pair in sentences},
+        card={key: {lang: texts("card", lang)[key] for lang in LANGS} for key in texts("card")},
     )
 
 # %% ../../nbs/09_deployment/06_info_routes.ipynb #35130

@@ -10,8 +10,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "ModelEvaluator",
             "Predictor",
             "as_predictor",
-            "decision_curve",
             "log_test_evaluation",
+        ],
+        "operating_points": [
+            "decision_curve",
             "operating_points",
             "predictive_values",
             "sensitivity_threshold",

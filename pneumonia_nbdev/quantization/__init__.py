@@ -47,5 +47,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "Export",
             "ParityError",
         ],
+        "tensorrt": [
+            "TensorRTEngine",
+        ],
     },
 )

@@ -6,6 +6,13 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
+        "callbacks": [
+            "SaveBest",
+            "SaveCheckpoint",
+            "StopOnNaN",
+            "device_scope",
+            "warmup_cosine",
+        ],
         "linear_head": [
             "choose_C",
             "fit_head",
@@ -14,11 +21,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "trainer": [
             "ModelTrainer",
-            "SaveBest",
-            "SaveCheckpoint",
-            "StopOnNaN",
-            "device_scope",
-            "warmup_cosine",
         ],
     },
 )
