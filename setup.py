@@ -1,4 +1,5 @@
-"""Packaging: everything comes from `settings.ini`, so that a version or a requirement stands in one place only."""
+"""Packaging; all metadata come from `settings.ini`."""
+
 from configparser import ConfigParser
 from pathlib import Path
 

@@ -138,6 +138,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "linear_model",
             "load_keras_model",
         ],
+        "training.linear_head": [
+            "choose_C",
+            "fit_head",
+            "fit_temperature",
+            "precompute_features",
+        ],
         "training.callbacks": [
             "SaveBest",
             "SaveCheckpoint",
@@ -145,20 +151,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "device_scope",
             "warmup_cosine",
         ],
-        "training.linear_head": [
-            "choose_C",
-            "fit_head",
-            "fit_temperature",
-            "precompute_features",
-        ],
         "training.trainer": [
             "ModelTrainer",
-        ],
-        "evaluation.evaluation": [
-            "ModelEvaluator",
-            "Predictor",
-            "as_predictor",
-            "log_test_evaluation",
         ],
         "evaluation.operating_points": [
             "decision_curve",
@@ -167,6 +161,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "sensitivity_threshold",
             "specificity_threshold",
             "youden_threshold",
+        ],
+        "evaluation.evaluation": [
+            "ModelEvaluator",
+            "Predictor",
+            "as_predictor",
+            "log_test_evaluation",
         ],
         "evaluation.calibration": [
             "calibrators",
@@ -214,21 +214,25 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "gradcam.explorer": [
             "GradCAMExplorer",
         ],
-        "recipe.recipe": [
+        "recipe.fine_tuning": [
             "RECIPES",
             "Recipe",
             "augmented_batches",
             "choose_recipe",
             "fine_tune",
+        ],
+        "recipe.recipe": [
             "fit_calibrated_head",
             "score_files",
             "train_default",
         ],
-        "recipe.report": [
+        "recipe.rendering": [
             "Evaluation",
+            "format_table",
+        ],
+        "recipe.report": [
             "augmented_scores",
             "evaluate_bundle",
-            "format_table",
         ],
         "deployment.predictor": [
             "PneumoniaDetectionSystem",
@@ -294,36 +298,14 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "quantization.benchmark": [
             "BaselineDetector",
             "Benchmark",
-            "benchmark_augmentation",
-            "benchmark_data",
-            "bounds",
             "interleaved_timing",
             "measure_screen",
             "measure_single",
-            "measure_start",
-            "peak_memory",
-            "peak_rss",
-            "run_python",
-            "screen_files",
             "speedup_table",
-            "this_machine",
         ],
         "quantization.export": [
-            "Export",
-            "KINDS",
-            "MIN_CALIBRATION",
             "ModelOptimizer",
-            "PRECISIONS",
-            "PROVIDERS",
-            "ParityError",
-            "TensorRTEngine",
-            "build_engine",
-            "engine_path",
-            "find_tensorrt",
-            "gpu_name",
             "plot_performance",
-            "quantize_onnx",
-            "read_onnx",
         ],
         "quantization.litert": [
             "Export",
@@ -359,22 +341,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "AcceptanceCriteria",
         ],
         "continual.gate": [
-            "AT_MOST",
-            "AcceptanceCriteria",
-            "Check",
             "GateResult",
-            "GateScores",
-            "NEW",
             "UpdateResult",
-            "check_int8",
-            "check_served",
-            "check_source",
-            "check_target",
             "evaluate_candidate",
-            "head_scores",
-            "paired_auroc",
-            "source_scores",
-            "target_scores",
             "update_and_promote",
         ],
         "cli.cli": [

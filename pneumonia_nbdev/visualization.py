@@ -12,20 +12,21 @@ import numpy as np
 from fastcore.basics import patch
 
 from pneumonia_nbdev.core.base import (
-    BadData,
     CLASSES,
+    BadData,
     InputError,
     InvalidOption,
     check_lang,
     import_extra,
     label,
 )
-from .core.bundle import Bundle
+from .core.bundle import Bundle, predict_images
 from .core.i18n import texts
-from .core.image import preprocess, read_xray, resize_to_input
+from .core.image import read_xray, resize_to_input
 from .core.plots import CLASS_COLORS, plot_language, split_label
 from .core.quality import Quality
-from .data.dataset import SPLITS, MedicalDataLoader
+from .data.dataset import MedicalDataLoader
+from .data.files import SPLITS
 
 # %% ../nbs/02_visualization.ipynb #08imp0
 pd = import_extra("pandas")
@@ -251,8 +252,7 @@ def embeddings(
     splits = [s for s in SPLITS if s in set(self.loader.files.split)]
     samples = [self.loader.sample_rows(s, per_split, seed) for s in splits]
     rows, images = self._readable(pd.concat(samples))
-    outputs = [bundle.run(preprocess(x, bundle.spec)[None])["embedding"] for x in images]
-    return rows, np.concatenate(outputs)
+    return rows, predict_images(bundle, images, outputs=("embedding",))["embedding"]
 
 # %% ../nbs/02_visualization.ipynb #08032
 def domain_classifier_auroc(

@@ -1,13 +1,22 @@
-"""The explorer in real JupyterLab and as a page of its own, driven by a real browser; pictures go to `nbs/images`.
+"""Test the explorer in JupyterLab and on its own page, in a real browser.
 
-    python tools/browser.py [--book] [--keep]
+    python tools/browser.py [--tutorials] [--keep]
 
-Chromium is that of the system (`apt install chromium`); without it, or without Playwright, the check is skipped and says so.
-`--keep` writes the pictures into the documentation; otherwise they go to a temporary folder.
-`--book` opens the tutorials instead, runs all their cells as a reader would, and reads what JupyterLab saved.
+The browser is the Chromium of the system (`apt install chromium`). Without it, or without Playwright, the test is
+skipped. `--keep` writes the screenshots to `nbs/images`. `--tutorials` opens the tutorials in JupyterLab instead, runs
+all their cells, and checks the notebooks that JupyterLab saves.
 """
 
-import json, os, shutil, socket, subprocess, sys, tempfile, time, urllib.request
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,11 +30,25 @@ ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+TUTORIALS = ("ten_lines", "end_to_end", "own_data")
 PICTURE = ".explorer-picture-0"
+PICTURE_HASH = """async img => {
+    const bytes = await (await fetch(img.src)).arrayBuffer();
+    return Array.from(new Uint8Array(await crypto.subtle.digest('SHA-1', bytes))).join();
+}"""
+SLOW = 180_000  # milliseconds; the first picture needs TensorFlow
+
+
+# --- browser and servers
+
+
+def chromium():
+    "Path of the browser; None without one"
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def missing():
-    "Why the browser cannot be driven here; empty when it can"
+    "The package that is missing to run a browser; empty if none is"
     if not chromium():
         return "no chromium"
     try:
@@ -35,56 +58,62 @@ def missing():
     return ""
 
 
-def chromium():
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
 def free_port():
+    "A port that no server uses"
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
 
 
+def wait_for_server(url, process, log, seconds=120):
+    "Wait until a server accepts requests"
+    for _ in range(seconds):
+        try:
+            urllib.request.urlopen(url, timeout=60).read()
+            return
+        except OSError:
+            assert process.poll() is None, log.read_text(encoding="utf-8")[-2000:]
+            time.sleep(1)
+    raise AssertionError(f"{url} isn't available: {log.read_text(encoding='utf-8')[-2000:]}")
+
+
+def stop(process):
+    "Stop a process and its children"
+    if process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
 @contextmanager
 def server(command, url, folder, **env):
-    "A server that is ready, and is ended afterwards"
-    log = (Path(folder) / "server.log").open("w")
-    process = subprocess.Popen(
-        list(map(str, command)),
-        cwd=folder,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **env},
-        start_new_session=True,
-    )
-    try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(url, timeout=60).read()
-                break
-            except OSError:
-                assert process.poll() is None, Path(log.name).read_text()[-2000:]
-                time.sleep(1)
-        else:
-            raise AssertionError(f"{url} did not come up: {Path(log.name).read_text()[-2000:]}")
-        yield
-    finally:
-        os.killpg(process.pid, 15)
+    "Run a server in `folder`; enter when it is ready, and stop it at the end"
+    log = Path(folder) / "server.log"
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **env}
+    command = [str(word) for word in command]
+    with log.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=file, stderr=subprocess.STDOUT, env=env, start_new_session=True
+        )
         try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-        log.close()
+            wait_for_server(url, process, log)
+            yield
+        finally:
+            stop(process)
 
 
 @contextmanager
 def page(width=1280, height=860):
-    "A page of a fresh browser"
+    "A page in a browser with a new profile"
     from playwright.sync_api import sync_playwright
 
-    with tempfile.TemporaryDirectory() as d, sync_playwright() as p:
-        context = p.chromium.launch_persistent_context(
-            d, executable_path=chromium(), headless=True, args=ARGS, viewport=dict(width=width, height=height)
+    viewport = dict(width=width, height=height)
+    with tempfile.TemporaryDirectory() as profile, sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            profile, executable_path=chromium(), headless=True, args=ARGS, viewport=viewport
         )
         opened = context.pages[0] if context.pages else context.new_page()
         try:
@@ -93,92 +122,114 @@ def page(width=1280, height=860):
             context.close()
 
 
-def picture(opened, k=0):
-    "The bytes of the picture on the screen"
-    return opened.locator(f".explorer-picture-{k}").first.evaluate("""async img => { const b = await (await fetch(img.src)).arrayBuffer();
-        return Array.from(new Uint8Array(await crypto.subtle.digest('SHA-1', b))).join() }""")
+# --- the explorer
 
 
-def changes(opened, act, k=0):
-    "Do something, and wait until another picture is there"
-    before = picture(opened, k)
-    act()
-    for _ in range(1200):
+def labels():
+    "The English labels of the explorer"
+    from pneumonia_nbdev.core.i18n import texts
+
+    return texts("explorer")
+
+
+def picture(opened, position=0):
+    "A hash of the picture"
+    return opened.locator(f".explorer-picture-{position}").first.evaluate(PICTURE_HASH)
+
+
+def wait_until(condition, message, seconds=120):
+    "Wait until a function returns a true value"
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, message
         time.sleep(0.1)
-        if picture(opened, k) != before:
-            return
-    raise AssertionError("the picture did not change")
 
 
-def play(opened, folder, name):
-    "Move sliders by keyboard, go through images, ask another method, upload a file; look at the picture each time"
-    opened.locator(PICTURE).first.wait_for(timeout=180_000)
+def changes_picture(opened, action):
+    "Do something, and wait until the picture changes"
+    before = picture(opened)
+    action()
+    wait_until(lambda: picture(opened) != before, "the picture didn't change")
+
+
+def wait_for_explorer(opened):
+    "Wait for the first picture"
+    opened.locator(PICTURE).first.wait_for(timeout=SLOW)
+
+
+def upload(opened, path):
+    "Choose a file with the button of the explorer"
+    with opened.expect_file_chooser() as chooser:
+        opened.get_by_role("button", name=labels()["upload"]).first.click()
+    chooser.value.set_files(str(path))
+
+
+def move_slider(opened, label, steps):
+    "Move a slider by the keyboard"
+    handle = opened.locator(".widget-slider", has_text=label).locator(".noUi-handle")
+    handle.focus()
+    for _ in range(steps):
+        handle.press("ArrowRight")
+
+
+def use_explorer(opened, folder, name):
+    "Use all controls, upload a good and a bad file, and check the picture each time; writes a screenshot"
+    text = labels()
+    wait_for_explorer(opened)
     opened.locator(PICTURE).first.scroll_into_view_if_needed()
-    changes(opened, lambda: opened.get_by_role("button", name="next").first.click())
-    slider = opened.locator(".widget-slider", has_text="opacity").locator(".noUi-handle")
-    slider.focus()
-    changes(opened, lambda: slider.press("ArrowRight"))
-    slider = opened.locator(".widget-slider", has_text="cut").locator(".noUi-handle")
-    slider.focus()
-    changes(opened, lambda: [slider.press("ArrowRight") for _ in range(6)])
-    image = opened.locator(".widget-dropdown", has_text="image").locator("select")
-    changes(opened, lambda: image.select_option(index=0))
-    method = opened.locator(".widget-dropdown", has_text="method").locator("select").first
-    changes(opened, lambda: method.select_option("eigencam"))
-    opened.get_by_text("side by side", exact=True).click()
-    opened.locator(".explorer-picture-1").first.wait_for(state="visible", timeout=180_000)
-    for _ in range(600):
-        if picture(opened, 1) != picture(opened):
-            break
-        time.sleep(0.1)
-    else:
-        raise AssertionError("two methods, one picture")
+    changes_picture(opened, lambda: opened.get_by_role("button", name=text["next"]).first.click())
+    changes_picture(opened, lambda: move_slider(opened, text["opacity"], 1))
+    changes_picture(opened, lambda: move_slider(opened, text["cut"], 6))
+    image = opened.locator(".widget-dropdown", has_text=text["image"]).locator("select")
+    changes_picture(opened, lambda: image.select_option(index=0))
+    method = opened.locator(".widget-dropdown", has_text=text["method"]).locator("select").first
+    changes_picture(opened, lambda: method.select_option("eigencam"))
+    opened.get_by_text(text["compare"], exact=True).click()
+    opened.locator(".explorer-picture-1").first.wait_for(state="visible", timeout=SLOW)
+    wait_until(lambda: picture(opened, 1) != picture(opened), "both methods have the same picture", 60)
     opened.screenshot(path=folder / f"{name}.png")
-    opened.get_by_text("side by side", exact=True).click()
-    with opened.expect_file_chooser() as chooser:
-        opened.get_by_role("button", name="upload").first.click()
-    changes(
-        opened,
-        lambda: chooser.value.set_files(
-            str(next((ROOT / "pneumonia_nbdev" / "sample" / "test" / "NORMAL").glob("*.jpeg")))
-        ),
-    )
-    with opened.expect_file_chooser() as chooser:
-        opened.get_by_role("button", name="upload").first.click()
-    chooser.value.set_files(str(ROOT / "README.md"))
+    opened.get_by_text(text["compare"], exact=True).click()
+    xray = next((ROOT / "pneumonia_nbdev" / "sample" / "test" / "NORMAL").glob("*.jpeg"))
+    changes_picture(opened, lambda: upload(opened, xray))
+    upload(opened, ROOT / "README.md")
     opened.get_by_text("unreadable_image").first.wait_for(timeout=30_000)
 
 
-def say(opened, folder):
-    "A reading with a comment, which arrives in the store"
+def review(opened, folder):
+    "Save a review with a comment, and check the case store"
     from pneumonia_nbdev.deployment.case_store import CaseStore
 
-    opened.locator(PICTURE).first.wait_for(timeout=180_000)
+    text = labels()
+    wait_for_explorer(opened)
     opened.get_by_role("button", name="Pneumonia", exact=True).click()
-    opened.get_by_placeholder("optional; no names").fill("lower left")
+    opened.get_by_placeholder(text["names"], exact=True).fill("lower left")
     opened.keyboard.press("Tab")
-    opened.get_by_placeholder("optional; your name or sign").fill("A. B.")
+    opened.get_by_placeholder(text["sign"], exact=True).fill("A. B.")
     opened.keyboard.press("Tab")
-    opened.get_by_role("button", name="save reading").click()
-    opened.get_by_text("reading saved").wait_for(timeout=30_000)
-    assert [(r["label"], r["comment"], r["reader"]) for r in CaseStore(folder).reviews()] == [
-        ("PNEUMONIA", "lower left", "A. B.")
-    ]
+    opened.get_by_role("button", name=text["send"]).click()
+    opened.get_by_text(text["sent"]).wait_for(timeout=30_000)
+    stored = [(r["label"], r["comment"], r["reader"]) for r in CaseStore(folder).reviews()]
+    assert stored == [("PNEUMONIA", "lower left", "A. B.")], stored
+
+
+# --- JupyterLab
+
+
+def write_lab_setting(folder, extension, setting, content):
+    "Write a user setting of JupyterLab"
+    path = folder / "settings" / "@jupyterlab" / extension / f"{setting}.jupyterlab-settings"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 @contextmanager
 def lab(folder, notebook, height=1000):
-    "JupyterLab on a folder, with a notebook open and its kernel ready"
-    settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text(
-        '{"fetchNews": "false", "checkForUpdates": false}'
-    )  # no question about news over the page
-    (tracker := folder / "settings" / "@jupyterlab" / "notebook-extension").mkdir(parents=True)
-    (tracker / "tracker.jupyterlab-settings").write_text(
-        '{"windowingMode": "none"}'
-    )  # cells out of sight are there too
+    "JupyterLab with a notebook of `folder`; enter when its kernel is ready"
+    # No question about news covers the page, and cells that aren't visible are part of it.
+    write_lab_setting(folder, "apputils-extension", "notification", dict(fetchNews="false", checkForUpdates=False))
+    write_lab_setting(folder, "notebook-extension", "tracker", dict(windowingMode="none"))
     port = free_port()
+    url = f"http://127.0.0.1:{port}"
     command = [
         sys.executable,
         "-m",
@@ -193,126 +244,131 @@ def lab(folder, notebook, height=1000):
         f"--LabApp.user_settings_dir={folder / 'settings'}",
         f"--LabApp.workspaces_dir={folder / 'workspaces'}",
     ]
-    with server(command, f"http://127.0.0.1:{port}/api?token=local", folder), page(1500, height) as opened:
-        opened.goto(f"http://127.0.0.1:{port}/lab/tree/{notebook}?token=local")
+    with server(command, f"{url}/api?token=local", folder), page(1500, height) as opened:
+        opened.goto(f"{url}/lab/tree/{notebook}?token=local")
         opened.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=120_000)
-        opened.get_by_text("| Idle").first.wait_for(
-            timeout=120_000
-        )  # before the kernel is there, nothing is run
+        opened.get_by_text("| Idle").first.wait_for(timeout=120_000)
         yield opened
 
 
 def run_all(opened):
-    "Run > Run All Cells, with the mouse"
+    "Run > Run All Cells, by the mouse"
     opened.get_by_role("menuitem", name="Run").first.click()
     opened.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
 
-def in_lab(folder, pictures):
-    "A notebook with the explorer, opened and run in JupyterLab"
+def hide_file_browser(opened):
+    opened.keyboard.press("Control+b")
+
+
+def explorer_in_lab(folder, pictures):
+    "A notebook with the explorer in JupyterLab"
     source = "from pneumonia_nbdev.gradcam.explorer import GradCAMExplorer\nGradCAMExplorer()"
     cell = dict(cell_type="code", execution_count=None, id="explore", metadata={}, outputs=[], source=source)
-    (folder / "explore.ipynb").write_text(
-        json.dumps(
-            dict(
-                cells=[cell],
-                metadata=dict(kernelspec=dict(name="python3", display_name="Python 3", language="python")),
-                nbformat=4,
-                nbformat_minor=5,
-            )
-        )
-    )
+    kernel = dict(name="python3", display_name="Python 3", language="python")
+    nb = dict(cells=[cell], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
+    (folder / "explore.ipynb").write_text(json.dumps(nb), encoding="utf-8")
     with lab(folder, "explore.ipynb") as opened:
         run_all(opened)
-        opened.locator(PICTURE).first.wait_for(timeout=180_000)
-        opened.keyboard.press("Control+b")  # the file browser away
-        play(opened, pictures, "explorer")
+        wait_for_explorer(opened)
+        hide_file_browser(opened)
+        use_explorer(opened, pictures, "explorer")
 
 
-def saved(opened, path):
-    "The code cells as JupyterLab writes them to disk"
+def explorer_page(folder, pictures):
+    "`pneumonia explore` with a case store"
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/"
+    program = [sys.executable, "-c", "from pneumonia_nbdev.cli.cli import main; main()"]
+    options = ["--no-browser", "--port", port, "--reviews", folder / "reviews"]
+    with server([*program, "explore", *options], url, folder), page(1250, 900) as opened:
+        opened.goto(url, timeout=SLOW)
+        review(opened, folder / "reviews")
+        use_explorer(opened, pictures, "explorer-page")
+
+
+def saved_cells(opened, path):
+    "The code cells of the notebook after JupyterLab has saved it"
     opened.keyboard.press("Control+s")
     time.sleep(2)
-    return [
-        c
-        for c in json.loads(path.read_text(encoding="utf-8"))["cells"]
-        if c["cell_type"] == "code" and "".join(c["source"]).strip()
-    ]
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
 
 
-def read_tutorial(name, folder, pictures, limit=1200):
-    "A tutorial from its first cell to its last; how many seconds it took"
+def wait_for_cells(opened, path, limit):
+    "Wait until all cells have been run, and check that none has an error; returns the cells"
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        time.sleep(5)
+        cells = saved_cells(opened, path)
+        errors = [o for cell in cells for o in cell["outputs"] if o["output_type"] == "error"]
+        assert not errors, f"{path.stem}: {errors[0]['ename']}: {errors[0]['evalue']}"
+        if all(cell["execution_count"] for cell in cells):
+            return cells
+    n = sum(not cell["execution_count"] for cell in cells)
+    raise AssertionError(f"{path.stem}: {n} cells were not run in {limit} s")
+
+
+def clear_outputs(path):
+    "Remove the outputs of a notebook"
+    nb = json.loads(path.read_text(encoding="utf-8"))
+    for cell in nb["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= dict(outputs=[], execution_count=None)
+    path.write_text(json.dumps(nb), encoding="utf-8")
+
+
+def run_tutorial(name, folder, pictures, limit=1200):
+    "Run a tutorial from its first cell to its last; returns the duration in seconds"
     shutil.copytree(ROOT / "nbs", folder / "nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     path = folder / "nbs" / "tutorials" / f"{name}.ipynb"
-    nb = json.loads(path.read_text(encoding="utf-8"))
-    for c in nb["cells"]:
-        if c["cell_type"] == "code":
-            c |= dict(outputs=[], execution_count=None)  # what is seen afterwards was made here
-    path.write_text(json.dumps(nb))
+    clear_outputs(path)
     with lab(folder, f"nbs/tutorials/{name}.ipynb") as opened:
-        start = time.time()
+        start = time.monotonic()
         opened.locator(".jp-Notebook").first.click(position=dict(x=5, y=5))
         run_all(opened)
-        while time.time() - start < limit:
-            time.sleep(5)
-            cells = saved(opened, path)
-            wrong = [o for c in cells for o in c["outputs"] if o["output_type"] == "error"]
-            assert not wrong, f"{name}: {wrong[0]['ename']}: {wrong[0]['evalue']}"
-            if all(c["execution_count"] for c in cells):
-                break
-        else:
-            raise AssertionError(
-                f"{name}: {sum(not c['execution_count'] for c in cells)} cells were not run in {limit} s"
-            )
-        took = time.time() - start
-        opened.keyboard.press("Control+b")
+        cells = wait_for_cells(opened, path, limit)
+        seconds = time.monotonic() - start
+        hide_file_browser(opened)
         opened.keyboard.press("Escape")
         opened.screenshot(path=pictures / f"lab-{name}.png")
-        if name == "end_to_end" and any("GradCAMExplorer" in "".join(c["source"]) for c in cells):
-            play(opened, pictures, "lab-explorer")
-    return round(took)
+        if name == "end_to_end" and any("GradCAMExplorer" in "".join(cell["source"]) for cell in cells):
+            use_explorer(opened, pictures, "lab-explorer")
+    return round(seconds)
 
 
-def book(keep=False, names=("ten_lines", "end_to_end", "own_data")):
-    "The tutorials in JupyterLab; returns a line for the log"
-    took = {}
-    for name in names:
-        with tempfile.TemporaryDirectory() as d:
-            took[name] = read_tutorial(name, Path(d), ROOT / "nbs" / "images" if keep else Path(d))
-    return "in JupyterLab, seconds: " + ", ".join(f"{k} {v}" for k, v in took.items())
+# --- checks
 
 
-def in_voila(folder, pictures):
-    "`pneumonia explore`, opened in a browser"
-    port = free_port()
-    command = [
-        sys.executable,
-        "-c",
-        "from pneumonia_nbdev.cli.cli import main; main()",
-        "explore",
-        "--no-browser",
-        "--port",
-        port,
-        "--reviews",
-        folder / "readings",
-    ]
-    with server(command, f"http://127.0.0.1:{port}/", folder), page(1250, 900) as opened:
-        opened.goto(f"http://127.0.0.1:{port}/", timeout=180_000)
-        say(opened, folder / "readings")
-        play(opened, pictures, "explorer-page")
+def check_tutorials(keep=False):
+    "All tutorials in JupyterLab; returns a line for the log"
+    seconds = {}
+    for name in TUTORIALS:
+        with tempfile.TemporaryDirectory() as folder:
+            pictures = ROOT / "nbs" / "images" if keep else Path(folder)
+            seconds[name] = run_tutorial(name, Path(folder), pictures)
+    return "in JupyterLab, seconds: " + ", ".join(f"{name} {value}" for name, value in seconds.items())
 
 
 def check(keep=False):
-    "Both; returns a line for the log"
-    with tempfile.TemporaryDirectory() as d:
-        pictures = ROOT / "nbs" / "images" if keep else Path(d)
-        for name, run in (("lab", in_lab), ("voila", in_voila)):
-            (folder := Path(d) / name).mkdir()
-            run(folder, pictures)
-    return "JupyterLab and the explorer's page, in " + Path(chromium()).name
+    "The explorer in JupyterLab and on its own page; returns a line for the log"
+    with tempfile.TemporaryDirectory() as temporary:
+        pictures = ROOT / "nbs" / "images" if keep else Path(temporary)
+        for name, test in (("lab", explorer_in_lab), ("page", explorer_page)):
+            folder = Path(temporary) / name
+            folder.mkdir()
+            test(folder, pictures)
+    return f"JupyterLab and the explorer's page, in {Path(chromium()).name}"
+
+
+def main():
+    if reason := missing():
+        sys.exit(f"skipped: {reason}")
+    if {"--tutorials", "--book"} & set(sys.argv):
+        print(check_tutorials("--keep" in sys.argv))
+    else:
+        print(check("--keep" in sys.argv))
 
 
 if __name__ == "__main__":
-    if reason := missing():
-        sys.exit(f"skipped: {reason}")
-    print((book if "--book" in sys.argv else check)("--keep" in sys.argv))
+    main()

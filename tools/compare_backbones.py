@@ -44,9 +44,7 @@ def build(name, weights):
     backbone, file, output_layer = MODELS[name]
     if not backbone:
         return PneumoniaCNN((SIZE, SIZE, 3)).build_model()
-    transfer = TransferLearningModel(
-        backbone, (SIZE, SIZE, 3), weights=weights / file, output_layer=output_layer
-    )
+    transfer = TransferLearningModel(backbone, (SIZE, SIZE, 3), weights=weights / file, output_layer=output_layer)
     return transfer.build_model(fine_tune_layers=10)
 
 

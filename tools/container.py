@@ -38,9 +38,7 @@ def pip_settings():
     return {
         name: value
         for name, value in os.environ.items()
-        if (name.startswith("PIP_") and name != "PIP_CONSTRAINT")
-        or name.lower().endswith("_proxy")
-        or name == "HOME"
+        if (name.startswith("PIP_") and name != "PIP_CONSTRAINT") or name.lower().endswith("_proxy") or name == "HOME"
     }
 
 

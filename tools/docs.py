@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
@@ -37,13 +37,22 @@ TREE = BLOB.replace("/blob/", "/tree/")
 GITHUB_PAGES = f"{BLOB.rsplit('/', 2)[0]}/"  # issues and releases of the repository: not in the tree
 # Warnings of smalldocs about settings that only Quarto uses.
 IGNORED = re.compile(r"output-file is not read|commonmark is not built|keep-md is ignored")
+# LaTeX commands that matplotlib doesn't support -> replacements
+MATHTEXT = {
+    "tfrac": r"\frac",
+    "le": r"\leq",
+    "ge": r"\geq",
+    "lVert": r"\Vert",
+    "rVert": r"\Vert",
+    "[bB]ig[lr]?": "",
+}
 
 
 # --- signatures with a table of the parameters
 
 
 def signature(thing, **kw):
-    "The signature; a type hint that is defined in a later cell is shown as it is written"
+    "The signature; a type hint that is defined in a later cell is shown as its source"
     try:
         return inspect.signature(thing, **kw)
     except NameError:
@@ -157,6 +166,18 @@ def unlink_signatures():
         nbformat.write(nb, path)
 
 
+def unlink_internal_names():
+    "Remove nbdev's links to names that the site doesn't document, such as internal functions"
+    link = re.compile(rf'<a href="{re.escape(SITE)}/([\w/]+\.html)#([^"]*)">(<code>[^<]*</code>)</a>')
+
+    def unlink(match):
+        page = DOCS / match[1]
+        return match[3] if page.exists() and match[2] not in anchors(page) else match[0]
+
+    for page in DOCS.rglob("*.html"):
+        page.write_text(link.sub(unlink, page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 def relative_links():
     "Make links to the published site relative, so that a copy of the site works without a network"
     for page in DOCS.rglob("*.html"):
@@ -167,6 +188,45 @@ def relative_links():
         text = page.read_text(encoding="utf-8")
         text = re.sub(rf'href="{re.escape(SITE)}/([\w/]+\.html)((?:#[^"]*)?)"', relative, text)
         page.write_text(text, encoding="utf-8")
+
+
+@functools.cache
+def formula_svg(latex):
+    "A formula as an inline SVG picture in the colour of the text"
+    from matplotlib import rc_context
+    from matplotlib.textpath import TextPath
+
+    supported = latex.replace("\n", " ")
+    for pattern, replacement in MATHTEXT.items():
+        supported = re.sub(rf"\\{pattern}(?![a-zA-Z])", lambda match, r=replacement: r, supported)
+    size = 10.0
+    with rc_context({"mathtext.fontset": "stix"}):
+        path = TextPath((0, 0), f"${supported}$", size=size)
+    box = path.get_extents().padded(0.2)
+    commands = {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}  # codes of matplotlib.path.Path
+    data = []
+    for points, code in path.iter_segments(simplify=False):
+        coordinates = [] if code == 79 else [f"{x:.2f} {-y:.2f}" for x, y in points.reshape(-1, 2)]
+        data.append(commands[code] + " ".join(coordinates))
+    style = f"height:{1.1 * box.height / size:.3f}em;vertical-align:{1.1 * box.y0 / size:.3f}em"
+    view = f"{box.x0:.2f} {-box.y1:.2f} {box.width:.2f} {box.height:.2f}"
+    return (
+        f'<svg role="img" aria-label="{escape(latex)}" viewBox="{view}" style="{style}" fill="currentColor">'
+        f'<path d="{"".join(data)}"/></svg>'
+    )
+
+
+def render_formulas():
+    "Replace formulas by pictures, and remove the script that smalldocs loads for them from another site"
+    formula = re.compile(r'(<span class="math (?:inline|display)">)\\[(\[](.*?)\\[)\]](</span>)', re.DOTALL)
+    katex = re.compile(r"<(?:link|script) [^>]*cdn\.jsdelivr\.net/npm/katex[^>]*>(?:</script>)?")
+
+    def picture(match):
+        return match[1] + formula_svg(unescape(match[2])) + match[3]
+
+    for page in DOCS.rglob("*.html"):
+        text = katex.sub("", page.read_text(encoding="utf-8"))
+        page.write_text(formula.sub(picture, text), encoding="utf-8")
 
 
 def adapt_smalldocs():
@@ -192,9 +252,7 @@ def adapt_smalldocs():
 
 def render(command):
     "Run Quarto or smalldocs"
-    done = subprocess.run(
-        command, cwd=PROC, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    done = subprocess.run(command, cwd=PROC, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     messages = "\n".join(line for line in done.stdout.splitlines() if not IGNORED.search(line))
     if messages or done.returncode:
         print(messages, file=sys.stderr)
@@ -217,9 +275,11 @@ def build():
     drop_numbers()
     render(["quarto", "render", "--no-cache"] if quarto else ["smalldocs", "render", "--quiet", "."])
     shutil.move(PROC / "_docs", DOCS)
+    unlink_internal_names()
     relative_links()
     if not quarto:
         adapt_smalldocs()
+        render_formulas()
 
 
 # --- check
@@ -298,9 +358,7 @@ def is_well_formed(address):
 def external_resources(page):
     "Scripts, pictures and style sheets that a page loads from other sites; without a network they are missing"
     tag = r'<(?:script|img|iframe|link rel="(?:stylesheet|preload|icon)")'
-    return re.findall(
-        rf'{tag}[^>]*?(?:src|href)="((?:https?:)?//[^"]+)"', page.read_text(encoding="utf-8")
-    )
+    return re.findall(rf'{tag}[^>]*?(?:src|href)="((?:https?:)?//[^"]+)"', page.read_text(encoding="utf-8"))
 
 
 def request(address):

@@ -30,9 +30,7 @@ RESULTS = ROOT / "nbs" / "results"
 def list_folder(folder):
     "Rows of `list_images` for a folder `CLASS/file` without splits; all images belong to test"
     rows = [
-        dict(path=str(path), label=cls, split="test")
-        for cls in CLASSES
-        for path in sorted((folder / cls).iterdir())
+        dict(path=str(path), label=cls, split="test") for cls in CLASSES for path in sorted((folder / cls).iterdir())
     ]
     with tempfile.TemporaryDirectory() as temporary:
         table = Path(temporary) / "images.csv"

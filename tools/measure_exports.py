@@ -57,8 +57,7 @@ def compare_quantizers(optimizer, loader):
 def all_exports(optimizer, loader):
     "Exports of all kinds"
     exports = [
-        optimizer.quantize_model(kind, loader)
-        for kind in ("float32", "float16", "dynamic", "int8", "int8_uint8io")
+        optimizer.quantize_model(kind, loader) for kind in ("float32", "float16", "dynamic", "int8", "int8_uint8io")
     ]
     symmetric = optimizer.export_onnx("int8", loader, symmetric=True)
     symmetric.kind += "-symmetric"
@@ -109,9 +108,7 @@ def measure(bundle, optimizer, loader, test_log):
         on_test = Parity(expected, run_model(export.run, images), threshold, labels, export.precision)
         tables.append(table_of(export, on_test, val, test))
         metrics = {
-            "val": metrics_with_ci(
-                optimizer.labels, export.parity.p_actual, threshold, val.patient.to_numpy()
-            ),
+            "val": metrics_with_ci(optimizer.labels, export.parity.p_actual, threshold, val.patient.to_numpy()),
             "test": metrics_with_ci(labels, on_test.p_actual, threshold, test.patient.to_numpy()),
         }
         if export.kind == "int8":

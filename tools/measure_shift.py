@@ -121,9 +121,7 @@ class Experiment:
         p_test, p_held = self.predict(model)
         base_test, base_held = self.base_predictions
         patients = self.test.patient.to_numpy()
-        table, official = self.domain_metrics(
-            "official", self.y_test, p_test, base_test, threshold, patients
-        )
+        table, official = self.domain_metrics("official", self.y_test, p_test, base_test, threshold, patients)
         _, adults = self.domain_metrics("adults", self.y_held, p_held, base_held, threshold)
         if self.args.test_log and n:
             log_test_evaluation(
@@ -178,15 +176,11 @@ def replay_rounds(experiment, store, registry, strategy, numbers, poisoned=None)
         candidate = Bundle(registry.path(result.name))
         reasons = "; ".join(result.judgement.reasons)
         gate = "promoted" if result else f"refused: {reasons}"
-        rows.append(
-            experiment.evaluate(strategy, n, n_labels, current, current.id, current.threshold, gate)
-        )
+        rows.append(experiment.evaluate(strategy, n, n_labels, current, current.id, current.threshold, gate))
         if not result or n == poisoned:
             name = f"{strategy}: the candidate"
             gate = "promoted" if result else "refused"
-            rows.append(
-                experiment.evaluate(name, n, n_labels, candidate, candidate.id, candidate.threshold, gate)
-            )
+            rows.append(experiment.evaluate(name, n, n_labels, candidate, candidate.id, candidate.threshold, gate))
     return rows
 
 

@@ -1,38 +1,54 @@
-"""The page of `pneumonia serve`, driven by a real browser: one file, many, DICOM, bad files, 200 at once, both languages, a phone, no network, readings, axe.
+"""Test the page of `pneumonia serve` in a real browser.
 
     python tools/page.py [--keep]
 
-Chromium is that of the system (`apt install chromium`); without it, or without Playwright, the check is skipped and says so.
-`--keep` writes the pictures into the documentation; otherwise they go to a temporary folder.
+The test covers one file, many files, DICOM, malformed files, 200 files at once, both languages, a phone, reviews, API
+keys, accessibility (axe) and a server that stops. No request may leave the server. The browser is the Chromium of the
+system (`apt install chromium`). Without it, or without Playwright, the test is skipped. `--keep` writes the screenshots
+to `nbs/images`.
 """
 
-import json, sys, tempfile, time
+import json
+import re
+import sys
+import tempfile
+import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
 from browser import ROOT, chromium, free_port, missing, page, server
+
+from pneumonia_nbdev.core.i18n import texts, translate
 
 SAMPLE = ROOT / "pneumonia_nbdev" / "sample"
 COMMAND = [sys.executable, "-c", "from pneumonia_nbdev.cli.cli import main; main()", "serve"]
+TEXT = texts("page")
+TEXT_ZH = texts("page", "zh")
+LABELS = (TEXT["NORMAL"], TEXT["PNEUMONIA"])
+UNREADABLE = translate("errors.unreadable_image")
+DESKTOP = dict(width=1280, height=860)
+PHONE = dict(width=390, height=844)
 
 
-def dicom(path):
-    "A DICOM file of a sample X-ray"
-    import numpy as np, pydicom
+# --- files
+
+
+def write_dicom(path):
+    "A DICOM file with an X-ray of the sample"
+    import numpy as np
+    import pydicom
     from PIL import Image
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-    pixels = (
-        np.asarray(Image.open(next((SAMPLE / "originals").rglob("person*.jpeg"))).convert("L")).astype(
-            np.uint16
-        )
-        * 16
-    )
+    image = Image.open(next((SAMPLE / "originals").rglob("person*.jpeg"))).convert("L")
+    pixels = np.asarray(image).astype(np.uint16) * 16
     d = pydicom.Dataset()
     d.file_meta = pydicom.dataset.FileMetaDataset()
-    d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    d.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
-    d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID = generate_uid()
     d.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    d.SOPInstanceUID = generate_uid()
+    d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    d.file_meta.MediaStorageSOPClassUID = d.SOPClassUID
+    d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID
     d.Modality = "DX"
     d.BodyPartExamined = "CHEST"
     d.PatientName = "Nobody^At^All"
@@ -47,107 +63,152 @@ def dicom(path):
     d.save_as(path, enforce_file_format=True)
 
 
-def half(path, good):
-    "Not even half of a chest; the network is sure of it, and nobody should be"
+def write_half(path, source):
+    "Less than half of a chest: the network is certain, but the image must be referred to a reader"
     from PIL import Image
 
-    image = Image.open(good).convert("L")
+    image = Image.open(source).convert("L")
     image.crop((0, 0, 500, image.height)).save(path)
 
 
-def files(folder):
-    "What is uploaded"
+def write_with_text(path, source):
+    "An X-ray with a name in the image"
+    from PIL import Image, ImageDraw
+
+    image = Image.open(source).convert("L")
+    image.thumbnail((700, 700))
+    ImageDraw.Draw(image).text((20, 20), "ERIKA MUSTERMANN 1964", fill=255, font_size=26)
+    image.save(path)
+
+
+def make_files(folder):
+    "Paths of good files, and of unusual ones: three of them are unreadable"
     good = sorted((SAMPLE / "originals").rglob("*.jpeg"))
-    dicom(folder / "chest.dcm")
-    (folder / "notes.png").write_text("to do: buy film")
-    (folder / "empty.jpeg").write_bytes(b"")
-    (folder / "cut.jpeg").write_bytes(good[0].read_bytes()[:9000])
-    half(folder / "half.png", good[-1])
-    (folder / "<img src=x onerror=alert(1)>.jpeg").write_bytes(good[1].read_bytes())
-    (folder / '=cmd, quoted ".jpeg').write_bytes(good[2].read_bytes())
-    return good, [
-        folder / n
-        for n in (
-            "chest.dcm",
-            "notes.png",
-            "empty.jpeg",
-            "cut.jpeg",
-            "half.png",
-            "<img src=x onerror=alert(1)>.jpeg",
-            '=cmd, quoted ".jpeg',
-        )
-    ]
+    write_dicom(folder / "chest.dcm")
+    write_half(folder / "half.png", good[-1])
+    contents = {
+        "notes.png": b"to do: buy film",
+        "empty.jpeg": b"",
+        "cut.jpeg": good[0].read_bytes()[:9000],
+        "<img src=x onerror=alert(1)>.jpeg": good[1].read_bytes(),
+        '=cmd, quoted ".jpeg': good[2].read_bytes(),
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return good, [folder / name for name in ("chest.dcm", "half.png", *contents)]
+
+
+# --- the page
 
 
 @contextmanager
-def opened_page(url, _=None, fine="ERR_CONNECTION_REFUSED", **kw):
-    "The page, with nothing that goes elsewhere and nothing that complains"
-    with page(**kw) as p:
-        wrong = []
-        p.on("pageerror", lambda e: wrong.append(str(e)))
-        p.on("console", lambda m: m.type == "error" and fine not in m.text and wrong.append(m.text))
-        p.on(
-            "request",
-            lambda r: r.url.startswith((url, f"blob:{url}", "data:")) or wrong.append(f"asks {r.url}"),
-        )
+def opened_page(url, ignored="ERR_CONNECTION_REFUSED", **viewport):
+    "The page; at the end, there must be no errors and no requests to other sites"
+    wrong = []
+
+    def on_console(message):
+        if message.type == "error" and ignored not in message.text:
+            wrong.append(message.text)
+
+    def on_request(request):
+        if not request.url.startswith((url, f"blob:{url}", "data:")):
+            wrong.append(f"request to {request.url}")
+
+    with page(**viewport) as p:
+        p.on("pageerror", lambda error: wrong.append(str(error)))
+        p.on("console", on_console)
+        p.on("request", on_request)
         p.goto(url)
         p.locator("#samples button").first.wait_for()
         yield p
         assert not wrong, wrong
 
 
-def until(p, truth, seconds=120):
-    "Wait for something in the page; Playwright's own way needs `eval`, which the page forbids"
+def until(p, condition, seconds=120):
+    "Wait for a JavaScript condition; Playwright's function for this needs `eval`, which the page forbids"
     end = time.monotonic() + seconds
-    while not p.evaluate(truth):
-        assert time.monotonic() < end, f"{truth} never came true"
+    while not p.evaluate(condition):
+        assert time.monotonic() < end, f"not true in {seconds} s: {condition}"
         time.sleep(0.05)
 
 
 def upload(p, paths):
-    p.set_input_files("#files", [str(f) for f in paths])
+    "Choose files"
+    p.set_input_files("#files", [str(path) for path in paths])
 
 
-def done(p, n, seconds=120):
-    "Wait until so many files are settled"
-    until(
-        p,
-        f"document.querySelector('#progress').hidden && document.querySelectorAll('tbody tr').length >= {n}",
-        seconds,
-    )
+def wait_for_results(p, n, seconds=120):
+    "Wait until no file is in progress and the table has at least n rows"
+    rows = "document.querySelectorAll('tbody tr').length"
+    until(p, f"document.querySelector('#progress').hidden && {rows} >= {n}", seconds)
 
 
-def axe(p, where):
-    "No serious violation of accessibility"
+def check_accessibility(p, state):
+    "axe finds no serious problem"
     from axe_playwright_python.sync_playwright import Axe
 
     found = [v for v in Axe().run(p).response["violations"] if v["impact"] in ("serious", "critical")]
-    assert not found, (where, [(v["id"], [n["html"][:120] for n in v["nodes"]][:3]) for v in found])
+    summary = [(v["id"], [node["html"][:120] for node in v["nodes"]][:3]) for v in found]
+    assert not found, (state, summary)
 
 
-def rows(p):
+def check_width(p):
+    "The page isn't wider than the phone"
+    width = p.evaluate("document.documentElement.scrollWidth")
+    assert width <= PHONE["width"], f"{width} pixels"
+
+
+def table_rows(p):
+    "The texts of the rows"
     return p.locator("tbody tr").all_inner_texts()
 
 
-def one(p, good):
-    "A sample, by keyboard alone"
+def select_row(p, name):
+    "Select a file in the table"
+    p.locator("tbody button.row", has_text=name).first.click()
+
+
+def show_top(p):
+    "Scroll to the top"
+    p.evaluate("scrollTo(0, 0)")
+
+
+def check_label(p):
+    "The result is one of the classes"
+    label = p.locator("#answer .word").inner_text()
+    assert label in LABELS, label
+
+
+def check_printed_report(p, selector, expected):
+    "Print the report; `expected` elements of it match the selector"
+    p.evaluate(f"window.print = () => {{ window.printed = 1 + document.querySelectorAll('{selector}').length }}")
+    p.click("#print")
+    until(p, "window.printed")
+    assert p.evaluate("window.printed") == 1 + expected, p.evaluate("window.printed")
+
+
+# --- tests
+
+
+def one_file(p):
+    "A sample, by the keyboard"
     p.locator("#samples button").last.focus()
     p.keyboard.press("Enter")
-    done(p, 1)
-    assert p.locator("#answer .word").inner_text() in ("Normal", "Pneumonia")
-    assert p.locator(".review").count() == 0  # this server keeps nothing
-    assert (
-        "operating point" in p.locator("#answer .meter b").inner_text()
-        and "Research tool" in p.locator("#answer").inner_text()
-    )
-    heat = p.locator(".heat")
-    until(
-        p,
-        "document.querySelector('.heat').naturalWidth === 112 && document.querySelector('.xray').naturalWidth > 0 && document.querySelector('.layers').style.width",
-    )
+    wait_for_results(p, 1)
+    check_label(p)
+    assert p.locator(".review").count() == 0  # this server stores no reviews
+    point = TEXT["point"].partition("{")[0].strip()
+    assert point in p.locator("#answer .meter b").inner_text()
+    assert TEXT["notice"] in p.locator("#answer").inner_text()
+
+
+def viewer(p):
+    "Opacity, zoom, window, two pictures side by side, and reset"
+    until(p, "document.querySelector('.heat').naturalWidth === 112")
+    until(p, "document.querySelector('.xray').naturalWidth > 0 && document.querySelector('.layers').style.width")
     p.locator("#opacity").focus()
     p.keyboard.press("Home")
-    assert heat.evaluate("e => e.style.opacity") == "0"
+    assert p.locator(".heat").evaluate("e => e.style.opacity") == "0"
     width = p.locator(".layers").bounding_box()["width"]
     p.locator("#stages").focus()
     p.keyboard.press("+")
@@ -160,336 +221,358 @@ def one(p, good):
     assert p.locator("#stages .stage").count() == 2
     p.click("#side")
     p.click("#reset")
-    until(
-        p,
-        f"Math.abs(document.querySelector('.layers').getBoundingClientRect().width - {width}) < 1 && document.querySelector('#wl feFuncR').getAttribute('slope') === '1'",
-    )
+    until(p, f"Math.abs(document.querySelector('.layers').getBoundingClientRect().width - {width}) < 1")
+    until(p, "document.querySelector('#wl feFuncR').getAttribute('slope') === '1'")
 
 
-def many(p, good, odd):
-    "Good, bad and hostile ones together; the table, its filters and what is taken home"
-    upload(p, good + odd)
-    done(p, 1 + len(good) + len(odd))
-    said = "\n".join(rows(p))
-    assert said.count("this file cannot be read as an image") == 3, said
-    assert "<img src=x onerror=alert(1)>.jpeg" in said and p.locator("img[src=x]").count() == 0
-    p.locator("tbody button.row", has_text="chest.dcm").click()
-    assert (
-        p.locator(".xray").first.evaluate(
-            "async e => { await e.decode(); return e.src.startsWith('data:image/jpeg') && e.naturalWidth }"
-        )
-        > 300
-    )
-    p.locator("tbody button.row", has_text="half.png").click()
-    assert all(
-        "Refer to a reader" in text
-        for text in (p.locator("#answer").inner_text(), next(r for r in rows(p) if "half.png" in r))
-    )
+def many_files(p, good, unusual):
+    "Good and unusual files together: results, names and warnings"
+    upload(p, good + unusual)
+    wait_for_results(p, 1 + len(good) + len(unusual))
+    text = "\n".join(table_rows(p))
+    assert text.count(UNREADABLE) == 3, text
+    assert "<img src=x onerror=alert(1)>.jpeg" in text and p.locator("img[src=x]").count() == 0
+    select_row(p, "chest.dcm")
+    script = "async e => { await e.decode(); return e.src.startsWith('data:image/jpeg') && e.naturalWidth }"
+    assert p.locator(".xray").first.evaluate(script) > 300  # the preview of the server
+    select_row(p, "half.png")
+    row = next(row for row in table_rows(p) if "half.png" in row)
+    assert TEXT["refer"] in p.locator("#answer").inner_text() and TEXT["refer"] in row
+
+
+def table(p):
+    "Filters, search and sorting"
     p.select_option("#show", "failed")
-    assert len(rows(p)) == 3
+    assert len(table_rows(p)) == 3
     p.select_option("#show", "")
     p.fill("#search", "dcm")
-    assert len(rows(p)) == 1
+    assert len(table_rows(p)) == 1
     p.fill("#search", "")
     p.locator("th[data-sort=p] button").click()
     p.locator("th[data-sort=p] button").click()
-    chances = [
-        float(t)
-        for t in p.locator("tbody td:nth-child(3)").all_inner_texts()
-        if t.strip() and "<" not in t and ">" not in t
-    ]
-    assert (
-        chances == sorted(chances, reverse=True)
-        and p.locator("th[data-sort=p]").get_attribute("aria-sort") == "descending"
-    )
-    with p.expect_download() as got:
+    cells = p.locator("tbody td:nth-child(3)").all_inner_texts()
+    probabilities = [float(cell) for cell in cells if re.fullmatch(r"\s*[\d.]+\s*", cell)]
+    assert probabilities == sorted(probabilities, reverse=True), probabilities
+    assert p.locator("th[data-sort=p]").get_attribute("aria-sort") == "descending"
+
+
+def downloads(p, n_files):
+    "The CSV file and the printed report"
+    with p.expect_download() as download:
         p.click("#csv")
-    table = Path(got.value.path()).read_text(encoding="utf-8-sig")
-    assert (
-        table.count("unreadable_image") == 3
-        and "'=cmd, quoted" in table
-        and ",refer,not_chest_like," in next(line for line in table.splitlines() if "half.png" in line)
-    ), table
-    p.evaluate(
-        "window.print = () => { window.printed = document.querySelectorAll('#report article').length }"
-    )
-    p.click("#print")
-    until(p, "window.printed")
-    assert p.evaluate("window.printed") == 1 + len(good) + len(odd)
-    upload(p, [good[4]])
-    until(
-        p, f"document.querySelector('#case-title').textContent === {json.dumps(good[4].name)}"
-    )  # the newest is on the screen
-    done(p, 2 + len(good) + len(odd))
-    p.evaluate(
-        """() => { const d = new DataTransfer(); d.items.add(new File(["x"], "a folder")); Object.defineProperty(d.files[0], "slice", { value: () => { throw new Error("a folder") } }); dispatchEvent(new DragEvent("drop", { dataTransfer: d })) }"""
-    )
-    done(p, 3 + len(good) + len(odd))
+    text = Path(download.value.path()).read_text(encoding="utf-8-sig")
+    assert text.count("unreadable_image") == 3 and "'=cmd, quoted" in text, text
+    assert ",refer,not_chest_like," in next(line for line in text.splitlines() if "half.png" in line), text
+    check_printed_report(p, "#report article", n_files)
+
+
+DROP_FOLDER = """() => {
+    const data = new DataTransfer();
+    data.items.add(new File(["x"], "a folder"));
+    Object.defineProperty(data.files[0], "slice", { value: () => { throw new Error("a folder") } });
+    dispatchEvent(new DragEvent("drop", { dataTransfer: data }));
+}"""
+
+
+def more_files(p, path, n_files):
+    "A new file is shown at once; a dropped folder is an error of its own row"
+    upload(p, [path])
+    until(p, f"document.querySelector('#case-title').textContent === {json.dumps(path.name)}")
+    wait_for_results(p, n_files + 1)
+    p.evaluate(DROP_FOLDER)
+    wait_for_results(p, n_files + 2)
 
 
 def languages(p):
-    "Every word changes, results included"
-    p.locator("tbody button.row", has_text="person72").first.click()
+    "All texts of the page and of the results are translated, including those of the model card"
+    select_row(p, "person72")
     p.select_option("#lang", "zh")
     text = p.locator("main").inner_text()
-    assert "肺炎" in text and "仅供研究" in text and "无法读取该图像" in text and "Choose files" not in text
-    assert (
-        "训练全部层" in text and "约登指数" in text and "Youden" not in text and "layers trained" not in text
-    )  # what the card says of itself, too
+    for expected in (TEXT_ZH["PNEUMONIA"], TEXT_ZH["notice"], translate("errors.unreadable_image", "zh")):
+        assert expected in text, expected
+    for expected in ("训练全部层", "约登指数"):
+        assert expected in text, expected
+    for english in (TEXT["choose"], "Youden", "layers trained"):
+        assert english not in text, english
     assert p.evaluate("document.documentElement.lang") == "zh"
     p.select_option("#lang", "en")
 
 
-def crowd(p, folder, good):
-    "Two hundred files at once; the progress is the server's"
-    paths = []
-    for k in range(200):
-        paths.append(folder / f"{k:03}.jpeg")
-        paths[-1].write_bytes(good[k % len(good)].read_bytes())
+OBSERVE_PROGRESS = """
+window.seen = new Set();
+new MutationObserver(() => seen.add(document.querySelector('#bar').value))
+    .observe(document.querySelector('#progress-text'), { childList: true, characterData: true, subtree: true });
+"""
+
+
+def many_at_once(p, folder, good):
+    "200 files at once, with progress; nothing remains after `Clear`"
+    paths = [folder / f"{k:03}.jpeg" for k in range(200)]
+    for k, path in enumerate(paths):
+        path.write_bytes(good[k % len(good)].read_bytes())
     p.click("#clear")
-    p.evaluate(
-        "window.seen = new Set(); new MutationObserver(() => seen.add(document.querySelector('#bar').value)).observe(document.querySelector('#progress-text'), {childList: true, characterData: true, subtree: true})"
-    )
+    p.evaluate(OBSERVE_PROGRESS)
     upload(p, paths)
-    done(p, 200, 300)
-    assert p.evaluate("seen.size") > 60, p.evaluate(
-        "seen.size"
-    )  # verdicts that arrive together are drawn together
-    until(
-        p, "document.querySelector('#live').textContent.startsWith('Files: 200;')"
-    )  # said when the last request has ended, a moment after its last line
-    assert p.locator("#live").inner_text().endswith(", 0 failed"), (
-        p.locator("#live").inner_text(),
-        [r for r in rows(p) if "verdict" in r or "busy" in r][:3],
-    )
+    wait_for_results(p, len(paths), 300)
+    # Results that arrive together are drawn together.
+    assert p.evaluate("seen.size") > 60, p.evaluate("seen.size")
+    # The summary appears when the last request has ended, a moment after its last line.
+    until(p, "/\\d/.test(document.querySelector('#live').textContent)")
+    summary = p.locator("#live").inner_text()
+    failed = TEXT["finished"].rpartition(",")[2].format(failed=0)
+    assert summary.startswith(f"Files: {len(paths)};") and summary.endswith(failed), summary
     upload(p, paths)
     p.click("#clear")
     upload(p, paths[:3])
-    done(p, 3)
+    wait_for_results(p, 3)
     time.sleep(0.5)
-    assert (
-        len(rows(p)) == 3 and len({r.split()[0] for r in rows(p)}) == 3
-    )  # nothing of what was cleared comes back
+    names = {row.split()[0] for row in table_rows(p)}
+    assert len(table_rows(p)) == len(names) == 3, names
     p.click("#clear")
-    assert rows(p) == [] and p.locator("#case").is_hidden()
+    assert table_rows(p) == [] and p.locator("#case").is_hidden()
 
 
-def interface(p, url):
-    "The documentation of the interface, without a network"
+def stopped_server(p, good):
+    "Without a server, files fail with a message, and can be sent again"
+    upload(p, good[:2])
+    failed = "document.querySelectorAll('tr .failed').length == 2"
+    until(p, f"document.querySelector('#progress').hidden && {failed}")
+    assert TEXT["network"] in p.locator("#answer").inner_text()
+    assert p.get_by_role("button", name=TEXT["retry"]).is_visible()
+
+
+def api_documentation(p, url):
+    "The documentation of the HTTP API"
     p.goto(url + "/docs")
     p.locator(".opblock-summary-path", has_text="/batch_predict").first.wait_for()
 
 
-def with_key(folder, good):
-    "With an API key, the page shows the dialog once, and then works"
+def api_key(folder):
+    "A server with an API key: the page shows a dialog until the key is right"
     port = free_port()
-    with (
-        server([*COMMAND, "--port", port], f"http://127.0.0.1:{port}/", folder, PNEUMONIA_API_KEY="s3cret"),
-        page() as p,
-    ):
-        p.goto(f"http://127.0.0.1:{port}/")
+    url = f"http://127.0.0.1:{port}/"
+    with server([*COMMAND, "--port", port], url, folder, PNEUMONIA_API_KEY="s3cret"), page() as p:
+        p.goto(url)
         p.locator("#key-value").fill("wrong")
         p.locator("#key button").click()
         p.locator("#wrong").wait_for()
         p.locator("#key-value").fill("s3cret")
         p.locator("#key button").click()
         p.locator("#samples button").first.click()
-        done(p, 1)
-        assert p.locator("#answer .word").inner_text() in ("Normal", "Pneumonia")
+        wait_for_results(p, 1)
+        check_label(p)
 
 
-def writing(path, good):
-    "An X-ray with text in its picture"
-    from PIL import Image, ImageDraw
-
-    image = Image.open(good).convert("L")
-    image.thumbnail((700, 700))
-    ImageDraw.Draw(image).text((20, 20), "ERIKA MUSTERMANN 1964", fill=255, font_size=26)
-    image.save(path)
-    return path
+# --- reviews
 
 
-def says(p, text, seconds=30):
-    until(p, f"document.querySelector('.review .message')?.textContent.includes({json.dumps(text)})", seconds)
+class ReviewPage:
+    "The page of a server that stores reviews"
+
+    def __init__(self, p, store):
+        self.p = p
+        self.store = store
+
+    def button(self, key):
+        return self.p.get_by_role("button", name=TEXT[key], exact=True)
+
+    def field(self, key):
+        return self.p.get_by_label(TEXT[key])
+
+    def pressed(self):
+        return self.p.locator(".review [aria-pressed=true]").inner_text()
+
+    def wait_for_message(self, text):
+        message = "document.querySelector('.review .message')"
+        until(self.p, f"{message}?.textContent.includes({json.dumps(text.strip())})", 30)
+
+    def upload(self, path, n_files):
+        upload(self.p, [path])
+        wait_for_results(self.p, n_files)
+
+    def labels_of(self, case_id):
+        return [(review["label"], review["reader"]) for review in self.store.reviews(case_id)]
 
 
-def readings(folder, good, shoot):
-    "A server with reviews: saved, deleted, text in the image, refused; by keyboard, in both languages, dark, on a phone"
+def save_and_undo(view):
+    "A review is saved by the keyboard and deleted again"
+    p = view.p
+    visible = p.locator(".review button:visible").all_inner_texts()
+    assert visible == [TEXT[key] for key in ("NORMAL", "PNEUMONIA", "UNSURE", "later")], visible
+    p.locator(".review button").first.focus()
+    p.keyboard.press("Enter")
+    view.wait_for_message(TEXT["saved"])
+    assert view.store.counts()["cases"] == 2 and TEXT["saved"] in p.locator("#live").inner_text()
+    view.button("undo").click()
+    view.wait_for_message(TEXT["undone"])
+    assert view.store.counts()["cases"] == 1
+    assert p.evaluate("document.activeElement.textContent") == TEXT["NORMAL"]
+
+
+def save_with_comment(view):
+    "Name, patient number and comment are saved with a review; a second label is a second review"
+    view.field("reader").fill("Dr. A 王")
+    view.field("patient").fill("PN-4711-0815")
+    view.field("comment").fill("左下 left lower zone")
+    view.button("PNEUMONIA").click()
+    view.wait_for_message(TEXT["saved"])
+    assert view.pressed() == TEXT["PNEUMONIA"] and view.field("comment").input_value() == ""
+    view.button("UNSURE").click()
+    pressed = "document.querySelector('.review [aria-pressed=true]').textContent"
+    idle = "document.querySelector('.review').ariaBusy === 'false'"
+    until(view.p, f"{pressed} === {json.dumps(TEXT['UNSURE'])} && {idle}")
+    stored = [(r["label"], r["comment"], r["reader"]) for r in view.store.reviews()]
+    expected = [("PNEUMONIA", "左下 left lower zone", "Dr. A 王"), ("UNSURE", "", "Dr. A 王")]
+    assert stored[1:] == expected, stored
+
+
+def undo_last_only(view):
+    "`Undo` deletes the last review of this page, not one that another reader saved meanwhile; returns the case"
+    case_id = view.store.reviews()[-1]["case_id"]
+    view.store.add_review(case_id, "NORMAL", "meanwhile")
+    view.button("undo").click()
+    view.wait_for_message(TEXT["taken_back"])
+    assert view.labels_of(case_id) == [("PNEUMONIA", "Dr. A 王"), ("NORMAL", "meanwhile")]
+    assert view.pressed() == TEXT["PNEUMONIA"]
+    return case_id
+
+
+def known_cases(view, known, other_case, good):
+    "Cases that were stored before: their reviews and images are kept"
+    view.upload(good[1], 2)
+    # The name of the reader is kept; the patient number belongs to one image.
+    assert view.field("reader").input_value() == "Dr. A 王" and view.field("patient").input_value() == ""
+    view.field("patient").fill("PN-4711-0815")
+    view.button("NORMAL").click()
+    view.wait_for_message(TEXT["saved"])
+    assert len(view.store.reviews(known.id)) == 2
+    patients = [view.store.case(case_id).patient for case_id in (known.id, other_case)]
+    assert patients[0] == patients[1] and patients[0] not in (known.id, other_case)
+    view.button("undo").click()
+    view.wait_for_message(TEXT["taken_back"])
+    assert view.labels_of(known.id) == [("NORMAL", "before")]
+    without_review = view.store.add(good[3])
+    view.upload(good[3], 3)
+    view.button("NORMAL").click()
+    view.wait_for_message(TEXT["saved"])
+    # `Undo` would delete the case with its only review.
+    assert len(view.store.reviews(without_review.id)) == 1 and view.button("undo").is_hidden()
+
+
+def burned_in_text(view, path):
+    "An image with text is stored with a warning, in both languages"
+    view.upload(path, 4)
+    view.button("later").click()
+    view.wait_for_message(TEXT["burned_in"])
+    assert view.button("undo").is_visible() and view.button("later").is_hidden()
+    view.p.select_option("#lang", "zh")
+    view.p.select_option("#theme", "dark")
+    view.wait_for_message(TEXT_ZH["burned_in"])
+    check_accessibility(view.p, "a review, dark, zh")
+
+
+def damaged_store(view):
+    "A review that cannot be saved is an error"
+    (view.store.folder / "reviews.db").write_bytes(b"damaged " * 999)
+    view.button("NORMAL").click()
+    view.wait_for_message(f"{TEXT['not_saved']} {translate('errors.bad_store')}")
+
+
+def reviews(folder, good, screenshot):
+    "A server that stores reviews, on a desktop and on a phone"
     from pneumonia_nbdev.deployment.case_store import CaseStore
 
     port = free_port()
-    kept = folder / "readings"
     url = f"http://127.0.0.1:{port}"
-    store = CaseStore(kept)
+    store = CaseStore(folder / "reviews")
     known = store.add(good[1], label="NORMAL", reader="before")
-    with (
-        server([*COMMAND, "--port", port, "--reviews", kept], url, folder) as running,
-        opened_page(url, running, "status of 500") as p,
-    ):
-        assert "unless you save a review" in p.locator(".notice").first.inner_text()
-        upload(p, good[:1])
-        done(p, 1)
-        assert p.locator(".review button:visible").all_inner_texts() == [
-            "Normal",
-            "Pneumonia",
-            "Unsure",
-            "Save, review later",
-        ]
-        p.locator(".review button").first.focus()
-        p.keyboard.press("Enter")
-        says(p, "Saved.")
-        assert (store.counts()["cases"], "Saved." in p.locator("#live").inner_text()) == (2, True)
-        p.get_by_role("button", name="Undo").click()
-        says(p, "Deleted")
-        assert (store.counts()["cases"], p.evaluate("document.activeElement.textContent")) == (1, "Normal")
-        p.get_by_label("Your name or initials").fill("Dr. A 王")
-        p.get_by_label("Patient number").fill("PN-4711-0815")
-        p.get_by_label("Comment").fill("左下 left lower zone")
-        p.get_by_role("button", name="Pneumonia", exact=True).click()
-        says(p, "Saved.")
-        assert (
-            p.locator(".review [aria-pressed=true]").inner_text() == "Pneumonia"
-            and p.get_by_label("Comment").input_value() == ""
-        )
-        p.get_by_role("button", name="Unsure").click()
-        until(
-            p,
-            "document.querySelector('.review [aria-pressed=true]').textContent === 'Unsure' && document.querySelector('.review').ariaBusy === 'false'",
-        )
-        assert [(r["label"], r["comment"], r["reader"]) for r in store.reviews()][1:] == [
-            ("PNEUMONIA", "左下 left lower zone", "Dr. A 王"),
-            ("UNSURE", "", "Dr. A 王"),
-        ]
-        axe(p, "a reading, light")
+    command = [*COMMAND, "--port", port, "--reviews", store.folder]
+    with server(command, url, folder), opened_page(url, ignored="status of 500") as p:
+        view = ReviewPage(p, store)
+        assert TEXT["privacy_kept"] in p.locator(".notice").first.inner_text()
+        view.upload(good[0], 1)
+        save_and_undo(view)
+        save_with_comment(view)
+        check_accessibility(p, "a review, light")
         p.locator("#case").scroll_into_view_if_needed()
-        shoot(p, "page-reading")
-        first = store.reviews()[-1]["case_id"]
-        store.add_review(first, "NORMAL", "meanwhile")
-        p.get_by_role("button", name="Undo").click()
-        says(p, "was deleted")
-        assert [r["reader"] for r in store.reviews(first)] == ["Dr. A 王", "meanwhile"] and p.locator(
-            ".review [aria-pressed=true]"
-        ).inner_text() == "Pneumonia"  # the last one only
-        upload(p, good[1:2])
-        done(p, 2)
-        assert [p.get_by_label(n).input_value() for n in ("Your name or initials", "Patient number")] == [
-            "Dr. A 王",
-            "",
-        ]  # the one stays, the other is the image's
-        p.get_by_label("Patient number").fill("PN-4711-0815")
-        p.get_by_role("button", name="Normal", exact=True).click()
-        says(p, "Saved.")
-        assert len(store.reviews(known.id)) == 2 and store.case(known.id).patient == store.case(
-            first
-        ).patient not in (known.id, first)  # one person, two images
-        p.get_by_role("button", name="Undo").click()
-        says(p, "was deleted")
-        assert [r["reader"] for r in store.reviews(known.id)] == ["before"]
-        waiting = store.add(good[3])
-        upload(p, good[3:4])
-        done(p, 3)
-        p.get_by_role("button", name="Normal", exact=True).click()
-        says(p, "Saved.")
-        assert (
-            len(store.reviews(waiting.id)) == 1 and p.get_by_role("button", name="Undo").is_hidden()
-        )  # it was there before, and must not go
-        upload(p, [writing(folder / "text.png", good[2])])
-        done(p, 4)
-        p.get_by_role("button", name="Save, review later").click()
-        says(p, "seems to contain text")
-        assert (
-            p.get_by_role("button", name="Undo").is_visible()
-            and p.get_by_role("button", name="Save, review later").is_hidden()
-        )
+        screenshot(p, "page-reading")
+        case_id = undo_last_only(view)
+        known_cases(view, known, case_id, good)
+        write_with_text(folder / "text.png", good[2])
+        burned_in_text(view, folder / "text.png")
+        p.set_viewport_size(PHONE)
+        check_width(p)
+        p.locator(".review").scroll_into_view_if_needed()
+        check_accessibility(p, "a review, phone")
+        screenshot(p, "page-reading-phone")
+        check_printed_report(p, "#report .review", 0)
+        assert not any(b"4711-0815" in file.read_bytes() for file in store.folder.iterdir())
+        assert "PN-4711" not in p.evaluate("JSON.stringify({...sessionStorage, ...localStorage})")
+        p.select_option("#lang", "en")
+        damaged_store(view)
+    log = (folder / "server.log").read_bytes()
+    found = [text for text in ("left lower", "4711-0815", "Dr. A", good[0].name) if text.encode() in log]
+    assert not found, f"in the log: {found}"
+
+
+# --- all tests
+
+
+def anonymous_page(url, folder, screenshot, stop):
+    "A server without reviews; `stop` stops it"
+    good, unusual = make_files(folder)
+    n_files = 1 + len(good) + len(unusual)
+    with opened_page(url, **DESKTOP) as p:
+        one_file(p)
+        viewer(p)
+        check_accessibility(p, "one file, light")
+        show_top(p)
+        screenshot(p, "page")
+        many_files(p, good, unusual)
+        table(p)
+        downloads(p, n_files)
+        more_files(p, good[4], n_files)
+        check_accessibility(p, "many files, light")
+        languages(p)
         p.select_option("#lang", "zh")
         p.select_option("#theme", "dark")
-        says(p, "图像中似乎有文字")
-        axe(p, "a reading, dark, zh")
-        p.set_viewport_size(dict(width=390, height=844))
-        assert p.evaluate("document.documentElement.scrollWidth") <= 390, "wider than the phone"
-        p.locator(".review").scroll_into_view_if_needed()
-        axe(p, "a reading, phone")
-        shoot(p, "page-reading-phone")
-        p.evaluate(
-            "window.print = () => { window.printed = document.querySelectorAll('#report .review').length + 1 }"
-        )
-        p.click("#print")
-        until(p, "window.printed")
-        assert p.evaluate("window.printed") == 1  # no buttons on paper
-        assert not any(
-            b"4711-0815" in f.read_bytes() for f in kept.iterdir()
-        ) and "PN-4711" not in p.evaluate("JSON.stringify({...sessionStorage, ...localStorage})")
+        check_accessibility(p, "many files, dark, zh")
+        select_row(p, "person72")
+        show_top(p)
+        screenshot(p, "page-zh")
+        p.set_viewport_size(PHONE)
+        check_accessibility(p, "many files, phone")
+        check_width(p)
+        screenshot(p, "page-phone")
+        p.set_viewport_size(DESKTOP)
         p.select_option("#lang", "en")
-        (kept / "reviews.db").write_bytes(b"damaged " * 999)
-        p.get_by_role("button", name="Normal", exact=True).click()
-        says(p, "Not saved: this case store cannot be used")
-    assert not any(
-        n.encode() in (folder / "server.log").read_bytes()
-        for n in ("left lower", "4711-0815", "Dr. A", good[0].name)
-    )
-
-
-def stopped(p, good):
-    "A server that doesn't respond is reported, and a file can be sent again"
-    upload(p, good[:2])
-    until(
-        p, "document.querySelector('#progress').hidden && document.querySelectorAll('tr .failed').length == 2"
-    )
-    assert (
-        "no response" in p.locator("#answer").inner_text()
-        and p.get_by_role("button", name="Try again").is_visible()
-    )
+        p.select_option("#theme", "auto")
+        many_at_once(p, folder, good)
+        stop()
+        stopped_server(p, good)
+    return good
 
 
 def check(keep=False):
-    "Everything; returns a line for the log"
-    with tempfile.TemporaryDirectory() as d:
-        folder = Path(d)
+    "All tests; returns a line for the log"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         pictures = ROOT / "nbs" / "images" if keep else folder
 
-        def shoot(p, name):
+        def screenshot(p, name):
             p.screenshot(path=pictures / f"{name}.jpg", type="jpeg", quality=80)
 
-        good, odd = files(folder)
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        with (
-            ExitStack() as servers,
-            opened_page(
-                url,
-                servers.enter_context(server([*COMMAND, "--port", port], url, folder)),
-                width=1280,
-                height=860,
-            ) as p,
-        ):
-            one(p, good)
-            axe(p, "one, light")
-            p.evaluate("scrollTo(0, 0)")
-            shoot(p, "page")
-            many(p, good, odd)
-            axe(p, "many, light")
-            languages(p)
-            p.select_option("#lang", "zh")
-            p.select_option("#theme", "dark")
-            axe(p, "many, dark, zh")
-            p.locator("tbody button.row", has_text="person72").first.click()
-            p.evaluate("scrollTo(0, 0)")
-            shoot(p, "page-zh")
-            p.set_viewport_size(dict(width=390, height=844))
-            axe(p, "phone")
-            assert p.evaluate("document.documentElement.scrollWidth") <= 390, "wider than the phone"
-            shoot(p, "page-phone")
-            p.set_viewport_size(dict(width=1280, height=860))
-            p.select_option("#lang", "en")
-            p.select_option("#theme", "auto")
-            crowd(p, folder, good)
-            servers.close()
-            stopped(p, good)
-        with server([*COMMAND, "--port", port], url, folder), opened_page(url) as p:
-            interface(p, url)
-        with_key(folder, good)
-        readings(folder, good, shoot)
-    return "the page, in " + Path(chromium()).name
+        command = [*COMMAND, "--port", port]
+        with ExitStack() as running:
+            running.enter_context(server(command, url, folder))
+            good = anonymous_page(url, folder, screenshot, running.close)
+        with server(command, url, folder), opened_page(url) as p:
+            api_documentation(p, url)
+        api_key(folder)
+        reviews(folder, good, screenshot)
+    return f"the page, in {Path(chromium()).name}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Check that this machine can run the project. Print one line about what is missing and how to get it.
 
-    python3 tools/system.py                         before the environment exists: the Python version and `venv`
-    .venv/bin/python tools/system.py --libraries    in the environment: the system libraries that OpenCV needs
+python3 tools/system.py                         before the environment exists: the Python version and `venv`
+.venv/bin/python tools/system.py --libraries    in the environment: the system libraries that OpenCV needs
 """
 
 import os

@@ -77,10 +77,7 @@ def contents(wheel):
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     }
     assert inside == files, f"only in the wheel or only in the repository: {sorted(inside ^ files)}"
-    counts = {
-        folder: sum(name.startswith(f"{PACKAGE.name}/{folder}/") for name in inside)
-        for folder in DATA_FOLDERS
-    }
+    counts = {folder: sum(name.startswith(f"{PACKAGE.name}/{folder}/") for name in inside) for folder in DATA_FOLDERS}
     assert all(counts.values()), counts
     parts = [f"{n} in {folder}" for folder, n in counts.items()]
     return f"{wheel.stat().st_size / 1e6:.1f} MB, {', '.join(parts)}"

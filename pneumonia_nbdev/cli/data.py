@@ -74,5 +74,5 @@ def audit_command(
     screen = console()
     for title, table in overview(audit).items():
         screen.print(frame_table(in_language(title), table, in_language))
-    screen.print(in_language(f"audit.{audit.status()}"), style="green" if audit.clean else "red")
+    screen.print(in_language(f"audit.{audit.status}"), style="green" if audit.clean else "red")
     print_path(audit.save(out, lang.value))

@@ -18,7 +18,7 @@ from pneumonia_nbdev.cli.app import (
     check_writable,
     silence_tensorflow,
 )
-from pneumonia_nbdev.core.base import InvalidOption, PneumoniaError
+from pneumonia_nbdev.core.base import InvalidOption, MissingFile, PneumoniaError, import_extra
 
 if TYPE_CHECKING:
     from pneumonia_nbdev.core.bundle import Bundle
@@ -69,7 +69,10 @@ def train_command(
     ] = "pneumonia train",
 ) -> None:
     "Train a model and write its bundle; the default recipe reproduces the model in the package."
+    if Path(weights).suffix and not Path(weights).exists():
+        raise MissingFile(file=weights)
     silence_tensorflow()
+    import_extra("pandas")
     from pneumonia_nbdev.recipe.recipe import choose_recipe, train_default
 
     bundle = train_default(
@@ -114,6 +117,7 @@ def evaluate_command(
     if test_log and split != "test":
         raise InvalidOption(f"the test log is for evaluations on test, not on {split}")
     silence_tensorflow()
+    import_extra("pandas")
     from pneumonia_nbdev.recipe.report import evaluate_bundle, format_table
 
     check_writable(report.parent)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ..core.base import BadData, InvalidOption, import_extra
-from ..core.bundle import Bundle
+from ..core.bundle import Bundle, predict_images
 from ..core.i18n import texts
-from ..core.image import XRay, read_xray
+from ..core.xray import XRay
 from ..core.metrics import logit
 from ..core.plots import plot_language
 from ..deployment.case_images import Case
@@ -62,14 +62,11 @@ def observe(
     images: Iterable[str | Path | bytes | XRay],  # images, in the order of their arrival
 ) -> Observations:  # one row per image
     "Run the model on a sequence of images"
-    outputs = [bundle.infer(image if hasattr(image, "pixels") else read_xray(image)) for image in images]
-    if not outputs:
+    found = predict_images(bundle, images, outputs=("embedding", "probability"), quality=True)
+    if not found["quality"]:
         raise BadData("there are no images to compare")
-    return Observations(
-        np.concatenate([out["embedding"] for _, out in outputs]),
-        np.concatenate([out["probability"] for _, out in outputs]),
-        np.array([[quality.measures[name] for name in MEASURES] for quality, _ in outputs]),
-    )
+    measures = np.array([[quality.measures[name] for name in MEASURES] for quality in found["quality"]])
+    return Observations(found["embedding"], found["probability"], measures)
 
 # %% ../../nbs/11_continual/00_drift.ipynb #29011
 def stored_observations(

@@ -18,6 +18,7 @@ from fastcore.basics import patch
 
 from pneumonia_nbdev.continual.acceptance import (
     AT_MOST,
+    DEFAULT_CRITERIA,
     OLD_NAMES,
     AcceptanceCriteria,
     Check,
@@ -64,17 +65,19 @@ class GateResult:
                 sentences.append(f"{name}: {check.found:.4g}, limit {check.limit:g}{note}")
         return sentences
 
-    def to_dict(self) -> dict:  # plain types
-        "The result for JSON"
-        return dict(
-            candidate=self.candidate,
-            current=self.current,
-            time=self.time,
-            passed=bool(self),
-            reasons=self.reasons,
-            rules=asdict(self.criteria),
-            checks=[_check_entry(check) for check in self.checks],
-        )
+# %% ../../nbs/11_continual/03_gate.ipynb #e7263e01
+@patch
+def to_dict(self: GateResult) -> dict:  # plain types
+    "The result for JSON"
+    return dict(
+        candidate=self.candidate,
+        current=self.current,
+        time=self.time,
+        passed=bool(self),
+        reasons=self.reasons,
+        rules=asdict(self.criteria),
+        checks=[_check_entry(check) for check in self.checks],
+    )
 
 
 def _check_entry(check):
@@ -105,9 +108,9 @@ def markdown(
     for check in self.checks:
         found = "–" if np.isnan(check.found) else f"{check.found:.4g}"
         sign = "≤" if check.name in AT_MOST else "≥"
-        met = words["yes" if check.passed else "no"]
+        answer = words["yes" if check.passed else "no"]
         note = check.note_zh if lang == "zh" and check.note_zh else check.note
-        lines.append(f"| {names[check.name]} | {found} | {sign} {check.limit:g} | {met} | {note} |")
+        lines.append(f"| {names[check.name]} | {found} | {sign} {check.limit:g} | {answer} | {note} |")
     return "\n".join(lines)
 
 
@@ -115,7 +118,7 @@ def markdown(
 def _repr_markdown_(self: GateResult):
     return self.markdown()
 
-# %% ../../nbs/11_continual/03_gate.ipynb #76fc67b3
+# %% ../../nbs/11_continual/03_gate.ipynb #0b8af1ff
 @patch(cls_method=True)
 def read(
     cls: GateResult,
@@ -170,7 +173,7 @@ def evaluate_candidate(
     current: Bundle,  # the model in use
     base: Bundle,  # the model that was updated, with a replay memory
     store: CaseStore,  # with the reviewed cases
-    criteria: AcceptanceCriteria = AcceptanceCriteria(),  # the limits
+    criteria: AcceptanceCriteria = DEFAULT_CRITERIA,  # the limits
     loader: MedicalDataLoader | None = None,  # source images; None to use the replay memory
 ) -> GateResult:  # true if the candidate is accepted
     "Run all checks; a check that can't be measured has failed"
@@ -222,7 +225,7 @@ def _record_failure(store, model):
         store.log_event("failed", model, code=e.code, reason=e.reason)
         raise
 
-
+# %% ../../nbs/11_continual/03_gate.ipynb #a0cbcd12
 def _write_report(registry, name, result, lang):
     "Write a result as Markdown and JSON"
     report = write_atomic(registry.folder / "reports" / f"{name}.md", result.markdown(lang) + "\n")
@@ -244,7 +247,7 @@ def update_and_promote(
     store: CaseStore,  # with reviewed cases
     registry: ModelRegistry,  # its current model is compared with; an empty one promotes the base first
     base: Bundle | str | Path | None = None,  # with replay memory and Keras part; None for the default
-    criteria: AcceptanceCriteria = AcceptanceCriteria(),  # limits of the gate
+    criteria: AcceptanceCriteria = DEFAULT_CRITERIA,  # limits of the gate
     loader: MedicalDataLoader | None = None,  # source images; None to use the replay memory
     lang: str = "en",  # language of the report, `en` or `zh`
 ) -> UpdateResult:  # true if the candidate is in use

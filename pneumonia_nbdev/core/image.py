@@ -7,24 +7,20 @@ __all__ = ['COLORMAPS', 'read_xray', 'load_image', 'InputSpec', 'load_resized', 
 
 # %% ../../nbs/00_core/02_image.ipynb #01004
 import io
-import os
-import stat
 import threading
 import warnings
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from functools import cache, cached_property
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from fastcore.basics import patch
 from PIL import Image, ImageOps
 
 from pneumonia_nbdev.core.base import (
     InputError,
     InvalidOption,
-    MissingFile,
     MultiFrame,
     NoPixelData,
     PneumoniaError,

@@ -9,44 +9,15 @@ __all__ = ['SPLITS', 'patient_id', 'scan_csv', 'list_images', 'split_patients', 
 import hashlib
 import os
 import re
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from fastcore.basics import patch
 
-from pneumonia_nbdev.core.base import (
-    BadData,
-    CLASSES,
-    InputError,
-    InvalidOption,
-    PneumoniaError,
-    import_extra,
-    label,
-    write_atomic,
-)
-from ..core.bundle import Bundle
-from pneumonia_nbdev.core.image import (
-    InputSpec,
-    intensity_range,
-    is_image_file,
-    load_image,
-    load_resized,
-    preprocess,
-    read_xray,
-    rescale_intensity,
-)
-from ..core.plots import CLASS_COLORS, plot_language, split_label
-from ..core.quality import DICOM_CHECKS, REASONS
-from .augmentation import Augmentation, augment, augment_batch
+from ..core.base import CLASSES, BadData, import_extra
+from ..core.image import is_image_file
 
 # %% ../../nbs/01_data/00_files.ipynb #datafilesi1
 pd = import_extra("pandas")
-if TYPE_CHECKING:
-    import matplotlib.figure  # for annotations only: both packages are slow to import
-    import tensorflow as tf
 
 # %% ../../nbs/01_data/00_files.ipynb #05006
 PATIENT = re.compile(r"person\d+|(NORMAL2-)?IM-\d+|(NORMAL|BACTERIA|VIRUS)-\d+", re.IGNORECASE)
@@ -217,17 +188,19 @@ def scan_csv(
     excluded = table.loc[~valid, EXCLUDED_COLUMNS].reset_index(drop=True)
     return images, excluded
 
+# %% ../../nbs/01_data/00_files.ipynb #ef6c4183
+def scan_any(
+    data_dir: str | Path,  # a folder with `split/CLASS/file`, or a CSV
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # (images, excluded paths with `reason`)
+    "All images of a data set, and all paths that are excluded"
+    return scan_csv(data_dir) if Path(data_dir).suffix.lower() == ".csv" else scan(data_dir)
+
 # %% ../../nbs/01_data/00_files.ipynb #05025
 def list_images(
     data_dir: str | Path,  # a folder with `split/CLASS/file`, or a CSV
 ) -> pd.DataFrame:  # columns path, split, label, patient
     "All images of a data set"
-    return _scan_any(data_dir)[0]
-
-# %% ../../nbs/01_data/00_files.ipynb #ef6c4183
-def _scan_any(data_dir):
-    "(images, excluded) of a folder or a CSV"
-    return scan_csv(data_dir) if Path(data_dir).suffix.lower() == ".csv" else scan(data_dir)
+    return scan_any(data_dir)[0]
 
 # %% ../../nbs/01_data/00_files.ipynb #05028
 def in_validation(

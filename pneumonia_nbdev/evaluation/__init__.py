@@ -6,12 +6,6 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "evaluation": [
-            "ModelEvaluator",
-            "Predictor",
-            "as_predictor",
-            "log_test_evaluation",
-        ],
         "operating_points": [
             "decision_curve",
             "operating_points",
@@ -19,6 +13,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "sensitivity_threshold",
             "specificity_threshold",
             "youden_threshold",
+        ],
+        "evaluation": [
+            "ModelEvaluator",
+            "Predictor",
+            "as_predictor",
+            "log_test_evaluation",
         ],
         "calibration": [
             "calibrators",

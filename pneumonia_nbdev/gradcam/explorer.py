@@ -10,7 +10,6 @@ import html
 import io
 import json
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,21 +30,17 @@ from pneumonia_nbdev.core.base import (
 )
 from ..core.bundle import Bundle, heatmap
 from ..core.i18n import texts
-from ..core.image import COLORMAPS, XRay, read_xray
-from ..core.prediction import QualityResult
+from ..core.image import COLORMAPS
 from pneumonia_nbdev.gradcam.explorer_panel import (
-    SERVED_MAP,
-    ExplorerMap,
     ModelSource,
     Panel,
-    check_quality,
+    ResultCache,
     draw_overlay,
     image_choices,
     paths_by_name,
     prediction_html,
     quality_html,
     scale_key,
-    shrink_to_fit,
 )
 
 if TYPE_CHECKING:
@@ -53,69 +48,6 @@ if TYPE_CHECKING:
 
 # %% ../../nbs/07_gradcam/05_explorer.ipynb #ne6fc1b3
 widgets = import_extra("ipywidgets", "lab")
-
-# %% ../../nbs/07_gradcam/05_explorer.ipynb #24040
-def _cached(cache, key, make, max_size=256):
-    "The value of a key; `make` computes it on the first use"
-    if key not in cache:
-        cache[key] = make()
-    cache.move_to_end(key)
-    while len(cache) > max_size:
-        cache.popitem(last=False)
-    return cache[key]
-
-# %% ../../nbs/07_gradcam/05_explorer.ipynb #nres0
-class ResultCache:
-    "Files, predictions and pictures of the images of an explorer"
-
-    def __init__(
-        self,
-        sources: dict[str, ModelSource],  # models by name
-        images: dict[str, Path | bytes],  # paths or contents by name
-        lang: str = "en",  # language of labels and messages
-    ):
-        self.sources = sources
-        self.images = images
-        self.lang = lang
-        self._files = OrderedDict()
-        self._results = OrderedDict()
-        self._pictures = OrderedDict()
-
-    def image(self, name: str) -> XRay:
-        return _cached(self._files, name, lambda: read_xray(self.images[name], name), 4)
-
-    def picture(self, name: str, side: int) -> np.ndarray:  # (height, width) float32, at most `side` pixels
-        def reduce():
-            return np.asarray(shrink_to_fit(self.image(name).pixels, side), np.float32)
-
-        return _cached(self._pictures, (name, side), reduce, 32)
-
-# %% ../../nbs/07_gradcam/05_explorer.ipynb #24042
-@patch
-def predict(
-    self: ResultCache,
-    name: str,  # one of `images`
-    model: str,  # one of `sources`
-    *settings: str | int,  # method, layer, class index
-) -> ExplorerMap:  # computed or cached
-    "Prediction and map of an image"
-
-    def compute():
-        return self.sources[model].predict(self.image(name), *settings, self.lang)
-
-    return _cached(self._results, (name, model, *settings), compute)
-
-# %% ../../nbs/07_gradcam/05_explorer.ipynb #24043
-@patch
-def quality(
-    self: ResultCache,
-    name: str,  # one of `images`
-) -> QualityResult:  # computed or cached
-    "Result of the quality checks of an image"
-    bundles = [model for model, source in self.sources.items() if source.bundle]
-    if bundles:
-        return self.predict(name, bundles[0], SERVED_MAP, "", 1).prediction.quality
-    return _cached(self._results, (name, "quality"), lambda: check_quality(self.image(name), lang=self.lang))
 
 # %% ../../nbs/07_gradcam/05_explorer.ipynb #24030
 def _model_name(model):

@@ -6,21 +6,25 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "recipe": [
+        "fine_tuning": [
             "RECIPES",
             "Recipe",
             "augmented_batches",
             "choose_recipe",
             "fine_tune",
+        ],
+        "recipe": [
             "fit_calibrated_head",
             "score_files",
             "train_default",
         ],
-        "report": [
+        "rendering": [
             "Evaluation",
+            "format_table",
+        ],
+        "report": [
             "augmented_scores",
             "evaluate_bundle",
-            "format_table",
         ],
     },
 )
