@@ -16,7 +16,7 @@ IMAGE = str(next((sample_dir() / "originals" / "test" / "NORMAL").iterdir()))
 COMMANDS = {
     "import tensorflow": ["-c", "import tensorflow"],
     "pneumonia predict": ["-c", "from pneumonia_nbdev.cli.cli import main; main()", "predict", IMAGE],
-    "import pneumonia_nbdev.deployment": ["-c", "import pneumonia_nbdev.deployment"],
+    "import PneumoniaDetectionSystem": ["-c", "from pneumonia_nbdev import PneumoniaDetectionSystem"],
 }
 
 

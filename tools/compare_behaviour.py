@@ -1,19 +1,18 @@
-"""Record what the package answers to a fixed set of files, and compare two such recordings.
+"""Record the results of the package for a fixed set of files, and compare two recordings.
 
-A refactor must change no answer. Record one version, then the other, then compare:
+A refactor must not change any result. Record one version, then the other, then compare:
 
     python tools/compare_behaviour.py record before.json
     python tools/compare_behaviour.py record after.json
     python tools/compare_behaviour.py compare before.json after.json --rename old_field=new_field
 
-A recording holds the verdict or the error of about 200 files in English and in Chinese, the answers of the HTTP
-interface (good ones and errors), and the output of a few commands. The files are the sample of the package, broken
-files that this script makes, and a fixed selection from the shared folder (`PNEUMONIA_SHARED`, by default `../shared`
-beside the project). What is absent there is skipped. Nothing below `cases/21_hostile` is opened: those files kill the
-process.
+A recording contains the result or the error of about 200 files in English and in Chinese, the responses of the HTTP
+API (including errors), and the output of a few commands. The files are the sample of the package, broken files that
+this script makes, and a fixed selection from the shared folder (`PNEUMONIA_SHARED`, by default `../shared` beside the
+project). Missing files are skipped. No file below `cases/21_hostile` is opened, because these files crash the process.
 
-The package that is recorded is the one that Python finds first, so `PYTHONPATH` chooses it. Needs only the standard
-library and what the package itself needs. `compare` ends with exit code 0 when it found no difference, else 1.
+The package that Python finds first is recorded, so `PYTHONPATH` selects it. Only the standard library and the
+requirements of the package are needed. The exit code of `compare` is 0 without differences, else 1.
 """
 import argparse
 import contextlib
@@ -133,7 +132,7 @@ def make_broken(folder, good):
 
 
 def find_files(broken):
-    "Every file to ask about: {name in the recording: path}."
+    "All files: {name in the recording: path}."
     sample = sample_folder()
     shared = shared_folder()
     images = sorted(sample.rglob("*.jpeg"))
@@ -207,10 +206,10 @@ def plain(value, places=()):
 
 
 def outcome(ask, places):
-    "What a call gives, or its error: code, both messages, details."
+    "The result of a call, or its error: code, both messages, details."
     try:
         return plain(ask(), places)
-    except Exception as e:  # whatever it is belongs into the recording
+    except Exception as e:  # every error is recorded
         if not hasattr(e, "code"):
             return dict(error=dict(code="python", kind=type(e).__name__, reason=plain(str(e), places)))
         messages = {lang: plain(e.message(lang), places) for lang in ("en", "zh")}
@@ -220,7 +219,7 @@ def outcome(ask, places):
 # --- what is recorded --------------------------------------------------------------------------------------------
 
 def record_python(files, places):
-    "Verdicts of `PneumoniaDetectionSystem`, in both languages, and of the other ways to ask it."
+    "Results of `PneumoniaDetectionSystem` in both languages, and of its other methods and inputs."
     system_class, _ = load()
     systems = {lang: system_class(lang=lang, threads=1) for lang in ("en", "zh")}
     verdicts = {}
@@ -250,7 +249,7 @@ def record_python(files, places):
 
 
 def answer(response, places):
-    "Status, chosen headers and JSON of an HTTP answer; other bodies in short."
+    "Status, some headers and JSON of an HTTP response; other bodies in short."
     kind = response.headers.get("Content-Type", "")
     headers = {h: response.headers[h] for h in HEADERS if h in response.headers}
     if "Allow" in headers:
@@ -266,12 +265,12 @@ def answer(response, places):
 
 
 def present(names):
-    "Names as keys, so that a comparison tells which one came or went."
+    "Names as keys, so that a comparison lists added and removed names."
     return dict.fromkeys(sorted(names), "present")
 
 
 def api_outline(document):
-    "What clients rely on in the OpenAPI document: addresses, methods, statuses, parameters, fields."
+    "The addresses, methods, statuses, parameters and fields of the OpenAPI document."
     paths = {}
     for address, methods in document["paths"].items():
         for method, facts in methods.items():
@@ -420,7 +419,7 @@ def run_command(arguments, places):
 
 
 def record_commands(files, places, folder):
-    "A few commands: verdicts, a report, a check of the model, and typical mistakes."
+    "A few commands: predictions, a report, a check of the model, and typical mistakes."
     first, second = list(files.values())[:2]
     bad = files["made/text.jpeg"]
     report = folder / "report"
@@ -573,7 +572,7 @@ def main():
     comparing.add_argument("--renames", metavar="FILE", help="a file with allowed renames, one a line")
     comparing.add_argument("--ignore", action="append", default=[], metavar="PATTERN",
                            help="leave out paths like this, such as '* > headers > *'")
-    comparing.add_argument("--allow-added", action="store_true", help="fields that are only in AFTER are no difference")
+    comparing.add_argument("--allow-added", action="store_true", help="ignore fields that are only in AFTER")
     comparing.add_argument("--tolerance", type=float, default=1e-6, help="for numbers (default: %(default)s)")
     comparing.add_argument("--show", type=int, default=200, help="print at most this many (default: %(default)s)")
     options = parser.parse_args()

@@ -41,7 +41,7 @@ def other_quantizer(optimizer, images):
         converter.update_quantization_recipe(".*", end, algorithm_key=no_quantization)
     samples = {"serving_default": [{"image": image[None]} for image in images]}
     result = converter.quantize(converter.calibrate(samples, num_threads=1))
-    return optimizer._export("int8", bytes(result.quantized_model), images)
+    return optimizer._litert_export("int8", bytes(result.quantized_model), images)
 
 
 def compare_quantizers(optimizer, loader):

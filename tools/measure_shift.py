@@ -30,9 +30,11 @@ import keras
 import numpy as np
 import pandas as pd
 
-from pneumonia_nbdev.continual.gate import AcceptanceCriteria, update_and_promote
-from pneumonia_nbdev.continual.update import group_weights, last_maps, load_replay, pooled
-from pneumonia_nbdev.continual.worklist import Candidates, disagreement, rank_cases, uncertainty
+from pneumonia_nbdev.continual.acceptance import AcceptanceCriteria
+from pneumonia_nbdev.continual.gate import update_and_promote
+from pneumonia_nbdev.continual.replay import last_maps, load_replay, pooled
+from pneumonia_nbdev.continual.update import group_weights
+from pneumonia_nbdev.continual.worklist import UnreadCases, rank_cases, uncertainty, view_std
 from pneumonia_nbdev.core.base import CLASSES
 from pneumonia_nbdev.core.bundle import Bundle
 from pneumonia_nbdev.core.image import preprocess, read_xray
@@ -174,7 +176,7 @@ def replay_rounds(experiment, store, registry, strategy, numbers, poisoned=None)
         assert len(store.consensus()) == n_labels
         current = Bundle(registry.folder)
         candidate = Bundle(registry.path(result.name))
-        reasons = "; ".join(result.judgement.reasons)
+        reasons = "; ".join(result.gate.reasons)
         gate = "promoted" if result else f"refused: {reasons}"
         rows.append(experiment.evaluate(strategy, n, n_labels, current, current.id, current.threshold, gate))
         if not result or n == poisoned:
@@ -252,19 +254,19 @@ def labelling_orders(experiment, images):
     base = experiment.base
     n = len(images)
     outputs = base.run(images)
-    candidates = Candidates(
-        list(range(n)),
-        outputs["embedding"],
-        uncertainty(outputs["probability"], base.threshold),
-        np.array([disagreement(read_xray(path), base) for path in experiment.fresh.path]),
+    cases = UnreadCases(
+        ids=list(range(n)),
+        embeddings=outputs["embedding"],
+        uncertainty=uncertainty(outputs["probability"], base.threshold),
+        view_std=np.array([view_std(read_xray(path), base) for path in experiment.fresh.path]),
     )
-    ranked = rank_cases(candidates, base)
-    novelty = ranked.set_index("id").novel[candidates.ids].to_numpy()
+    ranked = rank_cases(cases, base)
+    novelty = ranked.set_index("id").novelty[cases.ids].to_numpy()
     n_resamples = experiment.args.n_resamples
     return {
         "worklist": [ranked.id.to_numpy()],
-        "not sure": [np.argsort(-candidates.unsure, kind="stable")],
-        "of two minds": [np.argsort(-candidates.torn, kind="stable")],
+        "not sure": [np.argsort(-cases.uncertainty, kind="stable")],
+        "of two minds": [np.argsort(-cases.view_std, kind="stable")],
         "not seen": [np.argsort(-novelty, kind="stable")],
         "by lot": [np.random.default_rng(seed).permutation(n) for seed in range(n_resamples)],
     }
@@ -272,8 +274,8 @@ def labelling_orders(experiment, images):
 
 def curve(experiment):
     "AUROC on the held-out adults by the number of labels, for several orders of labelling"
-    memory = load_replay(experiment.base)
-    core = memory.rows("core")
+    replay_buffer = load_replay(experiment.base)
+    coreset = replay_buffer.rows("coreset")
     network = pooled(last_maps(load_keras_model(experiment.base)))
     images = experiment.prepare(experiment.fresh.path)
     X_fresh = predict_in_batches(network, images)
@@ -286,9 +288,9 @@ def curve(experiment):
                 labelled = order[:n]
                 if min(np.bincount(y[labelled], minlength=2)) < 2:
                     continue
-                X = np.concatenate([memory.X[core], X_fresh[labelled]])
-                labels = np.r_[memory.y[core], y[labelled]]
-                domain = np.r_[np.zeros(core.sum()), np.ones(n)]
+                X = np.concatenate([replay_buffer.X[coreset], X_fresh[labelled]])
+                labels = np.r_[replay_buffer.y[coreset], y[labelled]]
+                domain = np.r_[np.zeros(coreset.sum()), np.ones(n)]
                 w, b = fit_head(X, labels, 1e-4, group_weights(domain, labels))
                 p = 1 / (1 + np.exp(-(X_held @ w + b) / 5))
                 table = metrics_with_ci(experiment.y_held, p, 0.5, n_resamples=2)

@@ -104,7 +104,7 @@ def versions(wheel):
         return first_match(pattern, (ROOT / name).read_text(encoding="utf-8"))
 
     found = {
-        "__init__.py": in_file("pneumonia_nbdev/__init__.py", r'"(.+)"'),
+        "__init__.py": in_file("pneumonia_nbdev/__init__.py", r'^__version__ = "(.+)"'),
         "CITATION.cff": in_file("CITATION.cff", r"^version: (.+)$"),
         "metadata": first_match(r"^Version: (.+)$", metadata),
     }

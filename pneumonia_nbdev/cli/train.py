@@ -25,22 +25,35 @@ if TYPE_CHECKING:
     from pneumonia_nbdev.data.dataset import MedicalDataLoader
 
 # %% ../../nbs/30_cli/04_train.ipynb #37c10
+MIN_HALF = 20  # images in each half of validation, calibration and hold-out, for an update
+
+
 def continual_parts(
     bundle: "Bundle",  # the new model
     loader: "MedicalDataLoader",  # the images of the run, decoded
-) -> dict[str, bytes]:  # replay memory and drift reference; empty if there are too few images
+) -> dict[str, bytes]:  # drift reference and replay memory, if there are enough images
     "The parts of a bundle that updates and monitoring need"
     from pneumonia_nbdev.continual.drift import fit_reference, observe, reference_bytes
     from pneumonia_nbdev.continual.replay import build_replay, replay_bytes
 
+    parts = {}
     try:
         observations = observe(bundle, loader.split_rows("val").path)
-        reference = fit_reference(observations)
+        parts["reference.npz"] = reference_bytes(fit_reference(observations))
         memory = build_replay(bundle, loader, observations=observations)
     except PneumoniaError as e:
-        print(f"the bundle can't be updated or monitored: {e.reason}", file=sys.stderr)
-        return {}
-    return {"memory.npz": replay_bytes(memory), "reference.npz": reference_bytes(reference)}
+        print(
+            f"the bundle can't be {'updated' if parts else 'monitored and updated'}: {e.reason}",
+            file=sys.stderr,
+        )
+        return parts
+    halves = [int((memory.rows(half) & ~memory.augmented).sum()) for half in ("calibration", "holdout")]
+    if min(halves) < MIN_HALF:
+        counts = " and ".join(map(str, halves))
+        reason = f"its halves of validation have {counts} images; each needs {MIN_HALF} or more"
+        print(f"the bundle can't be updated: {reason}", file=sys.stderr)
+        return parts
+    return parts | {"memory.npz": replay_bytes(memory)}
 
 
 @app.command("train")

@@ -91,7 +91,7 @@ _STORED_ARRAYS = dict(  # field -> name and type in `memory.npz`
 def replay_bytes(
     memory: ReplayBuffer,  # from `build_replay`
 ) -> bytes:  # content of `memory.npz`
-    "The replay memory as it is stored in a bundle"
+    "The replay memory in its stored format"
     low = memory.X.min(0)
     step = np.maximum(memory.X.max(0) - low, 1e-9) / 255
     arrays = {name: getattr(memory, field).astype(kind) for field, (name, kind) in _STORED_ARRAYS.items()}

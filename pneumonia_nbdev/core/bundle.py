@@ -30,7 +30,8 @@ from pneumonia_nbdev.core.base import (
     sample_dir,
     write_atomic,
 )
-from .image import InputSpec, XRay, load_image, preprocess, read_xray
+from .image import InputSpec, load_image, preprocess, read_xray
+from .xray import XRay
 from .ood import load_ood_detector
 from .quality import Quality
 from .quality import assess_quality as assess_image_quality
@@ -287,9 +288,6 @@ def assess_quality(
     "Quality of an image, including the out-of-distribution score of its embedding"
     score = self.ood_detector.ood_score(out["embedding"])[0] if self.ood_detector else 0.0
     return assess_image_quality(image, score)
-
-
-Bundle.assess_quality_of = Bundle.assess_quality
 
 # %% ../../nbs/00_core/06_bundle.ipynb #03074
 @patch

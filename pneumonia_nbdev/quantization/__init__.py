@@ -17,6 +17,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "measure_single",
             "speedup_table",
         ],
+        "data_benchmark": [
+            "benchmark_data",
+        ],
         "export": [
             "ModelOptimizer",
             "plot_performance",
