@@ -306,16 +306,16 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "quantization.data_benchmark": [
             "benchmark_data",
         ],
-        "quantization.export": [
-            "ModelOptimizer",
-            "plot_performance",
-        ],
         "quantization.litert": [
             "Export",
             "ParityError",
         ],
         "quantization.tensorrt": [
             "TensorRTEngine",
+        ],
+        "quantization.export": [
+            "ModelOptimizer",
+            "plot_performance",
         ],
         "continual.drift": [
             "DriftReport",

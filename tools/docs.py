@@ -24,8 +24,10 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
 import fastcore.docments
+import nbdev.frontmatter
 import nbdev.processors
 import nbformat
+from nbdev.frontmatter import FrontmatterProc
 from nbdev.serve import proc_nbs
 from nbdev.showdoc import BasicMarkdownRenderer
 from readme import BLOB, SITE
@@ -119,10 +121,31 @@ def is_needed(cell, default=nbdev.processors._do_eval):
     return default(cell) if only_imports or "show_doc(" in cell.source else None
 
 
+def split_title(source):
+    "The title and the quote of a first cell, and the text after them"
+    head = re.match(r"\s*# .*\n*(?:>.*\n*)*", source)
+    return (head[0], source[head.end() :]) if head else (source, "")
+
+
+def title_fields(source, default=nbdev.frontmatter._md2dict):
+    "Title and description of a page; lists in the text of the cell aren't fields"
+    return default(split_title(source)[0])
+
+
+def read_title(processor, parse, cell, default=FrontmatterProc._update):
+    "Read the title of a page from its first cell; nbdev would remove the text after the title"
+    source = cell.source
+    default(processor, parse, cell)
+    if cell.cell_type == "markdown" and cell.source is None:
+        cell.source = split_title(source)[1].strip() or None
+
+
 # nbdev's worker processes import this file, too.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 fastcore.docments.signature = signature
 nbdev.processors._do_eval = is_needed
+nbdev.frontmatter._md2dict = title_fields
+FrontmatterProc._update = read_title
 BasicMarkdownRenderer._repr_markdown_ = markdown_with_table
 
 

@@ -224,7 +224,7 @@ def with_progress(
 
 # %% ../../nbs/30_cli/02_app.ipynb #36035
 def find_files(
-    folder: Path,  # searched recursively; a file is returned as it is
+    folder: Path,  # searched recursively, or one file
 ) -> tuple[list[Path], int]:  # (sorted images, number of other files)
     "The images of a folder"
     if not folder.exists():

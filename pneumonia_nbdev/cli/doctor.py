@@ -352,7 +352,7 @@ def advice(
     result: CheckResult,  # from `examine`
     lang: str = "en",  # `en` or `zh`
 ) -> str:  # one sentence
-    "How to solve a problem; the purpose if there is no problem"
+    "How to solve a problem; without a problem, the purpose"
     if not result.code:
         return result.purpose[LANGS.index(check_lang(lang))]
     fix = f": {result.fix}" if result.fix else ""

@@ -31,7 +31,7 @@ def open_registry(
     from pneumonia_nbdev.deployment.registry import ModelRegistry
 
     if not folder.is_dir():
-        raise MissingFile("there is no model registry", file=folder)
+        raise MissingFile("this folder does not exist", file=folder)
     return ModelRegistry(folder)
 
 # %% ../../nbs/30_cli/07_models.ipynb #36073

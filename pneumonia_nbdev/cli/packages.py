@@ -25,7 +25,7 @@ class CheckResult:
 
     check: str  # what was checked, such as `package numpy`
     found: str = ""  # what was found
-    code: str = ""  # key of the texts `doctor_advice`; empty if there is no problem
+    code: str = ""  # key of the texts `doctor_advice`; empty without a problem
     fix: str = ""  # command that solves the problem, if there is one
     needed: bool = True  # whether serving needs it
     purpose: tuple = ("", "")  # what it is for, in English and Chinese
@@ -158,7 +158,7 @@ def has_module(
 # %% ../../nbs/30_cli/00_packages.ipynb #36035
 def package_code(
     requirement: object,  # from `requirements`
-) -> str:  # key of the texts `doctor_advice`; empty if there is no problem
+) -> str:  # key of the texts `doctor_advice`; empty without a problem
     "Code of the problem of a package"
     version = installed_version(requirement.name)
     if version is None:

@@ -46,7 +46,7 @@ def open_store(
     from pneumonia_nbdev.deployment.case_store import CaseStore
 
     if not create and not (folder / "reviews.db").exists():
-        raise InvalidStore("there is no case store in this folder", file=folder)
+        raise InvalidStore("this folder does not contain a case store", file=folder)
     store = CaseStore(folder, model)
     if create:
         _ = store.bundle  # an invalid model is an error before anything is stored

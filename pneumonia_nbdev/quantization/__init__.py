@@ -20,16 +20,16 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "data_benchmark": [
             "benchmark_data",
         ],
-        "export": [
-            "ModelOptimizer",
-            "plot_performance",
-        ],
         "litert": [
             "Export",
             "ParityError",
         ],
         "tensorrt": [
             "TensorRTEngine",
+        ],
+        "export": [
+            "ModelOptimizer",
+            "plot_performance",
         ],
     },
 )
