@@ -121,6 +121,11 @@ def is_needed(cell, default=nbdev.processors._do_eval):
     return default(cell) if only_imports or "show_doc(" in cell.source else None
 
 
+def defined_names(cell, documented, default=nbdev.processors._def_names):
+    "The names that a cell defines, the last one first, because nbdev inserts each of them directly below the cell"
+    return list(default(cell, documented))[::-1]
+
+
 def split_title(source):
     "The title and the quote of a first cell, and the text after them"
     head = re.match(r"\s*# .*\n*(?:>.*\n*)*", source)
@@ -144,6 +149,7 @@ def read_title(processor, parse, cell, default=FrontmatterProc._update):
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 fastcore.docments.signature = signature
 nbdev.processors._do_eval = is_needed
+nbdev.processors._def_names = defined_names
 nbdev.frontmatter._md2dict = title_fields
 FrontmatterProc._update = read_title
 BasicMarkdownRenderer._repr_markdown_ = markdown_with_table

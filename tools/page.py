@@ -181,10 +181,11 @@ def check_label(p):
 
 def check_printed_report(p, selector, expected):
     "Print the report; `expected` elements of it match the selector"
-    p.evaluate(f"window.print = () => {{ window.printed = 1 + document.querySelectorAll('{selector}').length }}")
+    count = f"document.querySelectorAll('{selector}').length"
+    p.evaluate(f"() => {{ window.printed = null; window.print = () => {{ window.printed = {count} }} }}")
     p.click("#print")
-    until(p, "window.printed")
-    assert p.evaluate("window.printed") == 1 + expected, p.evaluate("window.printed")
+    until(p, "window.printed !== null")
+    assert p.evaluate("window.printed") == expected, p.evaluate("window.printed")
 
 
 # --- tests

@@ -34,7 +34,7 @@ from pneumonia_nbdev.core.i18n import translate
 if TYPE_CHECKING:
     from pneumonia_nbdev.continual.drift import DriftReport, Observations
     from pneumonia_nbdev.core.bundle import Bundle
-    from pneumonia_nbdev.core.image import XRay
+    from pneumonia_nbdev.core.xray import XRay
 
 # %% ../../nbs/30_cli/09_learn.ipynb #36105
 @app.command("update")

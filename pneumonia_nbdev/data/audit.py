@@ -27,9 +27,11 @@ from pneumonia_nbdev.core.base import (
     write_atomic,
 )
 from ..core.i18n import texts, translate
-from ..core.image import InputSpec, is_dicom, read_bytes, read_xray, resize_to_input
+from ..core.image import InputSpec, is_dicom, read_xray, resize_to_input
+from ..core.xray import read_bytes
 from ..core.metrics import metrics_with_ci
-from .dataset import PATIENT, SPLITS, MedicalDataLoader
+from .dataset import MedicalDataLoader
+from .files import PATIENT, SPLITS
 
 # %% ../../nbs/01_data/02_audit.ipynb #07imp0
 pd = import_extra("pandas")
