@@ -86,7 +86,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "core.plots": [
             "CLASS_COLORS",
             "plot_language",
-            "split_label",
         ],
         "core.prediction": [
             "FailedPrediction",
@@ -222,13 +221,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "fine_tune",
         ],
         "recipe.recipe": [
-            "fit_calibrated_head",
             "score_files",
             "train_default",
         ],
         "recipe.rendering": [
             "Evaluation",
-            "format_table",
         ],
         "recipe.report": [
             "augmented_scores",
@@ -238,7 +235,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "PneumoniaDetectionSystem",
             "Report",
             "format_probability",
-            "result_label",
         ],
         "deployment.privacy": [
             "deidentified_png",
@@ -262,32 +258,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "RegistryLocked",
         ],
         "deployment.workers": [
-            "Busy",
-            "PredictionTimeout",
             "Workers",
         ],
         "deployment.server": [
-            "BadRequest",
-            "BodyTooLarge",
             "Server",
-            "listen",
         ],
         "deployment.http": [
-            "ForbiddenOrigin",
             "Limits",
-            "NoFile",
-            "NoReviews",
-            "NotFound",
-            "Stopping",
-            "TooManyFiles",
-            "Unauthorized",
-            "WrongHost",
-            "WrongMethod",
-        ],
-        "deployment.schemas": [
-            "BatchResponse",
-            "FailedResponse",
-            "PredictionResponse",
         ],
         "deployment.api": [
             "PneumoniaDetectionAPI",
@@ -299,8 +276,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "BaselineDetector",
             "Benchmark",
             "interleaved_timing",
-            "measure_screen",
-            "measure_single",
             "speedup_table",
         ],
         "quantization.data_benchmark": [
@@ -315,7 +290,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "quantization.export": [
             "ModelOptimizer",
-            "plot_performance",
         ],
         "continual.drift": [
             "DriftReport",
@@ -326,10 +300,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "plot_drift",
         ],
         "continual.worklist": [
-            "novelty",
             "rank_cases",
-            "uncertainty",
-            "view_std",
         ],
         "continual.replay": [
             "add_replay",
@@ -345,7 +316,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "continual.gate": [
             "GateResult",
-            "UpdateResult",
             "evaluate_candidate",
             "update_and_promote",
         ],

@@ -63,13 +63,12 @@ class Skip(Exception):
 
 
 def run(*command, **options):
-    "Run a command and return its output; the output is the message of the error when it fails"
+    "Run a command and return its standard output; all of its output is the message when it fails"
     done = subprocess.run(
         list(map(str, command)), check=False, capture_output=True, text=True, cwd=ROOT, **options
     )
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output[-4000:]
-    return output
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return done.stdout
 
 
 def unchanged(files, *command):
@@ -192,6 +191,31 @@ def public_functions(tree):
                 node.name == "__init__" or not node.name.startswith("_")
             ):
                 yield node
+
+
+# Classes and methods of the tutorial article whose readers use this package.
+ARTICLE = {
+    "MedicalDataLoader": "analyze_dataset visualize_class_distribution load_and_preprocess_image create_dataset "
+    "augment_image",
+    "DataVisualizer": "display_sample_images analyze_image_characteristics",
+    "PneumoniaCNN": "build_model compile_model get_model_summary",
+    "TransferLearningModel": "build_model compile_model",
+    "ModelTrainer": "setup_callbacks train_model plot_training_history",
+    "ModelEvaluator": "evaluate_models plot_comparison plot_confusion_matrices generate_classification_reports",
+    "ModelExplainer": "make_gradcam_heatmap display_gradcam",
+    "FeatureVisualizer": "visualize_layer_activations",
+    "PneumoniaDetectionSystem": "preprocess_image predict batch_predict generate_report",
+    "PneumoniaDetectionAPI": "run",
+    "ModelOptimizer": "quantize_model optimize_for_inference compare_performance",
+}
+
+
+def article():
+    "Every class of the article is importable from the package, with its methods"
+    code = "import json, sys, pneumonia_nbdev as p; names = json.loads(sys.argv[1]); "
+    code += "print(*[f'{c}.{m}' for c, ms in names.items() for m in ms.split() if not hasattr(getattr(p, c), m)])"
+    missing = run(sys.executable, "-c", code, json.dumps(ARTICLE)).strip()
+    assert not missing, f"missing: {missing}"
 
 
 def hints():
@@ -339,7 +363,7 @@ def attempt(name, check):
 
 
 GENERATORS = (export, clean, structure, readme)  # they write files that the others read
-LIGHT = (committed_outputs, layers, light_imports, names, hints, module_size, ruff, prose)
+LIGHT = (committed_outputs, layers, light_imports, names, article, hints, module_size, ruff, prose)
 HEAVY = (docs, serving_page, explorer)
 SLOW = (wheel, wheel_extras, container, tutorials)
 

@@ -15,10 +15,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "plot_drift",
         ],
         "worklist": [
-            "novelty",
             "rank_cases",
-            "uncertainty",
-            "view_std",
         ],
         "replay": [
             "add_replay",
@@ -34,7 +31,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "gate": [
             "GateResult",
-            "UpdateResult",
             "evaluate_candidate",
             "update_and_promote",
         ],

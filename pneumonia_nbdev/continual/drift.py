@@ -110,8 +110,10 @@ def fit_reference(
         raise BadData(f"{n} images; a reference needs 20 or more")
     mean = observations.embedding.mean(0)
     _, singular_values, directions = np.linalg.svd(observations.embedding - mean, full_matrices=False)
-    scale = np.maximum(singular_values[:N_COMPONENTS] / np.sqrt(n), 1e-6)
-    projection = Reference(mean, directions[:N_COMPONENTS].T / scale, np.zeros((0, len(FEATURES))))
+    scale = singular_values[:N_COMPONENTS] / np.sqrt(n)
+    # A component without variance is left at zero: divided by its scale, it would overflow the stored 16 bits.
+    weights = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 1e-4)
+    projection = Reference(mean, directions[:N_COMPONENTS].T * weights, np.zeros((0, len(FEATURES))))
     return replace(projection, features=projection.transform(observations))
 
 # %% ../../nbs/11_continual/00_drift.ipynb #29019

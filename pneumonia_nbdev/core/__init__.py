@@ -84,7 +84,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "plots": [
             "CLASS_COLORS",
             "plot_language",
-            "split_label",
         ],
         "prediction": [
             "FailedPrediction",

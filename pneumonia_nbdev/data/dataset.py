@@ -40,8 +40,6 @@ from ..core.plots import CLASS_COLORS, plot_language, split_label
 from ..core.quality import DICOM_CHECKS, REASONS
 from .augmentation import Augmentation, augment, augment_batch
 from .files import EXCLUDED_COLUMNS, SPLITS, find_root, scan_any, split_patients
-from .files import fingerprint, list_images, patient_id  # noqa: F401 (transition)
-from .files import PATIENT, in_validation, scan_csv  # noqa: F401 (transition)
 
 # %% ../../nbs/01_data/01_dataset.ipynb #05imp0
 pd = import_extra("pandas")

@@ -10,7 +10,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "PneumoniaDetectionSystem",
             "Report",
             "format_probability",
-            "result_label",
         ],
         "privacy": [
             "deidentified_png",
@@ -34,32 +33,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "RegistryLocked",
         ],
         "workers": [
-            "Busy",
-            "PredictionTimeout",
             "Workers",
         ],
         "server": [
-            "BadRequest",
-            "BodyTooLarge",
             "Server",
-            "listen",
         ],
         "http": [
-            "ForbiddenOrigin",
             "Limits",
-            "NoFile",
-            "NoReviews",
-            "NotFound",
-            "Stopping",
-            "TooManyFiles",
-            "Unauthorized",
-            "WrongHost",
-            "WrongMethod",
-        ],
-        "schemas": [
-            "BatchResponse",
-            "FailedResponse",
-            "PredictionResponse",
         ],
         "api": [
             "PneumoniaDetectionAPI",

@@ -288,7 +288,14 @@ def check_label(
     return label
 
 # %% ../../nbs/09_deployment/02_case_database.ipynb #23061
-def write_review(db, case, label, reader, comment, time=None):
+def write_review(
+    db: sqlite3.Connection,  # inside a transaction
+    case: str,  # id of the case
+    label: str,  # of `REVIEW_LABELS`
+    reader: str,  # at most 80 characters are stored
+    comment: str,  # at most 2,000 characters are stored
+    time: str | None = None,  # ISO 8601 with a time zone; None for now
+) -> int:  # number of the review
     "Insert a review inside a transaction and return its number"
     cursor = db.execute(
         "INSERT INTO reviews(case_id, reader, label, time, comment) VALUES(?,?,?,?,?)",
@@ -303,7 +310,12 @@ def write_review(db, case, label, reader, comment, time=None):
     return cursor.lastrowid
 
 # %% ../../nbs/09_deployment/02_case_database.ipynb #23084
-def write_event(db, what, model, facts):
+def write_event(
+    db: sqlite3.Connection,  # inside a transaction
+    what: str,  # such as `promoted`
+    model: str,  # id of the model
+    facts: dict[str, object],  # details, stored as JSON
+) -> None:
     "Insert an event inside a transaction"
     db.execute(
         "INSERT INTO decisions(time, what, model, facts) VALUES(?,?,?,?)",

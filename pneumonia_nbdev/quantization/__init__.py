@@ -13,8 +13,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "BaselineDetector",
             "Benchmark",
             "interleaved_timing",
-            "measure_screen",
-            "measure_single",
             "speedup_table",
         ],
         "data_benchmark": [
@@ -29,7 +27,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "export": [
             "ModelOptimizer",
-            "plot_performance",
         ],
     },
 )

@@ -14,13 +14,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "fine_tune",
         ],
         "recipe": [
-            "fit_calibrated_head",
             "score_files",
             "train_default",
         ],
         "rendering": [
             "Evaluation",
-            "format_table",
         ],
         "report": [
             "augmented_scores",

@@ -137,9 +137,8 @@ const isDone = i => i.state === "done", unsure = i => isDone(i) && !!i.result.co
 const outOfDistribution = i => flagged(i) && i.result.quality.reasons.some(c => ["not_chest_like", "wrong_modality", "wrong_body_part"].includes(c));  // the result isn't reliable, and is shown small
 const literally = s => s.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 function ofCard(text) {  // a sentence of the model card in the language of the page; `{n}` is any number
-  if (language() === "en") return text;
   const translated = Object.entries(codes?.card ?? {}).reduce((t, [en, words]) => t.replace(new RegExp(literally(en).replace("\\{n\\}", "(\\d+)"), "g"), words[language()].replace("{n}", "$1")), text);
-  return translated === text ? text : translated.replaceAll(", ", "，").replaceAll("; ", "；");
+  return language() === "en" || translated === text ? translated : translated.replaceAll(", ", "，").replaceAll("; ", "；");
 }
 
 function meter(r, labelled) {
