@@ -79,7 +79,7 @@ def main():
     for name, images in shifted_images(loader, args.adults).items():
         delays = detection_delay(reference, observe(bundle, images), n_resamples=n_streams)
         n_alarms = int((delays <= WINDOW).sum())
-        rows.append(table_row(bundle, name, n_alarms, n_streams, np.nanmedian(delays) if n_alarms else np.nan))
+        rows.append(table_row(bundle, name, n_alarms, n_streams, float(np.nanmedian(delays)) if n_alarms else np.nan))
     pd.DataFrame(rows).round(4).to_csv(args.out, index=False)
 
 

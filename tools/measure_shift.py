@@ -137,7 +137,7 @@ class Experiment:
             )
         row = dict(way=strategy, round=n, labels=labels, gate=gate, model=name) | official | adults
         short = {
-            key: round(value, 4) if isinstance(value, float) else value
+            key: round(float(value), 4) if isinstance(value, float) else value
             for key, value in row.items()
             if not key.endswith(("_low", "_high", "_n"))
         }
@@ -281,10 +281,11 @@ def curve(experiment):
     X_fresh = predict_in_batches(network, images)
     X_held = predict_in_batches(network, experiment.X_held)
     y = experiment.fresh.target.to_numpy(int)
+    n_labels = [n for n in N_LABELS if n < len(y)] + [len(y)]
     rows = []
     for name, orders in labelling_orders(experiment, images).items():
         for draw, order in enumerate(orders):
-            for n in (*N_LABELS, len(y)):
+            for n in n_labels:
                 labelled = order[:n]
                 if min(np.bincount(y[labelled], minlength=2)) < 2:
                     continue

@@ -86,7 +86,8 @@ def train_command(
         raise MissingFile(file=weights)
     silence_tensorflow()
     import_extra("pandas")
-    from pneumonia_nbdev.recipe.recipe import choose_recipe, train_default
+    from pneumonia_nbdev.recipe.fine_tuning import choose_recipe
+    from pneumonia_nbdev.recipe.recipe import train_default
 
     bundle = train_default(
         data,
@@ -131,7 +132,8 @@ def evaluate_command(
         raise InvalidOption(f"the test log is for evaluations on test, not on {split}")
     silence_tensorflow()
     import_extra("pandas")
-    from pneumonia_nbdev.recipe.report import evaluate_bundle, format_table
+    from pneumonia_nbdev.recipe.rendering import format_table
+    from pneumonia_nbdev.recipe.report import evaluate_bundle
 
     check_writable(report.parent)
     evaluation = evaluate_bundle(bundle, data, split, quick, lang.value)

@@ -38,14 +38,6 @@ from .operating_points import metric_label, youden_threshold
 if TYPE_CHECKING:
     import keras
     from matplotlib.figure import Figure
-from pneumonia_nbdev.evaluation.operating_points import (
-    OPERATING_POINTS,
-    decision_curve,
-    operating_points,
-    plot_decision_curve,
-    plot_predictive_values,
-    sensitivity_threshold,
-)  # noqa: F401 (transition)
 
 # %% ../../nbs/06_evaluation/01_evaluation.ipynb #12imp0
 pd = import_extra("pandas")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.base import CLASSES, InvalidOption, import_extra
+from ..core.base import CLASSES, InvalidOption, MissingFile, import_extra
 from ..core.image import InputSpec, rescale_intensity
 from ..data.augmentation import Augmentation, augment_batch
 from ..data.dataset import MedicalDataLoader
@@ -219,6 +219,8 @@ def _weights_id(weights):
         content = b"".join(w.tobytes() for w in weights.get_weights())
     elif weights is None or str(weights) == "imagenet":
         return str(weights)
+    elif not Path(weights).is_file():
+        raise MissingFile(file=weights)
     else:
         content = Path(weights).read_bytes()
     return hashlib.sha256(content).hexdigest()[:16]

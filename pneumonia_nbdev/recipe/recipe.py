@@ -26,15 +26,7 @@ from ..evaluation.calibration import conformal_card
 from ..evaluation.evaluation import as_predictor, log_test_evaluation, predict_split
 from ..evaluation.operating_points import youden_threshold
 from ..gradcam.gradcam import inference_model, to_litert
-from pneumonia_nbdev.recipe.fine_tuning import (  # noqa: F401 (transition)
-    LINEAR,
-    RECIPES,
-    Recipe,
-    RunData,
-    augmented_batches,
-    choose_recipe,
-    fine_tune,
-)
+from .fine_tuning import RECIPES, Recipe, RunData, augmented_batches, fine_tune
 from pneumonia_nbdev.training.linear_head import (
     choose_C,
     fit_head,

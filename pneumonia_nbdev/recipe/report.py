@@ -48,10 +48,7 @@ from pneumonia_nbdev.evaluation.robustness import (
     tertiles,
 )
 from pneumonia_nbdev.recipe.fine_tuning import augmented_batches
-from pneumonia_nbdev.recipe.rendering import (
-    Evaluation,
-    format_table,  # noqa: F401 (transition)
-)
+from pneumonia_nbdev.recipe.rendering import Evaluation
 
 # %% ../../nbs/08_recipe/03_report.ipynb #19imp0
 pd = import_extra("pandas")

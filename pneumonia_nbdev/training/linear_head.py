@@ -12,9 +12,6 @@ import numpy as np
 
 from ..core.base import BadData, import_extra
 
-# re-exported: the Keras model of a backbone and a fitted head
-from ..transfer.keras_io import linear_model as linear_model
-
 # %% ../../nbs/05_training/00_linear_head.ipynb #05_training00_linear_head4
 keras = import_extra("keras")
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-from .callbacks import device_scope  # noqa: F401 (transition)
 
 # %% ../../nbs/05_training/02_trainer.ipynb #11imp0
 keras = import_extra("keras")
