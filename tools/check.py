@@ -315,6 +315,8 @@ def notebook_process(path, flags, log):
         sys.stdout = sys.stderr = file
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         os.chdir(ROOT)
+        # Libraries in the notebook get the usual start method, not that of this runner.
+        multiprocessing.set_start_method("fork", force=True)
         from nbdev.test import test_nb
 
         passed, _ = test_nb(path, skip_flags=["notest", SLOW_FLAG], force_flags=flags)
