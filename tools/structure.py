@@ -4,7 +4,8 @@
     python tools/structure.py --check    exit with an error when a file is out of date
 
 These are the `__init__.py` of the package and of each topic, the page that lists the public API, the sidebar of the
-site, and the table of topics in `nbs/index.ipynb`, `README.zh-CN.md` and `CONTRIBUTING.md`.
+site, the layers that import-linter checks, and the table of topics in `nbs/index.ipynb`, `README.zh-CN.md` and
+`CONTRIBUTING.md`.
 A name is public when its cell is marked `#| export`; `#| exporti` keeps it internal. Names are loaded on first use
 (`lazy_loader`), so importing the package imports no submodule.
 """
@@ -102,7 +103,9 @@ TOPICS = {  # folder or notebook -> title and content in English, title and cont
 OTHER_SECTIONS = {"Tutorials": "tutorials", "Guide": "guide", "Experiments": "lab"}
 FIRST_PAGES = {  # pages whose order matters; the others follow by name
     "Tutorials": [f"tutorials/{name}.ipynb" for name in ("ten_lines", "end_to_end", "full_set", "own_data")],
-    "Guide": [f"guide/{name}.ipynb" for name in ("api", "contract", "results", "data_card", "heat_maps", "limits")],
+    "Guide": [
+        f"guide/{name}.ipynb" for name in ("api", "contract", "results", "data_card", "heat_maps", "limits")
+    ],
 }
 SITE = "https://pneumonia-nbdev.github.io/pneumonia-nbdev"
 
@@ -277,9 +280,27 @@ def pages_with_table():
         yield path, between_marks(path.read_text(encoding="utf-8"), topics_table(chinese, SITE))
 
 
+def contracts():
+    "`pyproject.toml` with a contract for import-linter for each topic: modules import from earlier ones"
+    path = ROOT / "pyproject.toml"
+    topics = {}
+    for _, module, _, _ in notebooks():
+        if "." in module:
+            topics.setdefault(module.split(".")[0], []).append(module)
+    parts = []
+    for topic, modules in topics.items():
+        layers = "".join(f'  "pneumonia_nbdev.{module}",\n' for module in reversed(modules))
+        name = f'  name = "Modules of {topic} import only from modules before them"\n'
+        parts.append(f'[[tool.importlinter.contracts]]\n{name}type = "layers"\nlayers = [\n{layers}]\n')
+    text = path.read_text(encoding="utf-8")
+    mark = "# The contracts below are written by tools/structure.py from the numbers of the notebooks.\n"
+    return path, text.partition(mark)[0].rstrip() + f"\n\n{mark}\n" + "\n".join(parts)
+
+
 def main():
     text, total = page()
     files = {**init_files(), PAGE: text, ROOT / "nbs" / "sidebar.yml": sidebar(), **dict(pages_with_table())}
+    files |= dict([contracts()])
     stale = [
         path
         for path, content in files.items()
