@@ -255,7 +255,7 @@ def prose():
     return run(sys.executable, "tools/prose.py").strip().replace("\n", "; ")
 
 
-# --- the project as a user meets it
+# --- the installed project
 
 
 def wheel():
@@ -296,7 +296,7 @@ def serving_page():
 
 def tutorials():
     "The tutorials in JupyterLab, from the first cell to the last"
-    return in_browser("tools/browser.py", "--book")
+    return in_browser("tools/browser.py", "--tutorials")
 
 
 def container():
@@ -396,7 +396,7 @@ def main():
     print("slowest: " + ", ".join(f"{name} {seconds:.0f} s" for name, _, seconds, _ in slowest))
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = sum(u.ru_utime + u.ru_stime for u in usage)
-    # Notebooks are children of the fork server, so their own figures are added.
+    # Notebooks are children of the fork server, so their CPU times are added.
     cpu += sum(
         float(note.split()[0]) for _, state, _, note in done if state == "ok" and re.match(r"\d+ s CPU", note)
     )

@@ -474,9 +474,9 @@ def record(out):
 
 def flat(value, path=()):
     "Nested dicts and lists as {path: value}, where a path is a tuple of keys."
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-    if items is None or not value:
+    if not value or not isinstance(value, (dict, list)):
         return {path: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
     found = {}
     for key, inner in items:
         found.update(flat(inner, (*path, str(key))))

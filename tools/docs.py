@@ -221,7 +221,7 @@ def relative_links():
 
 @functools.cache
 def formula_svg(latex):
-    "A formula as an inline SVG picture in the colour of the text"
+    "A formula as an inline SVG picture in the color of the text"
     from matplotlib import rc_context
     from matplotlib.textpath import TextPath
 

@@ -262,7 +262,9 @@ def check_setting(
     "Check that a setting is known and valid"
     kind = SETTINGS.get(name)
     value = os.environ.get(name, "")
-    found = _without_home(value) if kind == "folder" else "•••" if value else "–"
+    found = "•••" if value else "–"  # a secret isn't displayed
+    if kind == "folder":
+        found = _without_home(value)
     code = "" if kind else "unknown_setting"
     if kind == "folder" and value and not Path(value).is_dir():
         code = "bad_setting"

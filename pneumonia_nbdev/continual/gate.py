@@ -210,11 +210,6 @@ class UpdateResult:
     def __bool__(self):
         return bool(self.gate)
 
-    @property
-    def judgement(self) -> GateResult:
-        "Alias of `gate`, as in version 0.1"
-        return self.gate
-
 # %% ../../nbs/11_continual/05_gate.ipynb #ced15e90
 @contextmanager
 def _record_failure(store, model):

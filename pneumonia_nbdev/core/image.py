@@ -194,7 +194,7 @@ def _not_padding(stored, ds):
 
 # %% ../../nbs/00_core/03_image.ipynb #01047
 def _dicom_color(ds):
-    "Gray levels and fraction of coloured pixels of an RGB image"
+    "Gray levels and fraction of colored pixels of an RGB image"
     rgb = ds.pixel_array
     if rgb.ndim != 3 or rgb.shape[-1] != 3:
         raise MultiFrame(f"pixels of shape {rgb.shape}")
@@ -429,10 +429,10 @@ COLORMAPS = ("inferno", "viridis", "cividis", "jet")
 def colormap_lut(
     colormap: str = "inferno",  # one of `COLORMAPS`
 ) -> np.ndarray:  # (256, 1, 3) uint8 RGB
-    "The lookup table of a colour map"
+    "The lookup table of a color map"
     cv2 = import_extra("cv2", "")
     if colormap not in COLORMAPS:
-        raise InvalidOption(f"colour map {colormap!r}; there are {', '.join(COLORMAPS)}")
+        raise InvalidOption(f"color map {colormap!r}; there are {', '.join(COLORMAPS)}")
     levels = np.arange(256, dtype=np.uint8)[:, None]
     bgr = cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{colormap.upper()}"))
     return np.ascontiguousarray(bgr[..., ::-1])

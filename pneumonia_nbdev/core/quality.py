@@ -94,7 +94,7 @@ def quality_metrics(
         likeness=float(thumbnail @ mean_template()),  # correlation with the template, -1 to 1
         symmetry=symmetry(thumbnail),  # correlation with the mirror image, -1 to 1
         content=content_fraction(small),  # fraction of the area inside the border
-        color=image.color,  # fraction of coloured pixels
+        color=image.color,  # fraction of colored pixels
     )
 
 # %% ../../nbs/00_core/04_quality.ipynb #02030

@@ -99,7 +99,7 @@ class XRay:
 
     pixels: np.ndarray  # (height, width) float32 gray levels, 0 to 255
     format: str = "array"  # JPEG, PNG, TIFF, BMP, WEBP, DICOM, or array
-    color: float = 0.0  # fraction of coloured pixels, 0 to 1
+    color: float = 0.0  # fraction of colored pixels, 0 to 1
     metadata: dict[str, str] = field(default_factory=dict)  # DICOM only: modality, body_part, view
 
     @cached_property

@@ -394,6 +394,6 @@ def download() -> Path:  # the folder, for `MedicalDataLoader`
     except Exception as e:
         raise BadData(
             f"{KAGGLE_DATASET} could not be downloaded ({type(e).__name__}: {str(e)[:200]}). "
-            "Without a network or a Kaggle account, get https://data.mendeley.com/datasets/rscbjbr9sj "
+            "Without a network, get https://data.mendeley.com/datasets/rscbjbr9sj "
             "by other means, unpack it, and pass its folder"
         ) from None

@@ -210,7 +210,9 @@ def _add_route(self: PneumoniaDetectionAPI, app, method, address, view, model, s
         return bound(*args, **kw)  # flask-openapi3 sets attributes, which a bound method doesn't allow
 
     needs_key = bool(self.api_key) and not free
-    access = [401] if needs_key else [] if self.api_key else [421]
+    access = [401] if needs_key else []
+    if not self.api_key:
+        access = [421]  # without a key, the host name is checked
     responses = {200: model} | dict.fromkeys((*statuses, *access), Problem) if model else None
     security = dict(security=[{"key": []}]) if needs_key else {}
     add = getattr(app, method)

@@ -243,7 +243,7 @@ def _image_counts(results, metric):
 def plot_comparison(
     self: ModelEvaluator,
     metrics: tuple[str, ...] = COMPARED_METRICS,  # rows, from top to bottom
-) -> "Figure":  # one row per metric, one colour per model
+) -> "Figure":  # one row per metric, one color per model
     "Metrics of all models with their 95 % intervals"
     import matplotlib.pyplot as plt
 

@@ -395,7 +395,7 @@ def display_gradcam(
     self: ModelExplainer,
     image_path: str | Path | bytes | BinaryIO,  # path, bytes, or an open file
     last_conv_layer_name: str | None = None,  # None for the last layer with places
-    alpha: float = 0.4,  # opacity of the hottest colour, 0 to 1
+    alpha: float = 0.4,  # opacity of the hottest color, 0 to 1
     class_index: int | None = None,  # None for the predicted class
     method: str = "gradcam",  # a key of `METHODS`
     colormap: str = "inferno",  # one of `COLORMAPS`

@@ -185,7 +185,7 @@ def apply_window(
 def draw_overlay(
     gray: np.ndarray,  # (height, width) gray levels 0 to 255
     heat: np.ndarray | None = None,  # (rows, columns), 0 to 1; None for the X-ray alone
-    opacity: float = 0.5,  # of the hottest colour, 0 to 1
+    opacity: float = 0.5,  # of the hottest color, 0 to 1
     cut: float = 0.0,  # the map isn't drawn below this value, 0 to 1
     colormap: str = "inferno",  # one of `COLORMAPS`
     window: float = 255,  # width of the range of gray levels
