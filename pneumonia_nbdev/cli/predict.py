@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import rich.table
 
 # %% ../../nbs/30_cli/03_predict.ipynb #36011
-CLASS_COLORS = {"NORMAL": "green", "PNEUMONIA": "red"}
+TERMINAL_COLORS = {"NORMAL": "green", "PNEUMONIA": "red"}
 
 
 def probability_bar(
@@ -49,7 +49,7 @@ def probability_bar(
     p = result["probabilities"]["PNEUMONIA"]
     cells = ["━" if (i + 0.5) / width <= p else " " for i in range(width)]
     cells[min(int(result["threshold"] * width), width - 1)] = "│"
-    return Text(f"{format_probability(p):7} ") + Text("".join(cells), CLASS_COLORS[result["class"]])
+    return Text(f"{format_probability(p):7} ") + Text("".join(cells), TERMINAL_COLORS[result["class"]])
 
 
 def results_table(
@@ -73,7 +73,7 @@ def results_table(
         else:
             table.add_row(
                 Text(r["file"]),
-                Text(result_label(r, lang), CLASS_COLORS[r["class"]]),
+                Text(result_label(r, lang), TERMINAL_COLORS[r["class"]]),
                 probability_bar(r),
                 Text("; ".join(r["quality"]["messages"]) or labels["good"]),
             )

@@ -52,7 +52,7 @@ class AcceptanceCriteria:
 # %% ../../nbs/11_continual/04_acceptance.ipynb #b07a288f
 DEFAULT_CRITERIA = AcceptanceCriteria()
 
-OLD_NAMES = dict(  # names of version 0.1, in rule files and reports
+OLD_NAMES = dict(  # names of version 0.1, in files of criteria and reports
     old_auroc_loss="source_auroc_loss",
     old_auroc_bound="source_auroc_bound",
     old_sensitivity="source_sensitivity",

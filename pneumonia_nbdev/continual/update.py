@@ -19,9 +19,6 @@ import numpy as np
 
 from .drift import Observations, fit_reference, reference_bytes
 from .replay import ReplayBuffer, last_maps, load_replay, pooled
-
-# re-exported: the replay memory belongs to the base model of an update
-from .replay import add_replay as add_replay
 from pneumonia_nbdev.core.base import (
     CLASSES,
     BadData,

@@ -29,7 +29,6 @@ from pneumonia_nbdev.core.base import (
 from ..core.bundle import Bundle
 from ..core.xray import read_bytes
 from pneumonia_nbdev.deployment.case_database import (
-    REVIEW_LABELS,
     CaseNotFound,
     StoreBusy,
     check_label,
@@ -38,18 +37,12 @@ from pneumonia_nbdev.deployment.case_database import (
     write_event,
     write_review,
 )
-from .case_database import InvalidStore as InvalidStore
-from .case_database import now as now
 from .case_images import Case, CaseImages
 from .privacy import deidentified_png
 
 # %% ../../nbs/09_deployment/05_case_store.ipynb #02casest02
 class CaseStore(CaseImages):
     "Cases, reviews and events in one folder"
-
-# %% ../../nbs/09_deployment/05_case_store.ipynb #02casest11
-READINGS = REVIEW_LABELS
-check_reading = check_label
 
 # %% ../../nbs/09_deployment/05_case_store.ipynb #23073
 @patch

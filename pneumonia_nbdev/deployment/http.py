@@ -25,7 +25,7 @@ from pneumonia_nbdev.core.base import (
     TooLarge,
     UnreadableImage,
 )
-from .case_store import CaseNotFound, StoreBusy
+from .case_database import CaseNotFound, StoreBusy
 from .predictor import display_name
 from .server import BadRequest, language
 from .workers import Busy, PredictionTimeout

@@ -311,10 +311,3 @@ def generate_report(
 ) -> Report:  # to print or `save`
     "Predict files and make a report"
     return Report(list(self.stream(paths, pictures=True)), self.bundle.card, self.lang)
-
-# %% ../../nbs/09_deployment/01_predictor.ipynb #n16p24
-def to_json(
-    result: Prediction | FailedPrediction,  # one result
-) -> dict:  # plain types
-    "A result as JSON"
-    return result.to_json()

@@ -9,7 +9,8 @@ __all__ = []
 from fastcore.basics import patch
 from flask import request
 
-from .case_store import CaseNotFound, CaseStore
+from .case_database import CaseNotFound
+from .case_store import CaseStore
 from .http import ForbiddenOrigin, NoFile, NoReviews, read_upload, route
 from .schemas import CaseId, Deleted, ReviewForm, ReviewNumber, ReviewResult
 from .workers import Busy

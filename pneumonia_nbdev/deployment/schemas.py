@@ -28,7 +28,7 @@ from pneumonia_nbdev.core.prediction import (
     Record,
     Timing,
 )
-from .case_store import READINGS
+from .case_database import REVIEW_LABELS
 
 # %% ../../nbs/09_deployment/11_schemas.ipynb #35015
 class PredictForm(BaseModel):
@@ -56,7 +56,7 @@ class PredictQuery(BaseModel):
 class ReviewForm(PredictForm):
     "Form of `/review`"
 
-    label: Literal[READINGS] | None = Field(
+    label: Literal[REVIEW_LABELS] | None = Field(
         None, description="Label by the reader; without it, the case is unread."
     )
     reader: str = Field("", max_length=80, description="Name or initials of the reader.")
@@ -190,7 +190,7 @@ class ReviewResult(BaseModel):
 
     id: str = Field(description="32 hex digits, from the pixels: the same image is the same case.")
     new: bool = Field(description="Whether the image was not stored before.")
-    label: Literal[READINGS] | None = Field(description="The label that was sent.")
+    label: Literal[REVIEW_LABELS] | None = Field(description="The label that was sent.")
     warnings: list[str] = Field(
         description="`burned_in`: the image seems to contain text; check it before sharing."
     )
