@@ -175,7 +175,7 @@ def _plot_histograms(self: DataVisualizer, axes, histograms, lang):
             axes[3].plot(np.arange(64) * 4, histograms[members].mean(0), color=CLASS_COLORS[cls])
     axes[3].set(xlabel=names["gray"], ylabel=names["share"])
 
-
+# %% ../nbs/02_visualization.ipynb #08019a
 @patch
 def _plot_means(self: DataVisualizer, axes, small, lang):
     "The mean image of each class, and their difference in gray levels"
@@ -213,7 +213,7 @@ def contact_sheet(
         colors = ["#a05a00" if reasons else "black" for reasons in worst.reasons]
         return gallery([pixels[path] for path in worst.path], titles, colors)
 
-
+# %% ../nbs/02_visualization.ipynb #08026a
 @patch
 def _quality(self: DataVisualizer, split, bundle):
     "(table of paths and reasons, worst first; path -> resized image of each readable file)"

@@ -366,8 +366,8 @@ def attempt(name, check):
 
 GENERATORS = (export, clean, structure, readme)  # they write files that the others read
 LIGHT = (committed_outputs, layers, light_imports, names, article, hints, module_size, ruff, prose)
-HEAVY = (docs, serving_page, explorer)
-SLOW = (wheel, wheel_extras, container, tutorials)
+HEAVY = (docs, serving_page, explorer, wheel)
+SLOW = (wheel_extras, container, tutorials)
 
 
 def notebook_name(path):

@@ -45,7 +45,7 @@ def current_spelling(
     "The current name of a command or an option"
     return OLD_SPELLINGS.get(name, name)
 
-
+# %% ../../nbs/30_cli/02_app.ipynb #36005a
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -88,7 +88,7 @@ class CommandResult:
         "The JSON lines of the output"
         return [json.loads(line) for line in self.stdout.splitlines()]
 
-
+# %% ../../nbs/30_cli/02_app.ipynb #37a10a
 def invoke(
     *args: object,  # arguments, such as `"predict", path`
 ) -> CommandResult:
@@ -138,7 +138,7 @@ def console(
         stream.reconfigure(errors="replace")
     return Console(file=stream, width=None if stream.isatty() else 120, force_jupyter=False)
 
-
+# %% ../../nbs/30_cli/02_app.ipynb #36016a
 def print_path(
     path: Path,  # a file that was written
 ) -> None:
@@ -159,14 +159,14 @@ def rows_table(
         table.add_row(*(Text(_cell_text(row.get(column))) for column in columns))
     return table
 
-
+# %% ../../nbs/30_cli/02_app.ipynb #36075a
 def _cell_text(value):
     "A value as text: numbers with four decimals, nothing for None"
     if isinstance(value, float):
         return f"{value:.4f}"
     return clean_name("" if value is None else value)
 
-
+# %% ../../nbs/30_cli/02_app.ipynb #36075b
 def frame_table(
     title: str,  # above the table
     frame: "pandas.DataFrame",  # with its index as first column
@@ -190,7 +190,7 @@ def print_json(
     "Print one JSON line"
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
-
+# %% ../../nbs/30_cli/02_app.ipynb #37a22a
 def print_failure(
     result: dict,  # with `file` and `error`
 ) -> None:
@@ -199,7 +199,7 @@ def print_failure(
     line = error_line(result["file"], error["code"], error["message"], error["reason"])
     print(line, file=sys.stderr)
 
-
+# %% ../../nbs/30_cli/02_app.ipynb #37a22b
 def batch_exit_code(
     results: list,  # a failed one contains `error`
 ) -> int:  # 0, 1 or 2
@@ -209,7 +209,7 @@ def batch_exit_code(
         return 0
     return 2 if failed == len(results) else 1
 
-
+# %% ../../nbs/30_cli/02_app.ipynb #37a22c
 def with_progress(
     items: Iterable,  # results
     total: int,  # their number
@@ -242,12 +242,12 @@ def check_writable(
     "Raise `CannotWrite` if a file can't be written to a folder"
     write_atomic(folder / ".probe", "").unlink()
 
-
+# %% ../../nbs/30_cli/02_app.ipynb #36043a
 def silence_tensorflow() -> None:
     "Set TensorFlow's log level to errors"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-
+# %% ../../nbs/30_cli/02_app.ipynb #36043b
 def open_detector(
     model: Path | None,  # bundle, registry folder, `int8`, or None for the default
     lang: Lang,  # language of labels and messages

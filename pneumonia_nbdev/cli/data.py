@@ -40,7 +40,7 @@ def sample_command(
         raise CannotWrite(e.strerror or str(e), file=out) from None
     print(out)
 
-
+# %% ../../nbs/30_cli/05_data.ipynb #36054a
 @data_app.command("download")
 def download_command() -> None:
     "Download the official data set from Kaggle (1.2 GB)."

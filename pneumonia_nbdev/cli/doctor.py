@@ -109,7 +109,7 @@ def run_identity(
 
     ENGINES[name].load(IDENTITY_ONNX, None, 1)(np.ones((1, 1, 1, 1), "f"))
 
-
+# %% ../../nbs/30_cli/01_doctor.ipynb #36063a
 def check_engine_package(
     name: str,  # key of `ENGINE_PACKAGES`
 ) -> CheckResult:  # with the version of the engine
@@ -148,7 +148,7 @@ def check_bundle_file(
         return CheckResult(check, e.reason or e.sentence("en"), "bad_bundle", fix)
     return CheckResult(check, f"{file.stat().st_size / 1e6:.1f} MB, SHA-256 {card['sha256'][:12]}…")
 
-
+# %% ../../nbs/30_cli/01_doctor.ipynb #36071a
 def reference_probability(
     path: str | Path = "default",  # a bundle, or `default` or `int8`
 ) -> tuple[float, float, bool]:  # (computed here, in the card, equal within the tolerance)
@@ -165,7 +165,7 @@ def reference_probability(
     same_class = (actual >= bundle.threshold) == (expected >= bundle.threshold)
     return round(actual, 6), round(expected, 6), same_class and abs(actual - expected) <= tolerance
 
-
+# %% ../../nbs/30_cli/01_doctor.ipynb #36071b
 def check_litert(
     path: str | Path = "default",  # a bundle, or `default` or `int8`
 ) -> CheckResult:  # with both probabilities
@@ -192,7 +192,7 @@ def check_font() -> CheckResult:  # with the name of the font
     fix = "" if found else "apt install fonts-noto-cjk"
     return CheckResult("font", name, "" if found else "no_font", fix, needed=False)
 
-
+# %% ../../nbs/30_cli/01_doctor.ipynb #36079a
 def check_port(
     port: int = 5000,  # default port of `pneumonia serve`
 ) -> CheckResult:  # with the port
@@ -210,17 +210,17 @@ def _plot_folder():
     config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(os.environ.get("MPLCONFIGDIR") or Path(config) / "matplotlib")
 
-
+# %% ../../nbs/30_cli/01_doctor.ipynb #36084a
 def _cache_folder():
     "The folder of built GPU engines"
     return Path.home() / ".cache" / "pneumonia-nbdev"
 
-
+# %% ../../nbs/30_cli/01_doctor.ipynb #36084b
 def _temporary_folder():
     "The folder for temporary files"
     return Path(tempfile.gettempdir())
 
-
+# %% ../../nbs/30_cli/01_doctor.ipynb #36084c
 FOLDERS = {"temporary": _temporary_folder, "cache": _cache_folder, "plots": _plot_folder}
 
 
@@ -238,7 +238,7 @@ def check_folder(
         return CheckResult(check, _without_home(path), "cannot_write", needed=False)
     return CheckResult(check, f"{shutil.disk_usage(existing).free / 1e9:.0f} GB", needed=False)
 
-
+# %% ../../nbs/30_cli/01_doctor.ipynb #36084d
 def _without_home(path):
     "A path with `~` for the home folder, which may contain the name of a person"
     try:
@@ -287,7 +287,7 @@ def _run_check(check, *args):
             needed=check not in OPTIONAL_CHECKS,
         )
 
-
+# %% ../../nbs/30_cli/01_doctor.ipynb #36095a
 def _package_checks(every):
     "The checks of packages and extras, with their arguments"
     try:
@@ -300,7 +300,7 @@ def _package_checks(every):
         checks += [(check_package, r, False) for r in extra_packages.values()]
     return checks + [(check_extra, extra, listed) for extra, listed in required.items()]
 
-
+# %% ../../nbs/30_cli/01_doctor.ipynb #36095b
 def _all_checks(every):
     "All checks with their arguments"
     settings = sorted(name for name in os.environ if name.startswith("PNEUMONIA_"))
@@ -349,7 +349,7 @@ def check_title(
     kind, _, subject = result.check.partition(" ")
     return f"{texts('doctor', lang).get(kind, kind)} {subject}".strip()
 
-
+# %% ../../nbs/30_cli/01_doctor.ipynb #36104a
 def advice(
     result: CheckResult,  # from `examine`
     lang: str = "en",  # `en` or `zh`
@@ -360,7 +360,7 @@ def advice(
     fix = f": {result.fix}" if result.fix else ""
     return texts("doctor_advice", lang)[result.code] + fix
 
-
+# %% ../../nbs/30_cli/01_doctor.ipynb #36104b
 def result_lines(
     results: list[CheckResult],  # from `examine`
     lang: str = "en",  # `en` or `zh`
@@ -375,7 +375,7 @@ def result_lines(
         )
     return [*lines, labels["works" if all_ok(results) else "fails"]]
 
-
+# %% ../../nbs/30_cli/01_doctor.ipynb #36104c
 def result_json(
     result: CheckResult,  # from `examine`
     lang: str = "en",  # language of the advice

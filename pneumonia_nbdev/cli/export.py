@@ -74,7 +74,7 @@ def convert(
         return optimizer.export_openvino(precision or "float32", loader), optimizer
     return optimizer.quantize_model(kind, loader), optimizer
 
-
+# %% ../../nbs/30_cli/10_export.ipynb #36129a
 def _export_text(export, out):
     "The comparison of an export with the original, as lines of text"
     metrics = export.parity.metrics
@@ -92,7 +92,7 @@ def _export_text(export, out):
     lines += [f"  {note}" for note in export.notes]
     return "\n".join([*lines, str(out.resolve())])
 
-
+# %% ../../nbs/30_cli/10_export.ipynb #36129b
 def _write_engine(engine, kind, out, as_json):
     "Write a TensorRT engine and print its properties"
     path = write_atomic(out, engine.path.read_bytes()).resolve()
@@ -102,7 +102,7 @@ def _write_engine(engine, kind, out, as_json):
     size = path.stat().st_size
     print_json({"kind": kind, "bytes": size, "version": engine.version, "gpu": engine.gpu, "path": str(path)})
 
-
+# %% ../../nbs/30_cli/10_export.ipynb #36129c
 @app.command("export")
 def export_command(
     kind: Annotated[str, typer.Argument(help=", ".join(EXPORT_KINDS))],
@@ -193,7 +193,7 @@ def _keras_model(system):
 
     return load_keras_model(system.bundle if system.bundle.has_keras_model else None)
 
-
+# %% ../../nbs/30_cli/10_export.ipynb #36125a
 def _measure_engines(system, rounds):
     "Times of the installed engines, in floats and 8 bits"
     from pneumonia_nbdev.data.dataset import MedicalDataLoader
@@ -210,7 +210,7 @@ def _measure_engines(system, rounds):
         print(e.message(system.lang), file=sys.stderr)
     return optimizer.measure_engines(optimizer.engines(exports), rounds)
 
-
+# %% ../../nbs/30_cli/10_export.ipynb #36125b
 def measure_all(
     paths: list[str],  # JPEG files
     rounds: int,  # rounds of interleaved timing
@@ -241,7 +241,7 @@ def measure_all(
     ]
     return Benchmark(pandas.concat(tables, ignore_index=True), this_machine())
 
-
+# %% ../../nbs/30_cli/10_export.ipynb #36125c
 def _print_benchmark(benchmark, lang):
     "Print one table for each group of measurements"
     labels = texts("cli", lang)
@@ -250,7 +250,7 @@ def _print_benchmark(benchmark, lang):
         table = rows[["name", "ratio", "low", "high", "rounds"]].set_index("name").round(2)
         console().print(frame_table(title, table, lambda value: labels.get(str(value), str(value))))
 
-
+# %% ../../nbs/30_cli/10_export.ipynb #36125d
 @benchmark_app.callback(invoke_without_command=True)
 def benchmark_command(
     ctx: typer.Context,

@@ -101,7 +101,7 @@ def _readable_images(files, lang) -> "Iterator[XRay]":
         except InputError as e:
             print(e.message(lang), file=sys.stderr)
 
-
+# %% ../../nbs/30_cli/09_learn.ipynb #36114a
 def observations(
     bundle: "Bundle",  # the model
     folder: Path | None,  # folder of images, or None
@@ -115,7 +115,7 @@ def observations(
         return stored_observations(open_store(store).cases(), bundle.id)
     return observe(bundle, _readable_images(find_files(folder)[0], lang))
 
-
+# %% ../../nbs/30_cli/09_learn.ipynb #36114b
 def _monitor_json(report):
     "The report for programs; an undefined value is null"
     windows = report.table.to_dict("records")
@@ -125,7 +125,7 @@ def _monitor_json(report):
         "p_values": report.last.p_value.to_dict(),
     }
 
-
+# %% ../../nbs/30_cli/09_learn.ipynb #36114c
 def _print_monitor(report: "DriftReport", lang):
     "Print the table and the result"
     screen = console()
@@ -135,7 +135,7 @@ def _print_monitor(report: "DriftReport", lang):
     else:
         screen.print(translate("cli.no_alarm", lang), style="green")
 
-
+# %% ../../nbs/30_cli/09_learn.ipynb #36114d
 @app.command("monitor")
 def monitor_command(
     folder: Annotated[Path | None, typer.Argument(help="Folder of images, ordered by name.")] = None,

@@ -45,7 +45,7 @@ def models_add(
 
     print(ModelRegistry(models).add(bundle))
 
-
+# %% ../../nbs/30_cli/07_models.ipynb #36073a
 @models_app.command("list")
 def models_list(models: RegistryOption = Path("models"), as_json: JsonOption = False) -> None:
     "List all models with their metrics."
@@ -66,7 +66,7 @@ def models_promote(name: NameArgument, reason: ReasonOption, models: RegistryOpt
     "Put a model into use."
     print(open_registry(models).promote(name, reason))
 
-
+# %% ../../nbs/30_cli/07_models.ipynb #36078a
 @models_app.command("show")
 def models_show(name: NameArgument, models: RegistryOption = Path("models")) -> None:
     "Print the card and the history of a model as JSON."
@@ -83,7 +83,7 @@ def models_show(name: NameArgument, models: RegistryOption = Path("models")) -> 
     }
     print(json.dumps(description, indent=1, ensure_ascii=False))
 
-
+# %% ../../nbs/30_cli/07_models.ipynb #36078b
 @models_app.command("rollback")
 def models_rollback(reason: ReasonOption = "", models: RegistryOption = Path("models")) -> None:
     "Return to the model that was in use before."

@@ -145,7 +145,7 @@ def installed_version(
     versions = map(package_version, (name, *ALTERNATIVES.get(name, ())))
     return next((version for version in versions if version), None)
 
-
+# %% ../../nbs/30_cli/00_packages.ipynb #36030a
 def has_module(
     name: str,  # as in `import name`
 ) -> bool:  # True if it can be found
@@ -168,7 +168,7 @@ def package_code(
     module = PURPOSES.get(requirement.name, (requirement.name,))[0]
     return "" if has_module(module) else "package_broken"
 
-
+# %% ../../nbs/30_cli/00_packages.ipynb #36035a
 def check_package(
     requirement: object,  # from `requirements`
     needed: bool = True,  # whether serving needs it
@@ -264,7 +264,7 @@ def _listed_files(package):
         if row and row[1].startswith("sha256=")
     }
 
-
+# %% ../../nbs/30_cli/00_packages.ipynb #36052a
 def _file_hash(path):
     "SHA-256 in the format of the list; None if the file can't be read"
     try:
@@ -272,7 +272,7 @@ def _file_hash(path):
     except OSError:
         return None
 
-
+# %% ../../nbs/30_cli/00_packages.ipynb #36052b
 def check_files() -> CheckResult:  # with the number of intact files
     "Check that the installed files are unchanged"
     try:

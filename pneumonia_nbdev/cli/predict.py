@@ -51,7 +51,7 @@ def probability_bar(
     cells[min(int(result["threshold"] * width), width - 1)] = "│"
     return Text(f"{format_probability(p):7} ") + Text("".join(cells), TERMINAL_COLORS[result["class"]])
 
-
+# %% ../../nbs/30_cli/03_predict.ipynb #36011a
 def results_table(
     results: list,  # from `PneumoniaDetectionSystem.stream`
     lang: str = "en",  # `en` or `zh`
@@ -87,7 +87,7 @@ def file_labels(
     names = [path.name for path in files]
     return names if len(set(names)) == len(names) else [str(path) for path in files]
 
-
+# %% ../../nbs/30_cli/03_predict.ipynb #36024a
 @app.command("predict")
 def predict_command(
     files: Annotated[list[Path], typer.Argument(help="Images: JPEG, PNG, TIFF, BMP, WebP or DICOM.")],
@@ -122,7 +122,7 @@ def _files_to_screen(folder):
         print(f"{others} other files aren't images and were skipped", file=sys.stderr)
     return (folder if folder.is_dir() else folder.parent), files
 
-
+# %% ../../nbs/30_cli/03_predict.ipynb #36039a
 def _print_report(report, page):
     "Print the table, the summary and the path of the page"
     screen = console()
@@ -130,14 +130,14 @@ def _print_report(report, page):
     screen.print("\n".join(report.lines()[:6]), markup=False, highlight=False)
     print_path(page)
 
-
+# %% ../../nbs/30_cli/03_predict.ipynb #36039b
 @app.command("screen")
 def screen_command(
     folder: Annotated[Path | None, typer.Argument(help="Folder of images, searched recursively.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of report.html and results.csv.")] = Path(
         "pneumonia-report"
     ),
-    sample: Annotated[bool, typer.Option("--sample", help="Screen the X-rays in the package.")] = False,
+    sample: Annotated[bool, typer.Option("--sample", help="Screen test images and originals of the sample.")] = False,
     model: ModelOption = None,
     engine: EngineOption = "litert",
     lang: LangOption = Lang.en,

@@ -69,7 +69,7 @@ def print_cases(
             finished.append({})
     raise typer.Exit(batch_exit_code(finished))
 
-
+# %% ../../nbs/30_cli/08_review.ipynb #36089a
 def result_or_error(
     function: Callable,  # may raise an error of a file
     *args: object,  # its arguments
@@ -81,7 +81,7 @@ def result_or_error(
     except InputError as e:
         return e
 
-
+# %% ../../nbs/30_cli/08_review.ipynb #36089b
 @review_app.command("add")
 def review_add(
     files: Annotated[list[Path], typer.Argument(help="Images: JPEG, PNG, TIFF, BMP, WebP or DICOM.")],
@@ -103,7 +103,7 @@ def review_add(
         for path, name in zip(files, file_labels(files), strict=True)
     )
 
-
+# %% ../../nbs/30_cli/08_review.ipynb #36089c
 @review_app.command("import")
 def review_import(
     table: Annotated[
@@ -128,7 +128,7 @@ def _table_row(row):
         "warnings": ", ".join(row["warnings"]),
     }
 
-
+# %% ../../nbs/30_cli/08_review.ipynb #36095a
 def case_rows(
     store: "CaseStore",  # an open store
     patient: str | None = None,  # patient number; None for all cases
@@ -154,7 +154,7 @@ def case_rows(
         for case in cases
     ]
 
-
+# %% ../../nbs/30_cli/08_review.ipynb #36095b
 @review_app.command("list")
 def review_list(
     store: StoreOption = ...,
@@ -181,7 +181,7 @@ def review_export(
     "Write everything that is stored about a case into a ZIP file."
     print(open_store(store).export(case, out).resolve())
 
-
+# %% ../../nbs/30_cli/08_review.ipynb #36096a
 @review_app.command("check")
 def review_check(store: StoreOption = ...) -> None:
     "Check the integrity of the store."
@@ -189,7 +189,7 @@ def review_check(store: StoreOption = ...) -> None:
     cases.check()
     print("ok: " + ", ".join(f"{n} {table}" for table, n in cases.counts().items()))
 
-
+# %% ../../nbs/30_cli/08_review.ipynb #36096b
 @review_app.command("delete")
 def review_delete(case: CaseArgument, store: StoreOption = ..., as_json: JsonOption = False) -> None:
     "Delete a case and its labels, and print the models that were trained on it."
@@ -201,7 +201,8 @@ def review_delete(case: CaseArgument, store: StoreOption = ..., as_json: JsonOpt
         return
     print(id)
     for model in models:
-        print(f"{model} was trained on it; remove it with `pneumonia models remove {model}`", file=sys.stderr)
+        advice = f"`pneumonia models remove {model} --reason …`"
+        print(f"{model} was trained on it; remove it with {advice}", file=sys.stderr)
 
 # %% ../../nbs/30_cli/08_review.ipynb #36102
 # column of the worklist -> field of the JSON lines; the fields are stable since version 0.1

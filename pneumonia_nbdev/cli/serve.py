@@ -8,6 +8,7 @@ __all__ = []
 # %% ../../nbs/30_cli/06_serve.ipynb #37e04
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +71,7 @@ def _check_explorer_options(models, images, reviews):
     if reviews:
         CaseStore(reviews)
 
-
+# %% ../../nbs/30_cli/06_serve.ipynb #36063a
 def voila_command(
     models: list[Path],  # bundles or .keras files; empty for the default
     images: Path | None,  # folder or file; None for the sample
@@ -107,7 +108,7 @@ def voila_command(
         command.append("--no-browser")
     return command, os.environ | {"PNEUMONIA_EXPLORE": json.dumps(options)}
 
-
+# %% ../../nbs/30_cli/06_serve.ipynb #36063b
 @app.command("explore")
 def explore_command(
     models: Annotated[
@@ -125,7 +126,9 @@ def explore_command(
     "Explore heat maps in the browser."
     command, environment = voila_command(models or [], images, port, lang.value, browser, reviews)
     print(f"http://127.0.0.1:{port}/  (Ctrl-C to stop)", file=sys.stderr)
-    try:
-        raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
-    except KeyboardInterrupt:
-        pass
+    with subprocess.Popen(command, env=environment) as page:
+        signal.signal(signal.SIGTERM, lambda *_: page.terminate())  # the page must not outlive this command
+        try:
+            raise typer.Exit(page.wait())
+        except KeyboardInterrupt:
+            page.wait()

@@ -55,7 +55,7 @@ def continual_parts(
         return parts
     return parts | {"memory.npz": replay_bytes(memory)}
 
-
+# %% ../../nbs/30_cli/04_train.ipynb #37c10a
 @app.command("train")
 def train_command(
     data: Annotated[Path, typer.Option(help="Data set: split/CLASS/file, or a CSV.")],

@@ -80,7 +80,7 @@ def read_json_object(
         raise InvalidOption("the file does not contain a JSON object", file=path)
     return content
 
-
+# %% ../../nbs/11_continual/04_acceptance.ipynb #b07a288fa
 def _is_valid(value, kind):
     "Whether a value is a number, or a Boolean for a Boolean criterion"
     is_number = isinstance(value, (int, float))
@@ -144,7 +144,7 @@ def source_scores(
     p, q = (head_scores(bundle, base, memory)[holdout] for bundle in (candidate, current))
     return GateScores(memory.y[holdout], p, q, memory.patient[holdout])
 
-
+# %% ../../nbs/11_continual/04_acceptance.ipynb #32014a
 def _run_both(candidate, current, images):
     "Probabilities of two models for the same images"
     return [
@@ -185,7 +185,7 @@ def paired_auroc(
         n=len(y),
     )
 
-
+# %% ../../nbs/11_continual/04_acceptance.ipynb #32020a
 def _auroc_difference(scores, weights):
     "AUROC of the candidate minus that of the current model, for each weighting"
     candidate = weighted_metrics(scores.y, scores.candidate, 0.5, weights)["auroc"]

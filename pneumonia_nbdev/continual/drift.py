@@ -47,7 +47,7 @@ class Observations:
     def __getitem__(self, rows):
         return Observations(self.embedding[rows], self.probability[rows], self.measures[rows])
 
-
+# %% ../../nbs/11_continual/00_drift.ipynb #29008a
 def _concatenate(a, b):
     "Two sequences of observations as one"
     return Observations(
@@ -192,7 +192,7 @@ def holm(
     corrected[order] = np.minimum(np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))), 1)
     return corrected
 
-
+# %% ../../nbs/11_continual/00_drift.ipynb #29029a
 def compare(
     reference: Reference,  # of the model
     observations: Observations,  # of the stream, at least 20 images
@@ -300,7 +300,7 @@ def false_alarms(
         alarms += report.alarm is not None
     return alarms / n_resamples
 
-
+# %% ../../nbs/11_continual/00_drift.ipynb #29047a
 def detection_delay(
     observations: Observations,  # of one domain
     shifted: Observations,  # of another domain

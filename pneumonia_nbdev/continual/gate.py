@@ -80,7 +80,7 @@ def to_dict(self: GateResult) -> dict:  # plain types
         checks=[_check_entry(check) for check in self.checks],
     )
 
-
+# %% ../../nbs/11_continual/05_gate.ipynb #e7263e01a
 def _check_entry(check):
     "A check with plain types"
     return dict(
@@ -114,7 +114,7 @@ def markdown(
         lines.append(f"| {names[check.name]} | {found} | {sign} {check.limit:g} | {answer} | {note} |")
     return "\n".join(lines)
 
-
+# %% ../../nbs/11_continual/05_gate.ipynb #32043a
 @patch
 def _repr_markdown_(self: GateResult):
     return self.markdown()
@@ -148,7 +148,7 @@ def _worst(*lists):
 
     return [min(same, key=quality) for same in zip(*lists, strict=True)]
 
-
+# %% ../../nbs/11_continual/05_gate.ipynb #32047a
 def _measured(domain, measure: Callable[[], list[Check]], criteria):
     "The checks of a domain; failed checks with the reason if measuring raises an error"
     try:
@@ -229,7 +229,7 @@ def _write_report(registry, name, result, lang):
     write_atomic(report.with_suffix(".json"), content)
     return report
 
-
+# %% ../../nbs/11_continual/05_gate.ipynb #a0cbcd12a
 def _decide(store, registry, name, result, previous, reason, lang="en"):
     "Promote or refuse a candidate, then record the decision and write the report"
     if result:

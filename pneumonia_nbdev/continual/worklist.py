@@ -74,7 +74,7 @@ def novelty(
         references.append(np.ones((1, embeddings.shape[1])))
     return 1 - (_unit_rows(embeddings) @ _unit_rows(np.vstack(references)).T).max(1)
 
-
+# %% ../../nbs/11_continual/01_worklist.ipynb #30019a
 def _unit_rows(x):
     "The rows of a matrix, scaled to length 1"
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6)
@@ -110,7 +110,7 @@ def _relative_distances(embeddings):
     median = np.median(positive) if len(positive) else 1
     return np.minimum(distances / max(median, 1e-9), 1)
 
-
+# %% ../../nbs/11_continual/01_worklist.ipynb #30027a
 def _greedy_order(scores, distances, n):
     "Positions of the n cases with the highest scores, discounted by their distance to selected cases"
     order = []
@@ -154,7 +154,7 @@ def _score_case(store, bundle, case):
     out = predict_images(bundle, [image], outputs=("embedding", "probability"))
     return out["embedding"][0], float(out["probability"][0]), spread
 
-
+# %% ../../nbs/11_continual/01_worklist.ipynb #30032a
 def _score_cases(store, bundle, cases):
     "The scores of unread cases"
     scored = [_score_case(store, bundle, case) for case in cases]
@@ -190,7 +190,7 @@ def _unread_cases(self: CaseStore):
     ]
     return training, sorted(holdout, key=lambda case: case.id)
 
-
+# %% ../../nbs/11_continual/01_worklist.ipynb #30033a
 @patch
 def _reviewed_embeddings(self: CaseStore, bundle):
     "Embeddings of the reviewed cases by this network; None without such cases"

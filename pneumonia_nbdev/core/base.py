@@ -19,7 +19,7 @@ from types import ModuleType
 from .i18n import LANGS, translate
 
 # %% ../../nbs/00_core/01_base.ipynb #00006
-CLASSES = ("NORMAL", "PNEUMONIA")
+CLASSES = ("NORMAL", "PNEUMONIA")  # codes of the classes, in the order of the outputs
 
 # %% ../../nbs/00_core/01_base.ipynb #00008
 def clean_name(
@@ -124,31 +124,31 @@ class BadBundle(PneumoniaError):
 
     code = "bad_bundle"
 
-
+# %% ../../nbs/00_core/01_base.ipynb #00021a
 class NewerBundle(BadBundle):
     "A bundle that was written by a later version of this package"
 
     code = "newer_bundle"
 
-
+# %% ../../nbs/00_core/01_base.ipynb #00021b
 class BadData(PneumoniaError):
     "A data set that is missing, empty, or can't be split as requested"
 
     code = "bad_data"
 
-
+# %% ../../nbs/00_core/01_base.ipynb #00021c
 class CannotWrite(PneumoniaError):
     "A file that can't be written: no permission, no space, or a path that is already in use"
 
     code = "cannot_write"
 
-
+# %% ../../nbs/00_core/01_base.ipynb #00021d
 class InvalidOption(PneumoniaError, ValueError):
     "An invalid option or argument"
 
     code = "bad_option"
 
-
+# %% ../../nbs/00_core/01_base.ipynb #00021e
 class MissingPackage(PneumoniaError, ImportError):
     "A feature that requires a package that isn't installed"
 

@@ -38,7 +38,7 @@ from .quality import assess_quality as assess_image_quality
 from .runtimes import OUTPUTS, check_engine
 
 # %% ../../nbs/00_core/07_bundle.ipynb #03006
-CARD_SCHEMA = dict(
+CARD_SCHEMA = dict(  # required entry of the card -> type
     name=str,
     classes=list,
     input=dict,

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 
 # %% ../../nbs/00_core/00_i18n.ipynb #i18n05
-LANGS = ("en", "zh")
+LANGS = ("en", "zh")  # codes of the languages
 
 # %% ../../nbs/00_core/00_i18n.ipynb #i18n06
 @cache

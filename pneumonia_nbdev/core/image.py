@@ -422,7 +422,7 @@ def preprocess(
     return np.repeat(scaled[..., None], spec.channels, axis=-1)
 
 # %% ../../nbs/00_core/03_image.ipynb #01102
-COLORMAPS = ("inferno", "viridis", "cividis", "jet")
+COLORMAPS = ("inferno", "viridis", "cividis", "jet")  # names of the color maps of `overlay`
 
 # %% ../../nbs/00_core/03_image.ipynb #01102a
 @cache

@@ -16,7 +16,7 @@ from .base import check_lang
 from .i18n import texts
 
 # %% ../../nbs/00_core/09_plots.ipynb #05048
-CLASS_COLORS = dict(NORMAL="#4c9f70", PNEUMONIA="#c0504d")
+CLASS_COLORS = dict(NORMAL="#4c9f70", PNEUMONIA="#c0504d")  # class -> color in plots
 
 # %% ../../nbs/00_core/09_plots.ipynb #05049
 def split_label(

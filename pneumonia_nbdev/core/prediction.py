@@ -42,7 +42,7 @@ class QualityResult(Record):
     reasons: list[str]  # codes of the checks that failed
     messages: list[str]  # the same as sentences in the client's language
 
-
+# %% ../../nbs/00_core/10_prediction.ipynb #09p08a
 @dataclass(eq=False)
 class ConformalResult(Record):
     "Classes that the conformal limits leave possible"
@@ -51,7 +51,7 @@ class ConformalResult(Record):
     refer: bool  # `classes` isn't exactly the predicted class
     coverage: float  # share of each class whose true class stayed possible, on validation, 0 to 1
 
-
+# %% ../../nbs/00_core/10_prediction.ipynb #09p08b
 @dataclass(eq=False)
 class ModelInfo(Record):
     "The model that made a prediction"
@@ -61,7 +61,7 @@ class ModelInfo(Record):
     version: str  # version of the package that wrote the bundle
     backbone: str  # architecture of the network
 
-
+# %% ../../nbs/00_core/10_prediction.ipynb #09p08c
 @dataclass(eq=False)
 class Timing(Record):
     "Duration of a prediction in a worker pool"

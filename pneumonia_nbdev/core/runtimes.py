@@ -171,7 +171,7 @@ def load_openvino(
     return lambda x: {name: np.array(v) for name, v in zip(names, request.infer([x]).values(), strict=True)}
 
 # %% ../../nbs/00_core/06_runtimes.ipynb #03040
-ENGINES = {
+ENGINES = {  # name -> engine
     engine.name: engine
     for engine in (
         Engine("litert", "model.tflite", load_litert),

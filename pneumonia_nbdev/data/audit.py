@@ -71,7 +71,7 @@ def file_features(
         small=resize_to_input(image.pixels, InputSpec(64, 64, jpeg=None)),
     )
 
-
+# %% ../../nbs/01_data/03_audit.ipynb #07009a
 def _coding(raw):
     "(color mode, mean step of the JPEG quantization table; 0 without a table)"
     with Image.open(io.BytesIO(raw)) as img:
@@ -237,7 +237,7 @@ def _fit_test(X, y, test):
         warnings.simplefilter("ignore")  # scikit-learn warns if there are fewer files than quantiles
         return _metadata_classifier().fit(X[~test], y[~test]).predict_proba(X[test])[:, 1]
 
-
+# %% ../../nbs/01_data/03_audit.ipynb #07026a
 def _fit_cv(X, y, patients):
     "Probabilities of all rows by patient-grouped cross-validation"
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
@@ -277,7 +277,7 @@ def overview(
         tables["Excluded files"] = audit.excluded.reason.value_counts().rename("files").to_frame()
     return tables
 
-
+# %% ../../nbs/01_data/03_audit.ipynb #07034a
 def _ambiguous_counts(audit, good):
     "The number of ambiguous patient numbers, and of files without a patient number"
     ambiguous = audit.ambiguous_patients
@@ -288,7 +288,7 @@ def _ambiguous_counts(audit, good):
     }
     return pd.DataFrame.from_dict(counts, orient="index", columns=["numbers"])
 
-
+# %% ../../nbs/01_data/03_audit.ipynb #07034b
 def _duplicate_counts(pairs):
     "The number of duplicate pairs by kind and splits"
     if not len(pairs):

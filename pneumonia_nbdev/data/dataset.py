@@ -196,7 +196,7 @@ def _try_read(path, spec):
     except InputError as e:
         return e
 
-
+# %% ../../nbs/01_data/02_dataset.ipynb #05063a
 def _cache_key(paths, spec):
     "A hash of these files and this input size; None if a file is missing"
     try:
@@ -205,7 +205,7 @@ def _cache_key(paths, spec):
         return None  # without a cache, the images are decoded, and the missing one is excluded
     return hashlib.sha256(repr((stats, spec)).encode()).hexdigest()[:16]
 
-
+# %% ../../nbs/01_data/02_dataset.ipynb #05063b
 def _load_npy(file):
     "The cached images; None for a missing or damaged file"
     try:
@@ -342,7 +342,7 @@ def sample_rows(
     ranked = rows.assign(rank=rows.groupby("label").cumcount())
     return ranked.sort_values(["rank", "label"], kind="stable").drop(columns="rank")[:n]
 
-
+# %% ../../nbs/01_data/02_dataset.ipynb #05086a
 @patch
 def images(
     self: MedicalDataLoader,

@@ -34,7 +34,7 @@ def patient_id(
     return identifier.lower() if identifier.lower().startswith("person") else identifier.upper()
 
 # %% ../../nbs/01_data/01_files.ipynb #05009
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")  # names of the splits
 
 # %% ../../nbs/01_data/01_files.ipynb #05010
 def find_root(
@@ -52,14 +52,14 @@ def find_root(
         level = [child for folder in level for child in sorted(folder.iterdir()) if _is_searched(child)]
     raise BadData(f"no folder named {', '.join((*SPLITS, *CLASSES))}", file=data_dir)
 
-
+# %% ../../nbs/01_data/01_files.ipynb #05010a
 def _is_searched(path):
     "Whether `find_root` searches this path: links, hidden folders and `__MACOSX` are skipped"
     return (
         path.is_dir() and not path.is_symlink() and path.name != "__MACOSX" and not path.name.startswith(".")
     )
 
-
+# %% ../../nbs/01_data/01_files.ipynb #05010b
 def _named(folders, names):
     "The subfolders with these names, ignoring case; both `Train` and `train` may exist"
     here = [p for folder in folders for p in sorted(folder.iterdir()) if p.is_dir()]
@@ -96,7 +96,7 @@ def scan(
         raise BadData("no image in train, val or test", file=data_dir)
     return pd.DataFrame(rows, columns=IMAGE_COLUMNS), pd.DataFrame(excluded, columns=EXCLUDED_COLUMNS)
 
-
+# %% ../../nbs/01_data/01_files.ipynb #05015a
 def _scan_class(folders, split, cls):
     "(rows of images, excluded rows) of one class in one split"
     images = []
@@ -116,7 +116,7 @@ def _others(folders, known):
     beside = [p for folder in folders for p in sorted(folder.iterdir()) if p not in expected]
     return [p for p in beside if p.name not in ("__MACOSX", "chest_xray") and not p.name.startswith(".")]
 
-
+# %% ../../nbs/01_data/01_files.ipynb #05017a
 def _walk(tops):
     "Files below folders in the order of their names; links to folders are not followed, which avoids cycles"
     for at, folders, files in (step for top in tops for step in os.walk(top)):
@@ -124,7 +124,7 @@ def _walk(tops):
         links = [f for f in folders if os.path.islink(os.path.join(at, f))]
         yield from (Path(at) / f for f in sorted(files + links) if not f.startswith("."))
 
-
+# %% ../../nbs/01_data/01_files.ipynb #05017b
 def _exclusion_reason(path):
     "Why a file is excluded; empty for a possible image"
     try:

@@ -167,7 +167,7 @@ def _log_unexpected(self: PneumoniaDetectionAPI, error):
     log_line("error", id=request_id, kind=type(error).__name__, frames=frames[-6:])
     return PneumoniaError()
 
-
+# %% ../../nbs/09_deployment/15_api.ipynb #35077a
 @patch
 def _error_response(self: PneumoniaDetectionAPI, e):
     "Any error as JSON"

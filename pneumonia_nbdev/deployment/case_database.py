@@ -98,7 +98,7 @@ def _create_atomic(path, content):
     finally:
         Path(temporary).unlink(missing_ok=True)
 
-
+# %% ../../nbs/09_deployment/03_case_database.ipynb #23035a
 def _create_private(path, content):
     "Create a file in a folder that only the owner may read; an existing file is kept"
     try:
@@ -186,7 +186,7 @@ def connection(self: CaseDatabase) -> Iterator[sqlite3.Connection]:  # yields a 
     except sqlite3.Error as e:
         raise _error_from_sqlite(e, self.path) from None
 
-
+# %% ../../nbs/09_deployment/03_case_database.ipynb #23038a
 @patch
 @contextmanager
 def transaction(self: CaseDatabase) -> Iterator[sqlite3.Connection]:  # yields a connection
@@ -201,7 +201,7 @@ def transaction(self: CaseDatabase) -> Iterator[sqlite3.Connection]:  # yields a
             raise
         db.execute("COMMIT")
 
-
+# %% ../../nbs/09_deployment/03_case_database.ipynb #23038b
 @patch
 def counts(self: CaseDatabase) -> dict[str, int]:  # table -> rows
     "Number of cases, reviews and events"
@@ -228,7 +228,7 @@ def _key(self: CaseDatabase):
         )
     return key
 
-
+# %% ../../nbs/09_deployment/03_case_database.ipynb #23114a
 @patch
 def check(self: CaseDatabase) -> None:
     "Check the whole file and the key; raises `InvalidStore`"
@@ -239,7 +239,7 @@ def check(self: CaseDatabase) -> None:
     if findings != ["ok"] or orphans:
         raise InvalidStore("; ".join(map(str, findings))[:300], file=self.path)
 
-
+# %% ../../nbs/09_deployment/03_case_database.ipynb #23114b
 @patch
 def truncate_wal(self: CaseDatabase) -> None:
     "Empty the write-ahead log"
@@ -255,7 +255,7 @@ def now() -> str:  # such as 2026-01-31T12:00:00Z
     "The current time in UTC"
     return datetime.now(timezone.utc).strftime(_TIME_FORMAT)
 
-
+# %% ../../nbs/09_deployment/03_case_database.ipynb #23050a
 def utc(
     time: str,  # ISO 8601; UTC if it has no time zone
 ) -> str:  # in the format of `now`
@@ -334,7 +334,7 @@ def log_event(
     with self.transaction() as db:
         write_event(db, what, model, facts)
 
-
+# %% ../../nbs/09_deployment/03_case_database.ipynb #02casedb12a
 @patch
 def events(self: CaseDatabase) -> list[dict]:  # oldest first
     "All events"

@@ -134,7 +134,7 @@ def _insert(self: CaseImages, db, case, png):
         db.execute("UPDATE cases SET patient=? WHERE id=? AND patient=id", (case.patient, case.id))
     return cursor.rowcount == 1
 
-
+# %% ../../nbs/09_deployment/04_case_images.ipynb #23058a
 @patch
 def add(
     self: CaseImages,
@@ -173,14 +173,14 @@ def case(
         raise CaseNotFound(f"{len(rows)} cases begin with {clean_name(id)!r}")
     return _case_from_row(rows[0])
 
-
+# %% ../../nbs/09_deployment/04_case_images.ipynb #23062a
 @patch
 def cases(self: CaseImages) -> list[Case]:  # in the order they were added
     "All cases"
     with self.connection() as db:
         return [_case_from_row(r) for r in db.execute(f"SELECT {_COLUMNS} FROM cases ORDER BY added, rowid")]
 
-
+# %% ../../nbs/09_deployment/04_case_images.ipynb #23062b
 @patch
 def pixels(
     self: CaseImages,
@@ -216,7 +216,7 @@ def features(
             for row in db.execute("SELECT * FROM features WHERE network=?", (network,))
         }
 
-
+# %% ../../nbs/09_deployment/04_case_images.ipynb #23082a
 @patch
 def save_features(
     self: CaseImages,
@@ -244,7 +244,7 @@ def record_training(
             "INSERT OR IGNORE INTO lessons(case_id, model) VALUES(?,?)", [(id, model) for id in ids]
         )
 
-
+# %% ../../nbs/09_deployment/04_case_images.ipynb #n9989336a
 @patch
 def models_trained_on(
     self: CaseImages,
@@ -255,7 +255,7 @@ def models_trained_on(
         rows = db.execute("SELECT model FROM lessons WHERE case_id=? ORDER BY model", (id,))
         return [row["model"] for row in rows]
 
-
+# %% ../../nbs/09_deployment/04_case_images.ipynb #n9989336b
 @patch
 def trained_patients(self: CaseImages) -> set[str]:  # pseudonyms
     "The patients whose cases were used in training"

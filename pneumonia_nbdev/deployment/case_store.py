@@ -59,7 +59,7 @@ def add_review(
     with self.transaction() as db:
         return write_review(db, id, label, reader, comment, time)
 
-
+# %% ../../nbs/09_deployment/05_case_store.ipynb #23073a
 @patch
 def reviews(
     self: CaseStore,
@@ -70,7 +70,7 @@ def reviews(
     with self.connection() as db:
         return [dict(row) for row in db.execute(query, (id, id))]
 
-
+# %% ../../nbs/09_deployment/05_case_store.ipynb #23073b
 @patch
 def votes(
     self: CaseStore,
@@ -83,7 +83,7 @@ def votes(
         votes.setdefault(case, Counter()).update([label] if label in CLASSES else [])
     return votes
 
-
+# %% ../../nbs/09_deployment/05_case_store.ipynb #23073c
 @patch
 def consensus(
     self: CaseStore,
@@ -92,7 +92,7 @@ def consensus(
     "The majority label of each case"
     return {case: max(v, key=v.get) for case, v in self.votes(id).items() if v["NORMAL"] != v["PNEUMONIA"]}
 
-
+# %% ../../nbs/09_deployment/05_case_store.ipynb #23073d
 @patch
 def disagreements(
     self: CaseStore,
@@ -120,7 +120,7 @@ def _read_rows(path):
     except csv.Error as e:
         raise BadData(f"the table cannot be read: {e}", file=path) from None
 
-
+# %% ../../nbs/09_deployment/05_case_store.ipynb #23091a
 def _file_beside(table, name):
     "The path of a file in the folder of the table or below"
     if "\0" in name:
@@ -148,7 +148,7 @@ def _import_row(self: CaseStore, file, row, bundle, known):
         known.add(review)
     return case
 
-
+# %% ../../nbs/09_deployment/05_case_store.ipynb #23089a
 @patch
 def import_csv(
     self: CaseStore,
@@ -206,7 +206,7 @@ def _delete_case(db, id):
         write_event(db, "outdated", model, dict(reason="a case used in its training was deleted"))
     return models
 
-
+# %% ../../nbs/09_deployment/05_case_store.ipynb #23100a
 @patch
 def _truncate_after_delete(self: CaseStore):
     "Empty the write-ahead log after a deletion; the error states that the deletion is done"
@@ -218,7 +218,7 @@ def _truncate_after_delete(self: CaseStore):
             file=self.path,
         ) from None
 
-
+# %% ../../nbs/09_deployment/05_case_store.ipynb #23100b
 @patch
 def delete(
     self: CaseStore,

@@ -36,49 +36,49 @@ class NoFile(BadRequest):
 
     code = "no_file"
 
-
+# %% ../../nbs/09_deployment/09_http.ipynb #35006a
 class TooManyFiles(BadRequest):
     "A request with more files than allowed"
 
     code = "too_many_files"
 
-
+# %% ../../nbs/09_deployment/09_http.ipynb #35006b
 class Unauthorized(PneumoniaError):
     "A missing or wrong API key"
 
     code = "no_entry"
 
-
+# %% ../../nbs/09_deployment/09_http.ipynb #35006c
 class NotFound(PneumoniaError):
     "An address that doesn't exist"
 
     code = "not_found"
 
-
+# %% ../../nbs/09_deployment/09_http.ipynb #35006d
 class NoReviews(NotFound):
     "A review for a server that doesn't store reviews"
 
     code = "no_reviews"
 
-
+# %% ../../nbs/09_deployment/09_http.ipynb #35006e
 class ForbiddenOrigin(PneumoniaError):
     "A write request from the page of another web site"
 
     code = "foreign_page"
 
-
+# %% ../../nbs/09_deployment/09_http.ipynb #35006f
 class WrongMethod(PneumoniaError):
     "An HTTP method that an address doesn't have"
 
     code = "wrong_method"
 
-
+# %% ../../nbs/09_deployment/09_http.ipynb #35006g
 class WrongHost(PneumoniaError):
     "A request to a local server under a name of another host"
 
     code = "wrong_host"
 
-
+# %% ../../nbs/09_deployment/09_http.ipynb #35006h
 class Stopping(PneumoniaError):
     "A server that finishes its requests and then stops"
 
@@ -225,7 +225,7 @@ def check_api_key(
         raise InvalidOption("an API key consists of printable ASCII characters")
     return key
 
-
+# %% ../../nbs/09_deployment/09_http.ipynb #35061a
 def check_origin(
     origin: str,  # such as `https://example.org`
 ) -> str:  # the same

@@ -70,7 +70,7 @@ def list_samples(self: InfoRoutes) -> dict:
     rows = [{"name": n, "class": p.parent.name, "url": f"/samples/{n}"} for n, p in self.samples.items()]
     return dict(samples=rows)
 
-
+# %% ../../nbs/09_deployment/14_info_routes.ipynb #35130a
 @patch
 @route("get", "/samples/<name>", binary_response("image/jpeg", "A JPEG", type="string", format="binary"), 404)
 def sample(self: InfoRoutes, path: SampleName) -> Response:
@@ -109,7 +109,7 @@ def docs(self: InfoRoutes) -> Response:
     "The documentation"
     return current_app.send_static_file("docs.html")
 
-
+# %% ../../nbs/09_deployment/14_info_routes.ipynb #35138a
 @patch
 @route("get", "/docs/<path:name>", free=True)
 def docs_part(self: InfoRoutes, **kw: str) -> Response:
@@ -117,7 +117,7 @@ def docs_part(self: InfoRoutes, **kw: str) -> Response:
     package = Path(import_extra("flask_openapi3_swagger", "").__file__).parent
     return send_from_directory(package / "templates" / "swagger", request.view_args["name"])
 
-
+# %% ../../nbs/09_deployment/14_info_routes.ipynb #35138b
 @patch
 @route("get", "/openapi.json", free=True)
 def openapi(self: InfoRoutes) -> Response:

@@ -57,7 +57,7 @@ def count(
     self.judged.observe(result["seconds"]["judged"])
     return result
 
-
+# %% ../../nbs/09_deployment/10_observability.ipynb #35050a
 @patch
 def text(self: Metrics) -> str:  # text format of Prometheus
     "All metrics"

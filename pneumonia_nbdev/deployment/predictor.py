@@ -166,7 +166,7 @@ def stream(
     systems = self.replicas(max(min(self.threads, len(paths)), 1))
     yield from ordered_map(jobs, [system._predict_or_fail for system in systems])
 
-
+# %% ../../nbs/09_deployment/01_predictor.ipynb #16031a
 @patch
 def batch_predict(
     self: PneumoniaDetectionSystem,
@@ -303,7 +303,7 @@ def save(
     write_atomic(Path(folder) / "results.csv", self.csv())
     return write_atomic(Path(folder) / "report.html", self.html())
 
-
+# %% ../../nbs/09_deployment/01_predictor.ipynb #16064a
 @patch
 def generate_report(
     self: PneumoniaDetectionSystem,

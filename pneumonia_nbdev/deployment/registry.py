@@ -105,7 +105,7 @@ def names(self: ModelRegistry) -> list[str]:  # sorted
     "The names of all models"
     return sorted(path.stem for path in (self.folder / "bundles").glob("*.bundle"))
 
-
+# %% ../../nbs/09_deployment/06_registry.ipynb #28015a
 @patch
 def path(
     self: ModelRegistry,
@@ -144,7 +144,7 @@ def _write_state(self: ModelRegistry, what, name, reason, **changes):
     write_atomic(self.folder / REGISTRY_FILE, json.dumps(state, indent=1, ensure_ascii=False))
     return name
 
-
+# %% ../../nbs/09_deployment/06_registry.ipynb #28021a
 @patch
 def _checked_name(self: ModelRegistry, path):
     "The name of a bundle, which must match the hash of its card"
@@ -175,7 +175,7 @@ def promote(
         previous = self.previous + ([current] if current else [])
         return self._write_state("promote", name, reason, current=name, before=previous)
 
-
+# %% ../../nbs/09_deployment/06_registry.ipynb #28022a
 @patch
 def rollback(
     self: ModelRegistry,
@@ -224,7 +224,7 @@ def models(self: ModelRegistry) -> list[dict]:  # in the order of their first pr
     order = sorted(self.names(), key=lambda n: (used.index(n) if n in used else len(used), n))
     return [self._model_row(name, name == state["current"]) for name in order]
 
-
+# %% ../../nbs/09_deployment/06_registry.ipynb #28031a
 @patch
 def _model_row(self: ModelRegistry, name, in_use):
     "One row of the table; a damaged bundle has an error instead of facts"

@@ -36,7 +36,7 @@ class PredictForm(BaseModel):
 
     file: FileStorage = Field(description="A chest X-ray: JPEG, PNG, TIFF, BMP, WebP or DICOM.")
 
-
+# %% ../../nbs/09_deployment/11_schemas.ipynb #35015a
 class BatchForm(BaseModel):
     "Form of `/batch_predict`"
 
@@ -44,7 +44,7 @@ class BatchForm(BaseModel):
         min_length=1, description="Chest X-rays: JPEG, PNG, TIFF, BMP, WebP or DICOM."
     )
 
-
+# %% ../../nbs/09_deployment/11_schemas.ipynb #35015b
 class PredictQuery(BaseModel):
     "Query parameters of a prediction"
 
@@ -69,13 +69,13 @@ class ReviewForm(PredictForm):
         sent = {k: v for k, v in request.form.items() if k != "file" and v}
         return {k: v for k, v in values.items() if k == "file"} | sent
 
-
+# %% ../../nbs/09_deployment/11_schemas.ipynb #35021a
 class CaseId(BaseModel):
     "Path parameter of a case"
 
     id: str = Field(description="Id of the case, from the response of `/review`.")
 
-
+# %% ../../nbs/09_deployment/11_schemas.ipynb #35021b
 class ReviewNumber(BaseModel):
     "Query parameter of a review"
 
@@ -83,7 +83,7 @@ class ReviewNumber(BaseModel):
         None, ge=1, lt=2**63, description="Number of the review, from `/review`; without it, the whole case."
     )
 
-
+# %% ../../nbs/09_deployment/11_schemas.ipynb #35021c
 class SampleName(BaseModel):
     "Path parameter of a sample"
 
@@ -151,13 +151,13 @@ class Sample(BaseModel):
     class_: str = Field(alias="class")
     url: str
 
-
+# %% ../../nbs/09_deployment/11_schemas.ipynb #35034a
 class Samples(BaseModel):
     "Sample X-rays"
 
     samples: list[Sample]
 
-
+# %% ../../nbs/09_deployment/11_schemas.ipynb #35034b
 class ModelsInUse(BaseModel):
     "The model and the limits of this server"
 
@@ -167,7 +167,7 @@ class ModelsInUse(BaseModel):
     limits: dict[str, float]
     reviews: bool = Field(description="Whether this server stores reviews.")
 
-
+# %% ../../nbs/09_deployment/11_schemas.ipynb #35034c
 class Codes(BaseModel):
     "Every code with its sentence in both languages"
 
@@ -178,7 +178,7 @@ class Codes(BaseModel):
         description="Sentences of model cards, whole or in parts; `{n}` is any number."
     )
 
-
+# %% ../../nbs/09_deployment/11_schemas.ipynb #35034d
 class Health(BaseModel):
     "State of the server"
 
@@ -199,7 +199,7 @@ class ReviewResult(BaseModel):
     reviews: int = Field(description="Number of reviews.")
     number: int | None = Field(description="Number of this review, to delete it; null without a label.")
 
-
+# %% ../../nbs/09_deployment/11_schemas.ipynb #35039a
 class Deleted(BaseModel):
     "A case or a review that was deleted"
 
@@ -217,7 +217,7 @@ def data_uri(
     "A file as a data URI"
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
-
+# %% ../../nbs/09_deployment/11_schemas.ipynb #35043a
 def heatmap_png(
     heat: np.ndarray,  # (rows, columns), 0 to 1
     side: int = 112,  # pixels of the PNG

@@ -287,7 +287,7 @@ def run(self: Server) -> None:
         self.waitress.asyncore.close_all(self.waitress._map, ignore_all=True)
         self.ended.set()
 
-
+# %% ../../nbs/09_deployment/08_server.ipynb #34034a
 @patch
 def _finish_requests(self: Server, until, quiet=0.25):
     "Handle events while requests are in work, at most until a time"

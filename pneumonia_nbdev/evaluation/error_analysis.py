@@ -128,7 +128,7 @@ def _draw_error(axes, bundle, predictions, i, kind, lang):
     axes[1].imshow(overlay(small, heatmap(out["cam"][0])))
     axes[1].set_title("\n".join(quality.text(lang)[:2]), fontsize=6)
 
-
+# %% ../../nbs/06_evaluation/04_error_analysis.ipynb #18016a
 def _draw_neighbours(axes, references, embedding, title, lang):
     "The nearest training images with label, file name and cosine"
     for ax, (i, cosine) in zip(axes, nearest_references(references, embedding), strict=False):
@@ -136,7 +136,7 @@ def _draw_neighbours(axes, references, embedding, title, lang):
         ax.imshow(resize_to_input(read_xray(row.path).pixels), cmap="gray")
         ax.set_title(f"{title}: {label(row.label, lang)}\n{_short_name(row.path)}, {cosine:.2f}", fontsize=6)
 
-
+# %% ../../nbs/06_evaluation/04_error_analysis.ipynb #18016b
 def _short_name(path, n=26):
     "File name, cut to n characters"
     name = clean_name(str(path).replace("\\", "/").rsplit("/", 1)[-1])

@@ -76,14 +76,14 @@ def _from_bundle(model):
         model.id,
     )
 
-
+# %% ../../nbs/06_evaluation/01_evaluation.ipynb #12046a
 def _from_keras(model):
     return Predictor(
         lambda images: probability(model.predict_on_batch(images)),
         tuple(model.input_shape[1:3]),
     )
 
-
+# %% ../../nbs/06_evaluation/01_evaluation.ipynb #12046b
 def _from_tflite(content):
     model = import_extra("ai_edge_litert.interpreter", "").Interpreter(model_content=content)
     model.allocate_tensors()
@@ -103,7 +103,7 @@ def _from_tflite(content):
         id=hashlib.sha256(content).hexdigest()[:12],
     )
 
-
+# %% ../../nbs/06_evaluation/01_evaluation.ipynb #12046c
 def _from_onnx(content):
     runtime = import_extra("onnxruntime", "export")
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])

@@ -75,7 +75,7 @@ def _value_and_resamples(y, p, threshold, patients, rows, n_resamples):
     weights = (np.ones((1, rows.sum())), bootstrap_weights(patients[rows], n_resamples))
     return [weighted_metrics(y[rows], p[rows], threshold, w) for w in weights]
 
-
+# %% ../../nbs/06_evaluation/03_robustness.ipynb #17008a
 def _estimate(value, resamples, n):
     "The value with its 95 % interval"
     if n == 0:
@@ -118,7 +118,7 @@ def _image_area(path):
     except Exception:
         return np.nan
 
-
+# %% ../../nbs/06_evaluation/03_robustness.ipynb #17015a
 def _age_label(interval):
     "Name of an age group"
     if interval.right == AGES[-1]:
@@ -206,7 +206,7 @@ def _cover_border(img, fraction):  # fraction of each side
     out[dy : h - dy, dx : w - dx] = img[dy : h - dy, dx : w - dx]
     return out
 
-
+# %% ../../nbs/06_evaluation/03_robustness.ipynb #17026a
 def _cover_corners(img, fraction):  # fraction of each side
     h, w = img.shape
     dy = int(h * fraction)

@@ -93,7 +93,7 @@ def _resize_maps(maps, shape):
         [cv2.resize(np.asarray(m, np.float32), size, interpolation=cv2.INTER_LINEAR) for m in maps]
     )
 
-
+# %% ../../nbs/07_gradcam/01_attribution.ipynb #20020a
 def _score_cam(inputs, i, channels):
     "Score-CAM of image i"
     strongest = np.argsort(-inputs.maps[i].mean((0, 1)), kind="stable")[:channels]
@@ -156,7 +156,7 @@ def occlusion(
     return out
 
 # %% ../../nbs/07_gradcam/01_attribution.ipynb #20031
-METHODS = {
+METHODS = {  # name -> attribution method
     "gradcam": grad_cam,
     "gradcam++": grad_cam_plus_plus,
     "hirescam": hires_cam,

@@ -72,7 +72,7 @@ class GradCAMExplorer:
         model_or_bundle: "keras.Model|Bundle|str|Path|dict|None" = None,  # model, bundle or path; or a dict of them
         images: str | Path | Iterable[str | Path] | None = None,  # folder, file or list; None for the sample
         lang: str = "en",  # language of the labels, `en` or `zh`
-        on_review: Callable | None = None,  # takes a reading, such as `CaseStore.add`; None for no readings
+        on_review: Callable | None = None,  # takes a review, such as `CaseStore.add`; None for no reviews
         save_to: str | Path = ".",  # folder for saved PNGs
         width: int = 460,  # width of one picture on the screen, in pixels
     ):
@@ -135,7 +135,7 @@ def _build(self: GradCAMExplorer):
 # %% ../../nbs/07_gradcam/05_explorer.ipynb #24033
 @patch
 def _review_controls(self: GradCAMExplorer):
-    "The controls for a reading; without `on_review` they aren't shown"
+    "The controls for a review; without `on_review` they aren't shown"
     w = widgets
     t = self.texts
     row = dict(layout=w.Layout(width="320px"), style=dict(description_width="90px"))
@@ -150,7 +150,7 @@ def _review_controls(self: GradCAMExplorer):
     self.submit = w.Button(description=t["send"], disabled=True, layout=w.Layout(width="320px"))
     return [self.reading, self.comment, self.reader, self.submit] if self.on_review else []
 
-
+# %% ../../nbs/07_gradcam/05_explorer.ipynb #24033a
 @patch
 def _layout(self: GradCAMExplorer):
     "Arrange the widgets"
@@ -214,7 +214,7 @@ def _show_error(self: GradCAMExplorer, error):
     self.explain_anyway.layout.display = "none"
     self.submit.disabled = True
 
-
+# %% ../../nbs/07_gradcam/05_explorer.ipynb #24045a
 @patch
 def redraw(
     self: GradCAMExplorer,
@@ -259,7 +259,7 @@ def _update(self: GradCAMExplorer, change):
         self._updating = False
     self.redraw()
 
-
+# %% ../../nbs/07_gradcam/05_explorer.ipynb #24055a
 @patch
 def _on_image(self: GradCAMExplorer, _=None):
     "Another image was selected"
@@ -270,7 +270,7 @@ def _on_image(self: GradCAMExplorer, _=None):
     self.status.value = ""
     self.redraw()
 
-
+# %% ../../nbs/07_gradcam/05_explorer.ipynb #24055b
 @patch
 def step(
     self: GradCAMExplorer,
@@ -280,7 +280,7 @@ def step(
     names = list(self.images)
     self.image.value = names[(names.index(self.image.value) + k) % len(names)]
 
-
+# %% ../../nbs/07_gradcam/05_explorer.ipynb #24055c
 @patch
 def _on_explain_anyway(self: GradCAMExplorer, _=None):
     "Show the map despite the quality warning"
@@ -319,7 +319,7 @@ def _ipython_display_(self: GradCAMExplorer):
 def _show_status(self: GradCAMExplorer, text):
     self.status.value = f"<small>{text}</small>"
 
-
+# %% ../../nbs/07_gradcam/05_explorer.ipynb #24060a
 @patch
 def _free_path(self: GradCAMExplorer, shown):
     "A path in `save_to` that doesn't exist yet"
@@ -378,13 +378,13 @@ def _on_upload(self: GradCAMExplorer, files):
 # %% ../../nbs/07_gradcam/05_explorer.ipynb #24062
 @patch
 def _on_reading(self: GradCAMExplorer, _=None):
-    "A reading can be submitted once a class is selected"
+    "A review can be submitted once a class is selected"
     self.submit.disabled = self.reading.value is None
 
-
+# %% ../../nbs/07_gradcam/05_explorer.ipynb #24062a
 @patch
 def _submit_reading(self: GradCAMExplorer):
-    "Pass the reading to `on_review`"
+    "Pass the review to `on_review`"
     try:
         self.on_review(
             self.images[self.image.value],
@@ -411,7 +411,7 @@ def explorer_page() -> Path:  # a notebook in the package
 # %% ../../nbs/07_gradcam/05_explorer.ipynb #24089
 def from_environment(
     environment: Mapping[str, str],  # such as `os.environ`; the options are JSON in `PNEUMONIA_EXPLORE`
-    open_reviews: Callable[[str], Callable] | None = None,  # folder for readings -> `on_review`
+    open_reviews: Callable[[str], Callable] | None = None,  # folder for reviews -> `on_review`
 ) -> GradCAMExplorer:  # ready to show
     "The explorer with the options of `pneumonia explore`"
     options = json.loads(environment.get("PNEUMONIA_EXPLORE", "{}"))

@@ -34,7 +34,7 @@ def _is_functional(model):
     functional = type(keras.Model(image, keras.layers.Identity()(image)))
     return getattr(model, "built", False) and isinstance(model, (keras.Sequential, functional))
 
-
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #13007a
 def layer_outputs(
     model: keras.Model,  # functional, Sequential, or nested; one input, one output
     size: tuple[int, int] | None = None,  # (height, width) in pixels, for a model without a fixed input size
@@ -57,7 +57,7 @@ def _call_name(layer, nodes):
     names = (layer.name if k == 1 else f"{layer.name}@{k}" for k in count(1))
     return next(name for name in names if name not in nodes)
 
-
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #13008a
 def _flatten(model, x, nodes):
     "Call a model layer by layer, add each call to `nodes`, and return the output"
 
@@ -88,12 +88,12 @@ def _is_scaling(layer):
         return False
     return layer.scale > 0 and not np.any(layer.offset)
 
-
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #13013a
 def _activation_name(layer):
     "Name of the layer's activation; empty where it has none"
     return getattr(getattr(layer, "activation", None), "__name__", "")
 
-
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #13013b
 def logits_of(
     outs: dict[str, Node],  # from `layer_outputs`
 ) -> keras.KerasTensor:  # (batch, classes)
@@ -158,7 +158,7 @@ def _dense_step(layer, activation):
     bias = keras.ops.convert_to_numpy(layer.bias) if layer.use_bias else np.zeros(layer.units, np.float32)
     return AffineStep(kernel, bias, activation)
 
-
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #13024a
 def _normalization_step(layer):
     "A batch normalization as a step"
     mean = keras.ops.convert_to_numpy(layer.moving_mean)
@@ -168,7 +168,7 @@ def _normalization_step(layer):
     scale = gamma / np.sqrt(variance + layer.epsilon)
     return AffineStep(scale, beta - mean * scale)
 
-
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #13024b
 def _is_plain_relu(layer):
     if not isinstance(layer, keras.layers.ReLU):
         return False
@@ -238,7 +238,7 @@ def _margin(weights):
     "Weights of PNEUMONIA minus NORMAL; the weights themselves for a single output"
     return weights[:, 1] - weights[:, 0] if weights.shape[1] > 1 else weights[:, 0]
 
-
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #13029a
 def head_gradient(
     steps: list[AffineStep],  # from `head_steps`
     embedding: keras.KerasTensor,  # (batch, channels)

@@ -59,7 +59,7 @@ class MapScores(NamedTuple):
     energy: float  # share of the map inside the boxes, 0 to 1
     iou: np.ndarray  # (9,) intersection over union at each of `LEVELS`
 
-
+# %% ../../nbs/07_gradcam/02_localization.ipynb #21012a
 def score_map(
     m: np.ndarray,  # (rows, columns), a map
     mask: np.ndarray,  # (MAP_SIDE, MAP_SIDE) bool, from `box_mask`
@@ -147,7 +147,7 @@ def _leaf_layers(model):
         leaves += _leaf_layers(layer) if isinstance(layer, keras.Model) else [layer]
     return leaves
 
-
+# %% ../../nbs/07_gradcam/02_localization.ipynb #21041a
 def randomize_weights(
     model: keras.Model,  # the network
     share: float,  # fraction of the layers with weights, from the head down, 0 to 1

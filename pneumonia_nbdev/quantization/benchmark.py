@@ -341,7 +341,7 @@ def _processor():
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
 
-
+# %% ../../nbs/10_quantization/01_benchmark.ipynb #26044a
 def this_machine() -> dict[str, object]:  # cpu, cores, system, python, versions
     "Processor, system and package versions of this machine"
     import platform

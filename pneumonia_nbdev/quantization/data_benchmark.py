@@ -66,7 +66,7 @@ def _run_epoch(dataset):
     for _ in dataset:
         pass
 
-
+# %% ../../nbs/10_quantization/02_data_benchmark.ipynb #n8589732a
 def _epochs(loader) -> dict[str, Callable]:
     "Name -> function that runs one epoch"
     paths = loader.files.path.tolist()

@@ -92,7 +92,7 @@ class _Candidate(NamedTuple):
     suffix: str  # suffix of its file
     run: Callable  # function of a batch of images
 
-
+# %% ../../nbs/10_quantization/06_export.ipynb #27092a
 def _candidate(model):
     "The file and the function of a model"
     if isinstance(model, Export):

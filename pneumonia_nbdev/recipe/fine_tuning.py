@@ -101,7 +101,7 @@ class Recipe:
 LINEAR = Recipe("linear", stages=(), fine_tune_layers=0, average=1)
 
 # %% ../../nbs/08_recipe/00_fine_tuning.ipynb #15r00002
-RECIPES = {recipe.name: recipe for recipe in (Recipe(), LINEAR)}
+RECIPES = {recipe.name: recipe for recipe in (Recipe(), LINEAR)}  # name -> recipe
 
 # %% ../../nbs/08_recipe/00_fine_tuning.ipynb #15013
 def choose_recipe(
@@ -198,11 +198,11 @@ def average_weights(
     "The mean of the weights of several models"
     return [np.mean(ws, axis=0) for ws in zip(*(m.get_weights() for m in models), strict=True)]
 
-
+# %% ../../nbs/08_recipe/00_fine_tuning.ipynb #15017a
 def _is_model(weights):
     return hasattr(weights, "get_weights")
 
-
+# %% ../../nbs/08_recipe/00_fine_tuning.ipynb #15017b
 def _build_classifier(recipe, size, weights):
     "The network of the recipe with the weights of a file or of another model"
     start = None if _is_model(weights) else weights
@@ -225,7 +225,7 @@ def _weights_id(weights):
         content = Path(weights).read_bytes()
     return hashlib.sha256(content).hexdigest()[:16]
 
-
+# %% ../../nbs/08_recipe/00_fine_tuning.ipynb #c5b0b4f0a
 def _run_metadata(data, weights, recipe):
     "What a run depends on; a run with other metadata doesn't continue"
     return dict(

@@ -60,7 +60,7 @@ class _Features(NamedTuple):
     X_aug: np.ndarray  # (n_augment * n_val, channels) of augmented validation
     X_train_aug: np.ndarray  # (n_train, channels) of the augmented training images
 
-
+# %% ../../nbs/08_recipe/01_recipe.ipynb #15025a
 @dataclass
 class FittedHead:
     "Head, operating point and detector, fitted to train and validation"
@@ -80,13 +80,13 @@ def _fit_linear_head(X, y, patients):
     details = dict(C=C, cv_log_loss={str(k): round(v, 4) for k, v in losses.items()})
     return fit_head(X, y, C), details
 
-
+# %% ../../nbs/08_recipe/01_recipe.ipynb #15028a
 def _point_metrics(y, p, threshold):
     "Metrics for the card, without intervals"
     table = metrics_with_ci(y, p, threshold, n_resamples=2)
     return {k: round(float(v), 4) for k, v in table.value.items()}
 
-
+# %% ../../nbs/08_recipe/01_recipe.ipynb #15028b
 def _compute_features(loader, backbone, n_augment):
     "Features of all images in one pass"
     train, n_train = loader.create_dataset("train", augmentation=False)
@@ -199,14 +199,14 @@ def _describe_data(data, loader):
         fingerprint={s: data.fingerprint(rows) for s, rows in splits.items()},
     )
 
-
+# %% ../../nbs/08_recipe/01_recipe.ipynb #00c69d1ea
 def _trained_layers(n):
     "The trained layers of the backbone, in words"
     if n is None:
         return "all layers trained"
     return f"last {n} layers trained" if n else "frozen"
 
-
+# %% ../../nbs/08_recipe/01_recipe.ipynb #00c69d1eb
 def _describe_weights(weights):
     "The initial weights, in words; the weights of a bundle were trained on X-rays"
     if not weights:
@@ -242,7 +242,7 @@ def _metrics(bundle, loader, split, y, p):
     "Metrics of a split with patient-level intervals"
     return metrics_with_ci(y, p, bundle.threshold, loader.split_rows(split).patient.to_numpy())
 
-
+# %% ../../nbs/08_recipe/01_recipe.ipynb #15r00009a
 def _log_evaluation(table, test_log, bundle, card, reason):
     "One row of the test log; `why` is its stored column for the reason"
     log_test_evaluation(

@@ -119,7 +119,7 @@ class _Run:
     y: np.ndarray  # (n,) labels
     p: np.ndarray  # (n,) probabilities
 
-
+# %% ../../nbs/08_recipe/03_report.ipynb #19r00001a
 def _subgroup_table(run, groups):
     patients = run.rows.patient.to_numpy()
     return subgroup_table(run.y, run.p, run.bundle.threshold, patients, groups, run.n_resamples)
@@ -138,7 +138,7 @@ def _add_plots(evaluation, run):
         plot_reliability({evaluation.card["name"]: reliability(run.y, run.p, bins)}, lang)
     ]
 
-
+# %% ../../nbs/08_recipe/03_report.ipynb #19015a
 def _add_validation_sections(evaluation, run):
     "Operating points, calibration and conformal prediction"
     if not (run.loader.files.split == "val").any():
@@ -178,7 +178,7 @@ def _add_label_issues(evaluation, predictions):
     except Exception as e:
         evaluation.notes["suspects"] = f"not defined: {e}"
 
-
+# %% ../../nbs/08_recipe/03_report.ipynb #19r00003a
 def _add_permutation_test(evaluation, validation):
     "The label permutation test on the embeddings of validation"
     y = validation.y

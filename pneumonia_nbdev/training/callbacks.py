@@ -70,7 +70,7 @@ def _default_precision(devices):
         return "float32"
     return "mixed_bfloat16" if "tpu" in name else "mixed_float16"
 
-
+# %% ../../nbs/05_training/01_callbacks.ipynb #11036a
 @contextmanager
 def _data_parallel(devices):
     "Divide each batch among the devices, by `tf.distribute` or `keras.distribution`"

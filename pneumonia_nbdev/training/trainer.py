@@ -225,7 +225,7 @@ def _record_run(self: ModelTrainer, settings):
         )
     self.run = recorded
 
-
+# %% ../../nbs/05_training/02_trainer.ipynb #11063a
 @patch
 def _load_checkpoint(self: ModelTrainer):
     "Load the last checkpoint; returns (phase, finished epochs), or (None, 0) without a checkpoint"
@@ -248,7 +248,7 @@ def _read_run(path):
         run["run_metadata"] = run.pop("facts")
     return run
 
-
+# %% ../../nbs/05_training/02_trainer.ipynb #3177bc7aa
 def _changed(recorded, new):
     "Names of the settings and metadata that differ between two runs"
     new = json.loads(json.dumps(new))  # tuples become lists, as in the file

@@ -42,7 +42,7 @@ def conv_bn(
     x = layers.BatchNormalization(epsilon=1e-3, name=bn)(x)
     return layers.ReLU(6, name=f"{bn}_relu")(x) if relu else x
 
-
+# %% ../../nbs/04_transfer/00_backbones.ipynb #10006a
 def _padding(shape, kernel):
     "((top, bottom), (left, right)) for stride 2: an even side has one row fewer before than after"
     half = kernel // 2
@@ -101,7 +101,7 @@ def efficientnet_lite0(
         load(model, weights)
     return model
 
-
+# %% ../../nbs/04_transfer/00_backbones.ipynb #10015a
 def _scale_centered(x):
     "From 0..1 to about -1..1"
     return layers.Rescaling(255 / 128, offset=-127 / 128, name="scale")(x)
@@ -177,19 +177,19 @@ def _scale_levels(x):
     "From 0..1 to 0..255"
     return layers.Rescaling(255.0, name="scale")(x)
 
-
+# %% ../../nbs/04_transfer/00_backbones.ipynb #10030a
 def _scale_caffe(x):
     "Blue-green-red 0..255 with the mean of ImageNet subtracted, as in Caffe"
     offset = [-103.939, -116.779, -123.68]
     return layers.Rescaling(255.0, offset=offset, name="scale")(keras.ops.flip(x, axis=-1))
 
-
+# %% ../../nbs/04_transfer/00_backbones.ipynb #10030b
 def _scale_torch(x):
     "Each channel standardized with the mean and standard deviation of ImageNet, as in PyTorch"
     offset = (-IMAGENET_MEAN / IMAGENET_STD).tolist()
     return layers.Rescaling((1 / IMAGENET_STD).tolist(), offset=offset, name="scale")(x)
 
-
+# %% ../../nbs/04_transfer/00_backbones.ipynb #10030c
 PREPROCESSING = dict(
     levels=_scale_levels,
     caffe=_scale_caffe,
@@ -238,7 +238,7 @@ def build_backbone(
         warnings.warn(f"{source} and are random, from {missing[0]} to {missing[-1]}", stacklevel=2)
     return model
 
-
+# %% ../../nbs/04_transfer/00_backbones.ipynb #10033a
 def _check_backbone(name):
     "The name of a backbone, if it exists"
     if name not in BACKBONES:
@@ -268,7 +268,7 @@ def load_weights(
         load_bundle_weights(model, weights)
     return []
 
-
+# %% ../../nbs/04_transfer/00_backbones.ipynb #10035a
 def _imagenet_model(name):
     "A backbone with Keras's ImageNet weights"
     options = BACKBONES[name][1]
