@@ -34,7 +34,7 @@ from pneumonia_nbdev.cli.packages import (
     requirements,
 )
 from pneumonia_nbdev.core.base import PneumoniaError, check_lang, sample_dir
-from pneumonia_nbdev.core.i18n import LANGS, texts
+from pneumonia_nbdev.core.i18n import texts, translate
 
 if TYPE_CHECKING:
     import rich.table
@@ -356,7 +356,7 @@ def advice(
 ) -> str:  # one sentence
     "How to solve a problem; without a problem, the purpose"
     if not result.code:
-        return result.purpose[LANGS.index(check_lang(lang))]
+        return translate(result.purpose, check_lang(lang))
     fix = f": {result.fix}" if result.fix else ""
     return texts("doctor_advice", lang)[result.code] + fix
 
@@ -382,7 +382,7 @@ def result_json(
 ) -> str:  # one line
     "A result for programs"
     fields = asdict(result) | {
-        "purpose": result.purpose[LANGS.index(check_lang(lang))],
+        "purpose": translate(result.purpose, check_lang(lang)),
         "state": result.state,
         "advice": advice(result, lang) if result.code else "",
     }

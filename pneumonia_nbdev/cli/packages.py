@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pneumonia_nbdev import __version__
+from pneumonia_nbdev.core.i18n import texts
 from pneumonia_nbdev.core.base import import_extra, package_version
 
 # %% ../../nbs/30_cli/00_packages.ipynb #36006
@@ -28,7 +29,7 @@ class CheckResult:
     code: str = ""  # key of the texts `doctor_advice`; empty without a problem
     fix: str = ""  # command that solves the problem, if there is one
     needed: bool = True  # whether serving needs it
-    purpose: tuple = ("", "")  # what it is for, in English and Chinese
+    purpose: str = ""  # key of a text, such as `requirements.numpy`
 
     @property
     def state(self) -> str:  # `ok`, `note` or `broken`
@@ -49,70 +50,66 @@ def pip_line(
     return " ".join(["pip install", *options, f'"{requirement}"'])
 
 # %% ../../nbs/30_cli/00_packages.ipynb #36015
-PURPOSES = {
-    "fastcore": ("fastcore", "adds methods to classes, one notebook cell each", "为类逐个添加方法"),
-    "numpy": ("numpy", "arrays of images and results", "图像与结果数组"),
-    "pillow": ("PIL", "reads JPEG, PNG, TIFF, BMP and WebP", "读取 JPEG、PNG、TIFF、BMP 与 WebP"),
-    "opencv-python": ("cv2", "resizes images and draws heat maps", "缩放图像并绘制热图"),
-    "pydicom": ("pydicom", "reads DICOM", "读取 DICOM"),
-    "python-gdcm": ("gdcm", "decodes compressed DICOM", "解码压缩的 DICOM"),
-    "ai-edge-litert": ("ai_edge_litert", "runs the network", "运行网络"),
-    "jinja2": ("jinja2", "renders report pages", "生成报告页面"),
-    "typer": ("typer", "makes commands from functions", "由函数生成命令"),
-    "rich": ("rich", "draws tables in the terminal", "在终端绘制表格"),
-    "flask": ("flask", "routes HTTP requests", "分发 HTTP 请求"),
-    "flask-openapi3": ("flask_openapi3", "generates the OpenAPI document", "生成 OpenAPI 文档"),
-    "flask-openapi3-swagger": ("flask_openapi3_swagger", "displays it offline", "离线显示接口文档"),
-    "pydantic": ("pydantic", "defines and validates HTTP fields", "定义并校验 HTTP 字段"),
-    "werkzeug": ("werkzeug", "parses uploads within limits", "在限制内解析上传"),
-    "waitress": ("waitress", "HTTP server", "HTTP 服务器"),
-    "prometheus-client": ("prometheus_client", "counters for /metrics", "/metrics 的计数器"),
-    "filelock": ("filelock", "locks a model registry during changes", "修改模型库时加锁"),
-    "lazy-loader": ("lazy_loader", "imports public names on first use", "首次使用时导入公开名称"),
-    "packaging": ("packaging", "parses versions for these checks", "为这些检查解析版本"),
+MODULES = {
+    "fastcore": "fastcore",
+    "numpy": "numpy",
+    "pillow": "PIL",
+    "opencv-python": "cv2",
+    "pydicom": "pydicom",
+    "python-gdcm": "gdcm",
+    "ai-edge-litert": "ai_edge_litert",
+    "jinja2": "jinja2",
+    "typer": "typer",
+    "rich": "rich",
+    "flask": "flask",
+    "flask-openapi3": "flask_openapi3",
+    "flask-openapi3-swagger": "flask_openapi3_swagger",
+    "pydantic": "pydantic",
+    "werkzeug": "werkzeug",
+    "waitress": "waitress",
+    "prometheus-client": "prometheus_client",
+    "filelock": "filelock",
+    "lazy-loader": "lazy_loader",
+    "packaging": "packaging",
 }
 
 # %% ../../nbs/30_cli/00_packages.ipynb #36018
-PURPOSES |= {
-    "tensorflow": ("tensorflow", "trains, and converts to LiteRT", "训练并转换为 LiteRT"),
-    "keras": ("keras", "networks for training", "训练所用网络"),
-    "pandas": ("pandas", "tables of images and metrics", "图像与指标表格"),
-    "scipy": ("scipy", "statistics: intervals and tests", "统计：区间与检验"),
-    "scikit-learn": ("sklearn", "linear heads, splits by patient", "线性头与按患者划分"),
-    "matplotlib": ("matplotlib", "plots", "绘图"),
-    "seaborn": ("seaborn", "confusion matrices", "混淆矩阵"),
-    "mapie": ("mapie", "conformal prediction", "共形预测"),
-    "cleanlab": ("cleanlab", "finds possible label errors", "查找可能的标签错误"),
-    "kagglehub": ("kagglehub", "downloads the official data set", "下载官方数据集"),
-    "onnxruntime": ("onnxruntime", "runs ONNX", "运行 ONNX"),
-    "openvino": ("openvino", "runs ONNX on Intel processors", "在英特尔处理器上运行 ONNX"),
-    "onnx": ("onnx", "reads and writes ONNX", "读写 ONNX"),
-    "tf2onnx": ("tf2onnx", "converts to ONNX", "转换为 ONNX"),
-    "tensorrt-rtx-cu12": ("tensorrt_rtx", "builds engines for NVIDIA GPUs", "为英伟达 GPU 构建引擎"),
+MODULES |= {
+    "tensorflow": "tensorflow",
+    "keras": "keras",
+    "pandas": "pandas",
+    "scipy": "scipy",
+    "scikit-learn": "sklearn",
+    "matplotlib": "matplotlib",
+    "seaborn": "seaborn",
+    "mapie": "mapie",
+    "cleanlab": "cleanlab",
+    "kagglehub": "kagglehub",
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "onnx": "onnx",
+    "tf2onnx": "tf2onnx",
+    "tensorrt-rtx-cu12": "tensorrt_rtx",
 }
 
 # %% ../../nbs/30_cli/00_packages.ipynb #36021
-PURPOSES |= {
-    "nbdev": ("nbdev", "exports the package from the notebooks", "由笔记本导出软件包"),
-    "execnb": (
-        "execnb",
-        "runs notebooks for nbdev; later versions fail",
-        "为 nbdev 运行笔记本（版本须匹配）",
-    ),
-    "ghapi": ("ghapi", "GitHub client of nbdev; later versions fail", "nbdev 的 GitHub 客户端（版本须匹配）"),
-    "nbformat": ("nbformat", "reads notebooks for README and site", "读取笔记本以生成文档"),
-    "jupyterlab": ("jupyterlab", "displays the notebooks", "显示笔记本"),
-    "ipython": ("IPython", "displays images in notebooks", "在笔记本中显示图像"),
-    "ipywidgets": ("ipywidgets", "controls of the explorer", "热图浏览器的控件"),
-    "voila": ("voila", "serves the explorer as a page", "将热图浏览器作为网页"),
-    "smalldocs": ("smalldocs", "builds the site offline", "离线生成网站"),
-    "jax": ("jax", "second Keras backend, in tests", "测试：第二个 Keras 后端"),
-    "playwright": ("playwright", "controls a browser, in tests", "测试：控制浏览器"),
-    "axe-playwright-python": ("axe_playwright_python", "checks accessibility, in tests", "测试：检查无障碍"),
-    "schemathesis": ("schemathesis", "sends unusual HTTP requests, in tests", "测试：发送异常 HTTP 请求"),
-    "psutil": ("psutil", "measures a server's memory, in tests", "测试：测量服务器内存"),
-    "ruff": ("ruff", "lints the code, in tests", "测试：检查代码"),
-    "import-linter": ("importlinter", "checks which module imports which", "检查模块之间的导入关系"),
+MODULES |= {
+    "nbdev": "nbdev",
+    "execnb": "execnb",
+    "ghapi": "ghapi",
+    "nbformat": "nbformat",
+    "jupyterlab": "jupyterlab",
+    "ipython": "IPython",
+    "ipywidgets": "ipywidgets",
+    "voila": "voila",
+    "smalldocs": "smalldocs",
+    "jax": "jax",
+    "playwright": "playwright",
+    "axe-playwright-python": "axe_playwright_python",
+    "schemathesis": "schemathesis",
+    "psutil": "psutil",
+    "ruff": "ruff",
+    "import-linter": "importlinter",
 }
 
 # %% ../../nbs/30_cli/00_packages.ipynb #36023
@@ -165,7 +162,7 @@ def package_code(
         return "package_missing"
     if not requirement.specifier.contains(version, prereleases=True):
         return "wrong_version"
-    module = PURPOSES.get(requirement.name, (requirement.name,))[0]
+    module = MODULES.get(requirement.name, requirement.name)
     return "" if has_module(module) else "package_broken"
 
 # %% ../../nbs/30_cli/00_packages.ipynb #36035a
@@ -183,21 +180,10 @@ def check_package(
         code=code,
         fix=pip_line(f"{requirement.name}{versions}", *options) if code else "",
         needed=needed,
-        purpose=PURPOSES.get(requirement.name, ("", "", ""))[1:],
+        purpose=f"requirements.{requirement.name}" if requirement.name in MODULES else "",
     )
 
 # %% ../../nbs/30_cli/00_packages.ipynb #36042
-EXTRAS = {
-    "train": ("training, evaluation, audits and plots", "训练、评估、审查与绘图"),
-    "engines": ("serving with ONNX Runtime or OpenVINO", "以 ONNX Runtime 或 OpenVINO 提供服务"),
-    "export": ("exports for other engines", "为其他引擎导出模型"),
-    "tensorrt": ("engines for NVIDIA GPUs", "英伟达 GPU 引擎"),
-    "lab": ("notebooks and explorer", "笔记本与热图浏览器"),
-    "docs": ("documentation site", "文档网站"),
-    "test": ("tests", "测试"),
-}
-
-
 def check_extra(
     extra: str,  # such as `train`
     listed: list,  # its requirements, from `requirements`
@@ -218,7 +204,7 @@ def check_extra(
         code=code,
         fix=pip_line(f"{DIST}[{extra}]") if code else "",
         needed=False,
-        purpose=EXTRAS.get(extra, ("", "")),
+        purpose=f"extras.{extra}" if extra in texts("extras") else "",
     )
 
 # %% ../../nbs/30_cli/00_packages.ipynb #36046

@@ -15,6 +15,7 @@ from fastcore.basics import patch
 
 from ..core.base import InvalidOption, import_extra
 from ..core.bundle import Bundle
+from ..core.i18n import translate
 from ..core.image import overlay
 from ..core.plots import plot_language
 from .attribution import ModelExplainer
@@ -79,7 +80,7 @@ def _channels_figure(name, a, max_features, lang):
     n_columns = min(8, max(len(strongest), 1))
     n_rows = max(-(-len(strongest) // n_columns), 1)
     size = f"{a.shape[0]} × {a.shape[1]}"
-    channels = f"{a.shape[2]} channels, {size}" if lang == "en" else f"{a.shape[2]} 个通道，{size}"
+    channels = translate("features.channels", lang, n=a.shape[2], size=size)
     with plot_language(lang):
         figsize = (1.05 * n_columns, 1.25 * n_rows + 0.35)
         fig, axes = plt.subplots(n_rows, n_columns, figsize=figsize, dpi=72, squeeze=False)

@@ -1,11 +1,49 @@
 import { setLanguage, word, language, LANGS } from "/web/words.js";
 
-const $ = s => document.querySelector(s);
-const make = (tag, props = {}, ...children) => { const e = Object.assign(document.createElement(tag), props); e.append(...children); return e; };
-const store = (k, v) => { try { if (v === undefined) return localStorage.getItem(k); localStorage.setItem(k, v); } catch { return null; } };
-const reader = { name: "", get: () => { try { return sessionStorage.getItem("reader") ?? reader.name; } catch { return reader.name; } }, set: v => { reader.name = v; try { sessionStorage.setItem("reader", v); } catch { /* kept until the page is closed */ } } };
-const items = [];           // one for each file: {id, file, name, url, state, part, result, error}
-let counter = 0, run = 0, current = null, order = { by: null, down: false }, codes = null, card = null, limits = { body: 2 ** 27, files: 200 }, keeps = false, key = "", stopped = false, active = 0;
+const $ = (s) => document.querySelector(s);
+const make = (tag, props = {}, ...children) => {
+  const e = Object.assign(document.createElement(tag), props);
+  e.append(...children);
+  return e;
+};
+const store = (k, v) => {
+  try {
+    if (v === undefined) return localStorage.getItem(k);
+    localStorage.setItem(k, v);
+  } catch {
+    return null;
+  }
+};
+const reader = {
+  name: "",
+  get: () => {
+    try {
+      return sessionStorage.getItem("reader") ?? reader.name;
+    } catch {
+      return reader.name;
+    }
+  },
+  set: (v) => {
+    reader.name = v;
+    try {
+      sessionStorage.setItem("reader", v);
+    } catch {
+      /* kept until the page is closed */
+    }
+  },
+};
+const items = []; // one for each file: {id, file, name, url, state, part, result, error}
+let counter = 0;
+let run = 0;
+let current = null;
+let order = { by: null, down: false };
+let codes = null;
+let card = null;
+let limits = { body: 2 ** 27, files: 200 };
+let keeps = false;
+let key = "";
+let stopped = false;
+let active = 0;
 const view = { zoom: 1, x: 0, y: 0, side: false };
 
 // ---------------------------------------------------------------- requests
@@ -14,7 +52,10 @@ const headers = () => ({ "Accept-Language": language(), ...(key && { "X-API-Key"
 
 async function call(path, how = {}) {
   const answer = await fetch(path, { ...how, headers: headers() });
-  if (answer.status === 401) { await askKey(); return call(path, how); }
+  if (answer.status === 401) {
+    await askKey();
+    return call(path, how);
+  }
   return answer;
 }
 
@@ -25,11 +66,20 @@ async function get(path) {
 }
 
 let asking = null;
-function askKey() {  // one dialog for all requests; shows whether the last key was wrong
+function askKey() {
+  // one dialog for all requests; shows whether the last key was wrong
   $("#wrong").hidden = !key;
-  asking ??= new Promise(done => {
+  asking ??= new Promise((done) => {
     const dialog = $("#key");
-    dialog.addEventListener("close", () => { key = $("#key-value").value; asking = null; done(); }, { once: true });
+    dialog.addEventListener(
+      "close",
+      () => {
+        key = $("#key-value").value;
+        asking = null;
+        done();
+      },
+      { once: true },
+    );
     dialog.showModal();
   });
   return asking;
@@ -37,32 +87,56 @@ function askKey() {  // one dialog for all requests; shows whether the last key 
 
 // Formats that browsers display like the detector, by their first bytes. For all others (more than 8 bits, DICOM …) the server sends a preview.
 async function shows(file) {
-  const b = new Uint8Array(await file.slice(0, 32).arrayBuffer()), text = String.fromCharCode(...b);
-  return text.startsWith("\xff\xd8\xff") || (text.startsWith("\x89PNG") && b[24] === 8) || text.startsWith("BM");
+  const b = new Uint8Array(await file.slice(0, 32).arrayBuffer()),
+    text = String.fromCharCode(...b);
+  return (
+    text.startsWith("\xff\xd8\xff") || (text.startsWith("\x89PNG") && b[24] === 8) || text.startsWith("BM")
+  );
 }
 
 // One request with a few files. The progress is that of the upload, then one line of the response for each file.
 function send(batch) {
-  return new Promise(done => {
-    const request = new XMLHttpRequest(), form = new FormData();
-    let seen = 0, next = 0;
-    for (const i of batch) { form.append("files", i.file, i.name); i.state = "sending"; i.part = 0; }
-    const read = end => {
+  return new Promise((done) => {
+    const request = new XMLHttpRequest(),
+      form = new FormData();
+    let seen = 0,
+      next = 0;
+    for (const i of batch) {
+      form.append("files", i.file, i.name);
+      i.state = "sending";
+      i.part = 0;
+    }
+    const read = (end) => {
       if (request.status !== 200) return;
       const lines = request.responseText.slice(seen).split("\n");
-      for (const line of lines.slice(0, -1)) { seen += line.length + 1; settle(batch[next++], JSON.parse(line)); }
-      if (end) batch.slice(next).forEach(i => fail(i, "network"));
+      for (const line of lines.slice(0, -1)) {
+        seen += line.length + 1;
+        settle(batch[next++], JSON.parse(line));
+      }
+      if (end) batch.slice(next).forEach((i) => fail(i, "network"));
     };
-    request.upload.onprogress = e => {
+    request.upload.onprogress = (e) => {
       let before = 0;
-      const share = e.loaded / e.total * batch.reduce((n, i) => n + i.file.size, 0);
-      for (const i of batch) { i.part = Math.min(1, Math.max(0, (share - before) / (i.file.size || 1))); i.state = i.part < 1 ? "sending" : "judging"; before += i.file.size; draw(i); }
+      const share = (e.loaded / e.total) * batch.reduce((n, i) => n + i.file.size, 0);
+      for (const i of batch) {
+        i.part = Math.min(1, Math.max(0, (share - before) / (i.file.size || 1)));
+        i.state = i.part < 1 ? "sending" : "judging";
+        before += i.file.size;
+        draw(i);
+      }
     };
     request.onprogress = () => read(false);
-    request.onload = () => { read(true); done(request); };
-    request.onerror = request.onabort = () => { batch.slice(next).forEach(i => fail(i, stopped ? "stopped" : "network")); done(null); };
-    request.open("POST", "/batch_predict" + (batch.some(i => !i.shown) ? "?preview=1" : ""));
-    for (const [k, v] of Object.entries({ ...headers(), Accept: "application/x-ndjson" })) request.setRequestHeader(k, v);
+    request.onload = () => {
+      read(true);
+      done(request);
+    };
+    request.onerror = request.onabort = () => {
+      batch.slice(next).forEach((i) => fail(i, stopped ? "stopped" : "network"));
+      done(null);
+    };
+    request.open("POST", "/batch_predict" + (batch.some((i) => !i.shown) ? "?preview=1" : ""));
+    for (const [k, v] of Object.entries({ ...headers(), Accept: "application/x-ndjson" }))
+      request.setRequestHeader(k, v);
     requests.add(request);
     request.onloadend = () => requests.delete(request);
     request.send(form);
@@ -70,57 +144,95 @@ function send(batch) {
 }
 const requests = new Set();
 
-async function sendPatiently(batch, mine) {  // retries for two minutes if the server is busy; "Stop" and "Clear" end the run
+async function sendPatiently(batch, mine) {
+  // retries for two minutes if the server is busy; "Stop" and "Clear" end the run
   for (let attempt = 0; mine === run; attempt++) {
     const request = await send(batch);
     if (!request || request.status === 200 || mine !== run) return;
-    if (request.status === 401) { await askKey(); continue; }
-    if ([429, 503].includes(request.status) && attempt < 60) { await new Promise(r => setTimeout(r, 1000 * (request.getResponseHeader("Retry-After") || 2))); continue; }
+    if (request.status === 401) {
+      await askKey();
+      continue;
+    }
+    if ([429, 503].includes(request.status) && attempt < 60) {
+      await new Promise((r) => setTimeout(r, 1000 * (request.getResponseHeader("Retry-After") || 2)));
+      continue;
+    }
     let error;
-    try { error = JSON.parse(request.responseText); } catch { error = { code: "network" }; }
-    return batch.forEach(i => fail(i, error.code, error.reason));
+    try {
+      error = JSON.parse(request.responseText);
+    } catch {
+      error = { code: "network" };
+    }
+    return batch.forEach((i) => fail(i, error.code, error.reason));
   }
-  batch.forEach(i => fail(i, "stopped"));
+  batch.forEach((i) => fail(i, "stopped"));
 }
 
-async function work() {  // two requests at a time: one is processed while the other is uploaded
+async function work() {
+  // two requests at a time: one is processed while the other is uploaded
   if (active >= 2) return;
   active++;
-  for (let batch; (batch = take()).length; ) await sendPatiently(batch, run);
+  for (let batch; (batch = take()).length;) await sendPatiently(batch, run);
   active--;
   if (!active) finished();
 }
 
 function take() {
-  const waiting = items.filter(i => i.state === "waiting"), batch = [];
+  const waiting = items.filter((i) => i.state === "waiting"),
+    batch = [];
   let size = 0;
   for (const i of waiting) {
-    if (batch.length >= 8 || (batch.length && (size + i.file.size > limits.body / 4 || i.shown !== batch[0].shown))) break;
-    batch.push(i); size += i.file.size; i.state = "sending";
+    if (
+      batch.length >= 8 ||
+      (batch.length && (size + i.file.size > limits.body / 4 || i.shown !== batch[0].shown))
+    )
+      break;
+    batch.push(i);
+    size += i.file.size;
+    i.state = "sending";
   }
   return batch;
 }
 
-const settle = (i, line) => line.error ? fail(i, line.error.code, line.error.reason) : (Object.assign(i, { state: "done", result: line }), line.preview && (i.url = line.preview), draw(i), progress(), i === current && show(i));
-function fail(i, code, reason = "") { Object.assign(i, { state: "failed", error: { code, reason } }); draw(i); progress(); if (i === current) show(i); }
+const settle = (i, line) =>
+  line.error
+    ? fail(i, line.error.code, line.error.reason)
+    : (Object.assign(i, { state: "done", result: line }),
+      line.preview && (i.url = line.preview),
+      draw(i),
+      progress(),
+      i === current && show(i));
+function fail(i, code, reason = "") {
+  Object.assign(i, { state: "failed", error: { code, reason } });
+  draw(i);
+  progress();
+  if (i === current) show(i);
+}
 
 // ---------------------------------------------------------------- adding files
 
 async function add(files) {
-  const fresh = [], mine = run;
-  const looks = await Promise.all(files.map(f => shows(f).catch(() => null)));  // a folder cannot be read
-  if (mine !== run) return;  // cleared in the meantime
+  const fresh = [],
+    mine = run;
+  const looks = await Promise.all(files.map((f) => shows(f).catch(() => null))); // a folder cannot be read
+  if (mine !== run) return; // cleared in the meantime
   for (const [k, file] of files.entries()) {
     const shown = looks[k];
     const i = { id: counter++, file, name: file.name, state: "waiting", part: 0, shown };
     if (i.shown) i.url = URL.createObjectURL(file);
     if (shown === null) Object.assign(i, { state: "failed", error: { code: "folder", reason: "" } });
-    else if (file.size > limits.body - 100000) Object.assign(i, { state: "failed", error: { code: "body_too_large", reason: "" } });
-    items.push(i); fresh.push(i);
+    else if (file.size > limits.body - 100000)
+      Object.assign(i, { state: "failed", error: { code: "body_too_large", reason: "" } });
+    items.push(i);
+    fresh.push(i);
   }
   if (!fresh.length) return;
   stopped = false;
-  table(); show(fresh[0]); progress(); work(); work();
+  table();
+  show(fresh[0]);
+  progress();
+  work();
+  work();
 }
 
 async function tryout(sample) {
@@ -131,104 +243,305 @@ async function tryout(sample) {
 // ---------------------------------------------------------------- results
 
 const sentence = (kind, code) => codes?.[kind]?.[code]?.[language()];
-const wrong = e => (sentence("errors", e.code) ?? (["network", "stopped", "folder"].includes(e.code) ? word(e.code) : word("error"))) + (e.reason ? ` (${e.reason})` : "");
-const prob = p => p > .999 ? "> 0.999" : p < .001 ? "< 0.001" : p.toFixed(3);
-const isDone = i => i.state === "done", unsure = i => isDone(i) && !!i.result.conformal?.refer, refers = i => isDone(i) && i.result.refer, flagged = i => isDone(i) && !i.result.quality.ok;
-const outOfDistribution = i => flagged(i) && i.result.quality.reasons.some(c => ["not_chest_like", "wrong_modality", "wrong_body_part"].includes(c));  // the result isn't reliable, and is shown small
-const literally = s => s.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-function ofCard(text) {  // a sentence of the model card in the language of the page; `{n}` is any number
-  const translated = Object.entries(codes?.card ?? {}).reduce((t, [en, words]) => t.replace(new RegExp(literally(en).replace("\\{n\\}", "(\\d+)"), "g"), words[language()].replace("{n}", "$1")), text);
-  return language() === "en" || translated === text ? translated : translated.replaceAll(", ", "，").replaceAll("; ", "；");
+const wrong = (e) =>
+  (sentence("errors", e.code) ??
+    (["network", "stopped", "folder"].includes(e.code) ? word(e.code) : word("error"))) +
+  (e.reason ? ` (${e.reason})` : "");
+const prob = (p) => (p > 0.999 ? "> 0.999" : p < 0.001 ? "< 0.001" : p.toFixed(3));
+const isDone = (i) => i.state === "done",
+  unsure = (i) => isDone(i) && !!i.result.conformal?.refer,
+  refers = (i) => isDone(i) && i.result.refer,
+  flagged = (i) => isDone(i) && !i.result.quality.ok;
+const outOfDistribution = (i) =>
+  flagged(i) &&
+  i.result.quality.reasons.some((c) => ["not_chest_like", "wrong_modality", "wrong_body_part"].includes(c)); // the result isn't reliable, and is shown small
+const literally = (s) => s.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+function ofCard(text) {
+  // a sentence of the model card in the language of the page; `{n}` is any number
+  const translated = Object.entries(codes?.card ?? {}).reduce(
+    (t, [en, words]) =>
+      t.replace(
+        new RegExp(literally(en).replace("\\{n\\}", "(\\d+)"), "g"),
+        words[language()].replace("{n}", "$1"),
+      ),
+    text,
+  );
+  return language() === "en" || translated === text
+    ? translated
+    : translated.replaceAll(", ", "，").replaceAll("; ", "；");
 }
 
 function meter(r, labelled) {
-  const m = make("div", { className: `meter ${r.class}` }), fill = make("span"), tick = make("i"), p = r.probabilities.PNEUMONIA, t = r.threshold;
-  fill.style.width = `${100 * p}%`; tick.style.left = `${100 * t}%`;
+  const m = make("div", { className: `meter ${r.class}` }),
+    fill = make("span"),
+    tick = make("i"),
+    p = r.probabilities.PNEUMONIA,
+    t = r.threshold;
+  fill.style.width = `${100 * p}%`;
+  tick.style.left = `${100 * t}%`;
   m.append(fill, tick);
   if (labelled) {
-    const text = make("b", { textContent: word("point", { t: t.toFixed(3) }), className: t < .2 ? "left" : t > .8 ? "right" : "" });
-    text.style.left = `${100 * t}%`; m.append(text);
+    const text = make("b", {
+      textContent: word("point", { t: t.toFixed(3) }),
+      className: t < 0.2 ? "left" : t > 0.8 ? "right" : "",
+    });
+    text.style.left = `${100 * t}%`;
+    m.append(text);
   }
-  m.setAttribute("role", "img"); m.setAttribute("aria-label", `${word("probability")} ${prob(p)}, ${word("point", { t: t.toFixed(3) })}`);
+  m.setAttribute("role", "img");
+  m.setAttribute("aria-label", `${word("probability")} ${prob(p)}, ${word("point", { t: t.toFixed(3) })}`);
   return m;
 }
 
-function answer(i) {  // the result card
-  const r = i.result, out = [];
+function answer(i) {
+  // the result card
+  const r = i.result,
+    out = [];
   if (!r) {
-    const text = make("p", { className: `word ${i.state}`, textContent: i.error ? wrong(i.error) : word(i.state) });
-    const more = i.error ? make("p", { className: "small", textContent: i.error.code }) : make("progress", { value: i.part, max: 1, ariaLabel: word(i.state) });
-    if (["network", "stopped", "busy", "late", "stopping"].includes(i.error?.code)) out.push(make("button", { textContent: word("retry"), onclick: () => { i.state = "waiting"; i.error = null; stopped = false; draw(i); show(i); progress(); work(); } }));
+    const text = make("p", {
+      className: `word ${i.state}`,
+      textContent: i.error ? wrong(i.error) : word(i.state),
+    });
+    const more = i.error
+      ? make("p", { className: "small", textContent: i.error.code })
+      : make("progress", { value: i.part, max: 1, ariaLabel: word(i.state) });
+    if (["network", "stopped", "busy", "late", "stopping"].includes(i.error?.code))
+      out.push(
+        make("button", {
+          textContent: word("retry"),
+          onclick: () => {
+            i.state = "waiting";
+            i.error = null;
+            stopped = false;
+            draw(i);
+            show(i);
+            progress();
+            work();
+          },
+        }),
+      );
     return [text, more, ...out];
   }
-  if (flagged(i)) out.push(make("div", { className: "box" }, word("warnings"), make("ul", {}, ...r.quality.reasons.map((c, k) => make("li", { textContent: sentence("quality", c) ?? r.quality.messages[k] })))));
-  out.push(make("p", { className: `word ${outOfDistribution(i) ? "doubt" : r.class}`, textContent: word(r.class) }));
-  if (refers(i)) out.push(make("div", { className: "box" }, make("strong", { textContent: word("refer") }), ...(unsure(i) ? [make("br"), word("why_refer", { c: Math.round(100 * r.conformal.coverage) })] : [])));
-  out.push(make("p", {}, word("probability") + " ", make("strong", { textContent: prob(r.probabilities.PNEUMONIA) })), meter(r, true));
-  if (r.quality.ok) out.push(make("p", { className: "small", textContent: `${word("quality")}: ${word("good")}` }));
-  if (!r.heatmap.flat().some(v => v > 0)) out.push(make("p", { className: "small", textContent: word("no_map") }));
+  if (flagged(i))
+    out.push(
+      make(
+        "div",
+        { className: "box" },
+        word("warnings"),
+        make(
+          "ul",
+          {},
+          ...r.quality.reasons.map((c, k) =>
+            make("li", { textContent: sentence("quality", c) ?? r.quality.messages[k] }),
+          ),
+        ),
+      ),
+    );
+  out.push(
+    make("p", { className: `word ${outOfDistribution(i) ? "doubt" : r.class}`, textContent: word(r.class) }),
+  );
+  if (refers(i))
+    out.push(
+      make(
+        "div",
+        { className: "box" },
+        make("strong", { textContent: word("refer") }),
+        ...(unsure(i) ? [make("br"), word("why_refer", { c: Math.round(100 * r.conformal.coverage) })] : []),
+      ),
+    );
+  out.push(
+    make(
+      "p",
+      {},
+      word("probability") + " ",
+      make("strong", { textContent: prob(r.probabilities.PNEUMONIA) }),
+    ),
+    meter(r, true),
+  );
+  if (r.quality.ok)
+    out.push(make("p", { className: "small", textContent: `${word("quality")}: ${word("good")}` }));
+  if (!r.heatmap.flat().some((v) => v > 0))
+    out.push(make("p", { className: "small", textContent: word("no_map") }));
   if (keeps) out.push(review(i));
-  const rows = { model: `${r.model.name} ${r.model.id} · ${ofCard(r.model.backbone)}`, rule: ofCard(r.threshold_rule), time: word("seconds", { s: (r.seconds.waited + r.seconds.judged).toFixed(2) }) };
-  out.push(make("dl", {}, ...Object.entries(rows).flatMap(([k, v]) => [make("dt", { textContent: word(k) }), make("dd", { textContent: v })])));
+  const rows = {
+    model: `${r.model.name} ${r.model.id} · ${ofCard(r.model.backbone)}`,
+    rule: ofCard(r.threshold_rule),
+    time: word("seconds", { s: (r.seconds.waited + r.seconds.judged).toFixed(2) }),
+  };
+  out.push(
+    make(
+      "dl",
+      {},
+      ...Object.entries(rows).flatMap(([k, v]) => [
+        make("dt", { textContent: word(k) }),
+        make("dd", { textContent: v }),
+      ]),
+    ),
+  );
   out.push(make("p", { className: "notice", textContent: word("notice") }));
   return out;
 }
 
 // ---------------------------------------------------------------- reviews
 
-async function keep(i, label) {  // sends the file without its name
-  const form = new FormData(), was = i.review ?? {};
+async function keep(i, label) {
+  // sends the file without its name
+  const form = new FormData(),
+    was = i.review ?? {};
   form.append("file", i.file, "image");
   form.append("patient", i.patient ?? "");
-  if (label) { form.append("label", label); form.append("comment", i.comment ?? ""); form.append("reader", reader.get()); }
+  if (label) {
+    form.append("label", label);
+    form.append("comment", i.comment ?? "");
+    form.append("reader", reader.get());
+  }
   i.review = { ...was, busy: true, error: null };
   try {
-    const answer = await call("/review", { method: "POST", body: form }), found = await answer.json();
+    const answer = await call("/review", { method: "POST", body: form }),
+      found = await answer.json();
     if (!answer.ok) throw found;
     if (label) i.comment = "";
-    const given = found.new ? [] : was.given ?? [];
-    i.review = { ...found, label: label || was.label, mine: was.mine || found.new, given: label ? [...given, { label, number: found.number }] : given };
-  } catch (e) { i.review = { ...was, error: e.code ? e : { code: "network" } }; }
+    const given = found.new ? [] : (was.given ?? []);
+    i.review = {
+      ...found,
+      label: label || was.label,
+      mine: was.mine || found.new,
+      given: label ? [...given, { label, number: found.number }] : given,
+    };
+  } catch (e) {
+    i.review = { ...was, error: e.code ? e : { code: "network" } };
+  }
 }
 
-async function unkeep(i) {  // deletes the last review of this page, or the case if it has no review
-  const was = i.review, last = was.given.at(-1), left = was.given.slice(0, -1);
+async function unkeep(i) {
+  // deletes the last review of this page, or the case if it has no review
+  const was = i.review,
+    last = was.given.at(-1),
+    left = was.given.slice(0, -1);
   i.review = { ...was, busy: true, error: null };
   try {
-    const answer = await call(`/review/${was.id}${last ? `?number=${last.number}` : ""}`, { method: "DELETE" });
+    const answer = await call(`/review/${was.id}${last ? `?number=${last.number}` : ""}`, {
+      method: "DELETE",
+    });
     if (!answer.ok && answer.status !== 404) throw await answer.json();
     const gone = !last || (answer.ok && (await answer.json()).whole);
-    i.review = left.length && !gone ? { ...was, given: left, label: left.at(-1).label, reviews: was.reviews - 1, undone: "taken_back" } : { undone: gone ? "undone" : "taken_back" };
-  } catch (e) { i.review = { ...was, error: e.code ? e : { code: "network" } }; }
+    i.review =
+      left.length && !gone
+        ? { ...was, given: left, label: left.at(-1).label, reviews: was.reviews - 1, undone: "taken_back" }
+        : { undone: gone ? "undone" : "taken_back" };
+  } catch (e) {
+    i.review = { ...was, error: e.code ? e : { code: "network" } };
+  }
 }
 
-function review(i) {  // the buttons below a result, if the server stores reviews
-  const box = make("fieldset", { className: "review" }, make("legend", { textContent: word("reading") })), message = make("p", { className: "message" });
-  const field = (value, most, hint, oninput) => make("input", { type: "text", maxLength: most, value, placeholder: word(hint), autocomplete: "off", oninput: e => oninput(e.target.value) });
-  const comment = field(i.comment ?? "", 2000, "no_names", v => i.comment = v), name = field(reader.get(), 80, "optional", reader.set), patient = field(i.patient ?? "", 200, "optional", v => i.patient = v);
+function review(i) {
+  // the buttons below a result, if the server stores reviews
+  const box = make("fieldset", { className: "review" }, make("legend", { textContent: word("reading") })),
+    message = make("p", { className: "message" });
+  const field = (value, most, hint, oninput) =>
+    make("input", {
+      type: "text",
+      maxLength: most,
+      value,
+      placeholder: word(hint),
+      autocomplete: "off",
+      oninput: (e) => oninput(e.target.value),
+    });
+  const comment = field(i.comment ?? "", 2000, "no_names", (v) => (i.comment = v)),
+    name = field(reader.get(), 80, "optional", reader.set),
+    patient = field(i.patient ?? "", 200, "optional", (v) => (i.patient = v));
   patient.setAttribute("aria-describedby", "pseudonym");
-  const buttons = ["NORMAL", "PNEUMONIA", "UNSURE", ""].map(label => make("button", { type: "button", textContent: word(label || "later"), onclick: () => act(() => keep(i, label)) }));
-  const undo = make("button", { type: "button", textContent: word("undo"), onclick: async () => { await act(() => unkeep(i)); buttons[0].focus(); } });
-  const act = async what => { if (i.review?.busy) return; const doing = what(); draw(); await doing; comment.value = i.comment ?? ""; draw(); $("#live").textContent = text(); };
-  const text = () => { const s = i.review ?? {}; return s.busy ? word("saving") : s.error ? `${word("not_saved")} ${wrong(s.error)}` : s.undone ? word(s.undone) : s.id ? word("saved") + (s.warnings.includes("burned_in") ? word("burned_in") : "") : ""; };
+  const buttons = ["NORMAL", "PNEUMONIA", "UNSURE", ""].map((label) =>
+    make("button", {
+      type: "button",
+      textContent: word(label || "later"),
+      onclick: () => act(() => keep(i, label)),
+    }),
+  );
+  const undo = make("button", {
+    type: "button",
+    textContent: word("undo"),
+    onclick: async () => {
+      await act(() => unkeep(i));
+      buttons[0].focus();
+    },
+  });
+  const act = async (what) => {
+    if (i.review?.busy) return;
+    const doing = what();
+    draw();
+    await doing;
+    comment.value = i.comment ?? "";
+    draw();
+    $("#live").textContent = text();
+  };
+  const text = () => {
+    const s = i.review ?? {};
+    return s.busy
+      ? word("saving")
+      : s.error
+        ? `${word("not_saved")} ${wrong(s.error)}`
+        : s.undone
+          ? word(s.undone)
+          : s.id
+            ? word("saved") + (s.warnings.includes("burned_in") ? word("burned_in") : "")
+            : "";
+  };
   const draw = () => {
     const s = i.review ?? {};
-    buttons.slice(0, 3).forEach((b, k) => b.setAttribute("aria-pressed", s.label === ["NORMAL", "PNEUMONIA", "UNSURE"][k]));
+    buttons
+      .slice(0, 3)
+      .forEach((b, k) => b.setAttribute("aria-pressed", s.label === ["NORMAL", "PNEUMONIA", "UNSURE"][k]));
     buttons[3].hidden = !!s.id;
     box.setAttribute("aria-busy", !!s.busy);
-    message.className = s.error ? "message failed" : s.id && s.warnings.includes("burned_in") && !s.busy && !s.undone ? "message box" : "message";
-    message.replaceChildren(text()); message.hidden = !text();
-    undo.hidden = !s.id || !!s.busy || !(s.given.length ? s.mine || s.reviews > s.given.length : s.mine && !s.reviews);  // only for reviews of this page; a case that was stored before must not be deleted with its last review
+    message.className = s.error
+      ? "message failed"
+      : s.id && s.warnings.includes("burned_in") && !s.busy && !s.undone
+        ? "message box"
+        : "message";
+    message.replaceChildren(text());
+    message.hidden = !text();
+    undo.hidden =
+      !s.id || !!s.busy || !(s.given.length ? s.mine || s.reviews > s.given.length : s.mine && !s.reviews); // only for reviews of this page; a case that was stored before must not be deleted with its last review
   };
   draw();
-  box.append(make("div", { className: "buttons" }, ...buttons), make("div", { className: "fields" }, ...[["comment", comment], ["reader", name], ["patient", patient]].map(([k, e]) => make("label", {}, word(k), e))), make("div", { className: "outcome" }, message, undo), make("p", { className: "small" }, word("keeps"), make("span", { id: "pseudonym", textContent: word("pseudonym") })));
+  box.append(
+    make("div", { className: "buttons" }, ...buttons),
+    make(
+      "div",
+      { className: "fields" },
+      ...[
+        ["comment", comment],
+        ["reader", name],
+        ["patient", patient],
+      ].map(([k, e]) => make("label", {}, word(k), e)),
+    ),
+    make("div", { className: "outcome" }, message, undo),
+    make(
+      "p",
+      { className: "small" },
+      word("keeps"),
+      make("span", { id: "pseudonym", textContent: word("pseudonym") }),
+    ),
+  );
   return box;
 }
 
-function layers(i, heat) {  // the image and the heat map over it
-  const box = make("div", { className: "layers" }), img = make("img", { className: "xray", src: i.url, alt: `${word("viewer")}: ${i.name}`, draggable: false });
+function layers(i, heat) {
+  // the image and the heat map over it
+  const box = make("div", { className: "layers" }),
+    img = make("img", {
+      className: "xray",
+      src: i.url,
+      alt: `${word("viewer")}: ${i.name}`,
+      draggable: false,
+    });
   box.append(img);
-  if (heat && i.result) { const map = make("img", { className: "heat", src: i.result.heatmap_png, alt: "", draggable: false }); map.style.opacity = $("#opacity").value / 100; box.append(map); }
+  if (heat && i.result) {
+    const map = make("img", { className: "heat", src: i.result.heatmap_png, alt: "", draggable: false });
+    map.style.opacity = $("#opacity").value / 100;
+    box.append(map);
+  }
   return box;
 }
 
@@ -238,9 +551,18 @@ function show(i) {
   if (!i) return;
   $("#case-title").textContent = i.name;
   $("#answer").replaceChildren(...answer(i));
-  const stages = (view.side ? [false, true] : [true]).map(heat => {
+  const stages = (view.side ? [false, true] : [true]).map((heat) => {
     const stage = make("div", { className: "stage" });
-    if (!i.url) return stage.append(make("p", { className: "wait", textContent: i.state === "failed" ? wrong(i.error) : word("no_picture") })), stage;
+    if (!i.url)
+      return (
+        stage.append(
+          make("p", {
+            className: "wait",
+            textContent: i.state === "failed" ? wrong(i.error) : word("no_picture"),
+          }),
+        ),
+        stage
+      );
     const box = layers(i, heat);
     box.firstChild.onload = place;
     stage.append(box);
@@ -251,56 +573,154 @@ function show(i) {
   place();
 }
 
-function place() {  // fit, zoom and move
+function place() {
+  // fit, zoom and move
   $("#stages").classList.toggle("zoomed", view.zoom > 1);
   for (const stage of document.querySelectorAll("#stages .stage")) {
-    const box = stage.querySelector(".layers"), img = box?.querySelector(".xray");
+    const box = stage.querySelector(".layers"),
+      img = box?.querySelector(".xray");
     if (!img?.naturalWidth) continue;
-    const fit = Math.min(stage.clientWidth / img.naturalWidth, stage.clientHeight / img.naturalHeight) * view.zoom;
+    const fit =
+      Math.min(stage.clientWidth / img.naturalWidth, stage.clientHeight / img.naturalHeight) * view.zoom;
     const [w, h] = [img.naturalWidth * fit, img.naturalHeight * fit];
-    Object.assign(box.style, { width: `${w}px`, height: `${h}px`, transform: `translate(${-w / 2 + view.x}px, ${-h / 2 + view.y}px)` });
+    Object.assign(box.style, {
+      width: `${w}px`,
+      height: `${h}px`,
+      transform: `translate(${-w / 2 + view.x}px, ${-h / 2 + view.y}px)`,
+    });
   }
 }
 
-function zoom(by, x = 0, y = 0) {  // around a point, relative to the centre
-  const to = Math.min(12, Math.max(1, view.zoom * by)), k = to / view.zoom;
-  Object.assign(view, { zoom: to, x: to === 1 ? 0 : x - (x - view.x) * k, y: to === 1 ? 0 : y - (y - view.y) * k });
+function zoom(by, x = 0, y = 0) {
+  // around a point, relative to the centre
+  const to = Math.min(12, Math.max(1, view.zoom * by)),
+    k = to / view.zoom;
+  Object.assign(view, {
+    zoom: to,
+    x: to === 1 ? 0 : x - (x - view.x) * k,
+    y: to === 1 ? 0 : y - (y - view.y) * k,
+  });
   place();
 }
 
-function move(x, y) { if (view.zoom > 1) { view.x += x; view.y += y; place(); } }
+function move(x, y) {
+  if (view.zoom > 1) {
+    view.x += x;
+    view.y += y;
+    place();
+  }
+}
 
-function grays() {  // window and level, as a linear curve
-  const slope = 100 / $("#window").value, intercept = .5 - slope * $("#level").value / 100;
-  for (const f of document.querySelectorAll("#wl feFuncR, #wl feFuncG, #wl feFuncB")) { f.setAttribute("slope", slope); f.setAttribute("intercept", intercept); }
+function grays() {
+  // window and level, as a linear curve
+  const slope = 100 / $("#window").value,
+    intercept = 0.5 - (slope * $("#level").value) / 100;
+  for (const f of document.querySelectorAll("#wl feFuncR, #wl feFuncG, #wl feFuncB")) {
+    f.setAttribute("slope", slope);
+    f.setAttribute("intercept", intercept);
+  }
 }
 
 // ---------------------------------------------------------------- the table
 
-const sorters = { name: i => i.name.toLowerCase(), verdict: i => i.result ? i.result.class : "zz" + i.state, p: i => i.result?.probabilities.PNEUMONIA ?? -1, quality: i => i.result ? i.result.quality.reasons.length : -1 };
+const sorters = {
+  name: (i) => i.name.toLowerCase(),
+  verdict: (i) => (i.result ? i.result.class : "zz" + i.state),
+  p: (i) => i.result?.probabilities.PNEUMONIA ?? -1,
+  quality: (i) => (i.result ? i.result.quality.reasons.length : -1),
+};
 
 function cells(i) {
-  const thumb = i.url ? make("img", { className: "thumb", src: i.url, alt: "", loading: "lazy", decoding: "async" }) : make("span", { className: "thumb", textContent: i.name.split(".").pop().slice(0, 5).toUpperCase() });
-  const row = make("button", { className: "row", onclick: () => { show(i); $("#case").scrollIntoView({ block: "nearest" }); } }, thumb, make("span", { textContent: i.name }));
+  const thumb = i.url
+    ? make("img", { className: "thumb", src: i.url, alt: "", loading: "lazy", decoding: "async" })
+    : make("span", { className: "thumb", textContent: i.name.split(".").pop().slice(0, 5).toUpperCase() });
+  const row = make(
+    "button",
+    {
+      className: "row",
+      onclick: () => {
+        show(i);
+        $("#case").scrollIntoView({ block: "nearest" });
+      },
+    },
+    thumb,
+    make("span", { textContent: i.name }),
+  );
   if (isDone(i)) {
-    const r = i.result, verdict = [make("strong", { className: outOfDistribution(i) ? "doubt" : r.class, textContent: word(r.class) })];
-    if (refers(i)) verdict.push(make("br"), make("span", { className: "refer small", textContent: word("refer") }));
-    return [[row], verdict, [prob(r.probabilities.PNEUMONIA), meter(r)], [r.quality.ok ? word("good") : r.quality.reasons.map((c, k) => sentence("quality", c) ?? r.quality.messages[k]).join("; ")]];
+    const r = i.result,
+      verdict = [
+        make("strong", { className: outOfDistribution(i) ? "doubt" : r.class, textContent: word(r.class) }),
+      ];
+    if (refers(i))
+      verdict.push(make("br"), make("span", { className: "refer small", textContent: word("refer") }));
+    return [
+      [row],
+      verdict,
+      [prob(r.probabilities.PNEUMONIA), meter(r)],
+      [
+        r.quality.ok
+          ? word("good")
+          : r.quality.reasons.map((c, k) => sentence("quality", c) ?? r.quality.messages[k]).join("; "),
+      ],
+    ];
   }
-  if (i.state === "failed") return [[row], [make("span", { className: "failed", textContent: wrong(i.error) })], [], []];
-  return [[row], [word(i.state)], [make("progress", { max: 1, value: i.state === "waiting" ? 0 : i.part * .9, ariaLabel: `${i.name}: ${word(i.state)}` })], []];
+  if (i.state === "failed")
+    return [[row], [make("span", { className: "failed", textContent: wrong(i.error) })], [], []];
+  return [
+    [row],
+    [word(i.state)],
+    [
+      make("progress", {
+        max: 1,
+        value: i.state === "waiting" ? 0 : i.part * 0.9,
+        ariaLabel: `${i.name}: ${word(i.state)}`,
+      }),
+    ],
+    [],
+  ];
 }
 
-const tr = i => { const row = make("tr", {}, ...cells(i).map(c => make("td", {}, ...c))); row.dataset.id = i.id; mark(row, current); return row; };
-const mark = (row, i) => i && +row.dataset.id === i.id ? row.setAttribute("aria-current", "true") : row.removeAttribute("aria-current");
-const draw = i => { const row = document.querySelector(`tbody tr[data-id="${i.id}"]`); if (row) { const focused = row.contains(document.activeElement), next = tr(i); row.replaceWith(next); if (focused) next.querySelector("button").focus(); } if (i === current && !isDone(i)) $("#answer").replaceChildren(...answer(i)); };
+const tr = (i) => {
+  const row = make("tr", {}, ...cells(i).map((c) => make("td", {}, ...c)));
+  row.dataset.id = i.id;
+  mark(row, current);
+  return row;
+};
+const mark = (row, i) =>
+  i && +row.dataset.id === i.id
+    ? row.setAttribute("aria-current", "true")
+    : row.removeAttribute("aria-current");
+const draw = (i) => {
+  const row = document.querySelector(`tbody tr[data-id="${i.id}"]`);
+  if (row) {
+    const focused = row.contains(document.activeElement),
+      next = tr(i);
+    row.replaceWith(next);
+    if (focused) next.querySelector("button").focus();
+  }
+  if (i === current && !isDone(i)) $("#answer").replaceChildren(...answer(i));
+};
 
 function chosen() {
-  const text = $("#search").value.toLowerCase(), what = $("#show").value;
-  const rows = items.filter(i => i.name.toLowerCase().includes(text) && (!what || (what === "refer" ? refers(i) : what === "quality" ? flagged(i) : what === "failed" ? i.state === "failed" : i.result?.class === what)));
+  const text = $("#search").value.toLowerCase(),
+    what = $("#show").value;
+  const rows = items.filter(
+    (i) =>
+      i.name.toLowerCase().includes(text) &&
+      (!what ||
+        (what === "refer"
+          ? refers(i)
+          : what === "quality"
+            ? flagged(i)
+            : what === "failed"
+              ? i.state === "failed"
+              : i.result?.class === what)),
+  );
   if (!order.by) return rows;
   const by = sorters[order.by];
-  return rows.sort((a, b) => (by(a) > by(b)) - (by(a) < by(b))).map((_, k, all) => all[order.down ? all.length - 1 - k : k]);
+  return rows
+    .sort((a, b) => (by(a) > by(b)) - (by(a) < by(b)))
+    .map((_, k, all) => all[order.down ? all.length - 1 - k : k]);
 }
 
 function table() {
@@ -308,111 +728,292 @@ function table() {
   const focused = document.activeElement?.closest?.("tbody tr")?.dataset.id;
   $("tbody").replaceChildren(...chosen().map(tr));
   if (focused) document.querySelector(`tbody tr[data-id="${focused}"] button`)?.focus();
-  for (const th of document.querySelectorAll("th")) th.dataset.sort === order.by ? th.setAttribute("aria-sort", order.down ? "descending" : "ascending") : th.removeAttribute("aria-sort");
+  for (const th of document.querySelectorAll("th"))
+    th.dataset.sort === order.by
+      ? th.setAttribute("aria-sort", order.down ? "descending" : "ascending")
+      : th.removeAttribute("aria-sort");
 }
 
-const numbers = () => ({ all: items.length, done: items.filter(i => ["done", "failed"].includes(i.state)).length, pneumonia: items.filter(i => i.result?.class === "PNEUMONIA").length, normal: items.filter(i => i.result?.class === "NORMAL").length, refer: items.filter(refers).length, failed: items.filter(i => i.state === "failed").length });
+const numbers = () => ({
+  all: items.length,
+  done: items.filter((i) => ["done", "failed"].includes(i.state)).length,
+  pneumonia: items.filter((i) => i.result?.class === "PNEUMONIA").length,
+  normal: items.filter((i) => i.result?.class === "NORMAL").length,
+  refer: items.filter(refers).length,
+  failed: items.filter((i) => i.state === "failed").length,
+});
 
 function progress() {
-  const n = numbers(), busy = n.done < n.all;
+  const n = numbers(),
+    busy = n.done < n.all;
   $("#progress").hidden = !busy;
-  $("#bar").max = n.all || 1; $("#bar").value = n.done;
-  $("#progress-text").textContent = word("progress", n); $("#counts").textContent = word("counts", n);
+  $("#bar").max = n.all || 1;
+  $("#bar").value = n.done;
+  $("#progress-text").textContent = word("progress", n);
+  $("#counts").textContent = word("counts", n);
 }
 
-function finished() { const n = numbers(); if (n.all && n.done === n.all) { $("#live").textContent = word("finished", n); table(); } }
+function finished() {
+  const n = numbers();
+  if (n.all && n.done === n.all) {
+    $("#live").textContent = word("finished", n);
+    table();
+  }
+}
 
 // ---------------------------------------------------------------- CSV and report
 
 function csv() {
-  const safe = s => { s = /^[=+\-@\t\r]/.test(s) ? "'" + s : s; return /[",\n\r]/.test(s) ? `"${s.replaceAll('"', '""')}"` : s; };
-  const rows = items.filter(i => ["done", "failed"].includes(i.state)).map(i => i.result
-    ? [i.name, i.result.class, word(i.result.class), i.result.probabilities.PNEUMONIA.toFixed(4), i.result.threshold.toFixed(4), refers(i) ? "refer" : "", i.result.quality.reasons.join(" "), "", i.result.model.id]
-    : [i.name, "", "", "", "", "", "", i.error.code, ""]);
+  const safe = (s) => {
+    s = /^[=+\-@\t\r]/.test(s) ? "'" + s : s;
+    return /[",\n\r]/.test(s) ? `"${s.replaceAll('"', '""')}"` : s;
+  };
+  const rows = items
+    .filter((i) => ["done", "failed"].includes(i.state))
+    .map((i) =>
+      i.result
+        ? [
+            i.name,
+            i.result.class,
+            word(i.result.class),
+            i.result.probabilities.PNEUMONIA.toFixed(4),
+            i.result.threshold.toFixed(4),
+            refers(i) ? "refer" : "",
+            i.result.quality.reasons.join(" "),
+            "",
+            i.result.model.id,
+          ]
+        : [i.name, "", "", "", "", "", "", i.error.code, ""],
+    );
   const head = ["file", "class", "label", "probability", "threshold", "refer", "quality", "error", "model"];
-  const text = "\ufeff" + [head, ...rows].map(r => r.map(safe).join(",")).join("\n") + "\n";
-  const a = make("a", { href: URL.createObjectURL(new Blob([text], { type: "text/csv" })), download: "pneumonia-results.csv" });
-  a.click(); setTimeout(() => URL.revokeObjectURL(a.href), 1000);
+  const text = "\ufeff" + [head, ...rows].map((r) => r.map(safe).join(",")).join("\n") + "\n";
+  const a = make("a", {
+    href: URL.createObjectURL(new Blob([text], { type: "text/csv" })),
+    download: "pneumonia-results.csv",
+  });
+  a.click();
+  setTimeout(() => URL.revokeObjectURL(a.href), 1000);
 }
 
-function report() {  // shown by `@media print`
-  const rank = i => i.result ? -i.result.probabilities.PNEUMONIA : 1;
-  const articles = [...items].filter(i => i.result || i.error).sort((a, b) => rank(a) - rank(b)).map(i => {
-    const a = make("article", {}, make("h2", { textContent: i.name }));
-    if (i.url) a.append(make("div", { className: "pair" }, ...[false, true].map(heat => make("div", { className: "stage" }, layers(i, heat)))));
-    a.append(...answer(i).filter(e => !["BUTTON", "PROGRESS", "FIELDSET"].includes(e.tagName)));
-    return a;
-  });
-  const head = make("div", { className: "head" }, make("h2", { textContent: word("report") }), make("p", { textContent: `${new Date().toLocaleString(language())} · ${word("counts", numbers())}` }), make("p", { textContent: word("maps") }));
+function report() {
+  // shown by `@media print`
+  const rank = (i) => (i.result ? -i.result.probabilities.PNEUMONIA : 1);
+  const articles = [...items]
+    .filter((i) => i.result || i.error)
+    .sort((a, b) => rank(a) - rank(b))
+    .map((i) => {
+      const a = make("article", {}, make("h2", { textContent: i.name }));
+      if (i.url)
+        a.append(
+          make(
+            "div",
+            { className: "pair" },
+            ...[false, true].map((heat) => make("div", { className: "stage" }, layers(i, heat))),
+          ),
+        );
+      a.append(...answer(i).filter((e) => !["BUTTON", "PROGRESS", "FIELDSET"].includes(e.tagName)));
+      return a;
+    });
+  const head = make(
+    "div",
+    { className: "head" },
+    make("h2", { textContent: word("report") }),
+    make("p", { textContent: `${new Date().toLocaleString(language())} · ${word("counts", numbers())}` }),
+    make("p", { textContent: word("maps") }),
+  );
   $("#report").replaceChildren(head, ...articles);
-  return Promise.all([...document.querySelectorAll("#report img")].map(img => img.decode().catch(() => {})));
+  return Promise.all(
+    [...document.querySelectorAll("#report img")].map((img) => img.decode().catch(() => {})),
+  );
 }
 
 // ---------------------------------------------------------------- start
 
-function known() {  // model and metrics, in the language of the page
-  const f = card?.metrics?.test, number = k => `${word(k)} ${f[k].value.toFixed(3)} (${f[k].low.toFixed(3)}–${f[k].high.toFixed(3)}, n = ${f[k].n})`;
-  if (f) $("#model").textContent = `${word("model")} ${card.name} ${card.id}. ${word("tested")}${["auroc", "sensitivity", "specificity", "accuracy"].filter(k => f[k]).map(number).join("; ")}.`;
+function known() {
+  // model and metrics, in the language of the page
+  const f = card?.metrics?.test,
+    number = (k) =>
+      `${word(k)} ${f[k].value.toFixed(3)} (${f[k].low.toFixed(3)}–${f[k].high.toFixed(3)}, n = ${f[k].n})`;
+  if (f)
+    $("#model").textContent = `${word("model")} ${card.name} ${card.id}. ${word("tested")}${[
+      "auroc",
+      "sensitivity",
+      "specificity",
+      "accuracy",
+    ]
+      .filter((k) => f[k])
+      .map(number)
+      .join("; ")}.`;
 }
 
 function translate(to) {
-  store("lang", to); setLanguage(to); $("#lang").value = language(); known();
-  for (const b of document.querySelectorAll("#samples button")) b.setAttribute("aria-label", `${word("sample")}: ${b.dataset.name}`);
-  if (items.length) { table(); progress(); show(current); }
+  store("lang", to);
+  setLanguage(to);
+  $("#lang").value = language();
+  known();
+  for (const b of document.querySelectorAll("#samples button"))
+    b.setAttribute("aria-label", `${word("sample")}: ${b.dataset.name}`);
+  if (items.length) {
+    table();
+    progress();
+    show(current);
+  }
 }
 
-function theme(to) { store("theme", to); $("#theme").value = to; to === "auto" ? delete document.documentElement.dataset.theme : document.documentElement.dataset.theme = to; }
+function theme(to) {
+  store("theme", to);
+  $("#theme").value = to;
+  to === "auto"
+    ? delete document.documentElement.dataset.theme
+    : (document.documentElement.dataset.theme = to);
+}
 
 function listen() {
   $("#choose").onclick = () => $("#files").click();
-  $("#files").onchange = e => { add([...e.target.files]); e.target.value = ""; };
-  const drop = $("#drop"), over = on => drop.classList.toggle("over", on);
-  addEventListener("dragover", e => { e.preventDefault(); over(true); });
-  addEventListener("dragleave", e => e.relatedTarget || over(false));
-  addEventListener("drop", e => { e.preventDefault(); over(false); add([...e.dataTransfer.files]); });
-  $("#stop").onclick = () => { stopped = true; run++; items.filter(i => i.state === "waiting").forEach(i => fail(i, "stopped")); requests.forEach(r => r.abort()); };
-  $("#lang").onchange = e => translate(e.target.value);
-  $("#theme").onchange = e => theme(e.target.value);
-  $("#opacity").oninput = e => document.querySelectorAll("#stages .heat").forEach(m => m.style.opacity = e.target.value / 100);
+  $("#files").onchange = (e) => {
+    add([...e.target.files]);
+    e.target.value = "";
+  };
+  const drop = $("#drop"),
+    over = (on) => drop.classList.toggle("over", on);
+  addEventListener("dragover", (e) => {
+    e.preventDefault();
+    over(true);
+  });
+  addEventListener("dragleave", (e) => e.relatedTarget || over(false));
+  addEventListener("drop", (e) => {
+    e.preventDefault();
+    over(false);
+    add([...e.dataTransfer.files]);
+  });
+  $("#stop").onclick = () => {
+    stopped = true;
+    run++;
+    items.filter((i) => i.state === "waiting").forEach((i) => fail(i, "stopped"));
+    requests.forEach((r) => r.abort());
+  };
+  $("#lang").onchange = (e) => translate(e.target.value);
+  $("#theme").onchange = (e) => theme(e.target.value);
+  $("#opacity").oninput = (e) =>
+    document.querySelectorAll("#stages .heat").forEach((m) => (m.style.opacity = e.target.value / 100));
   $("#window").oninput = $("#level").oninput = grays;
-  $("#in").onclick = () => zoom(1.4); $("#out").onclick = () => zoom(1 / 1.4);
-  $("#reset").onclick = () => { Object.assign(view, { zoom: 1, x: 0, y: 0 }); $("#opacity").value = 60; $("#window").value = 100; $("#level").value = 50; grays(); show(current); };
-  $("#side").onclick = () => { view.side = !view.side; $("#side").setAttribute("aria-pressed", view.side); show(current); };
+  $("#in").onclick = () => zoom(1.4);
+  $("#out").onclick = () => zoom(1 / 1.4);
+  $("#reset").onclick = () => {
+    Object.assign(view, { zoom: 1, x: 0, y: 0 });
+    $("#opacity").value = 60;
+    $("#window").value = 100;
+    $("#level").value = 50;
+    grays();
+    show(current);
+  };
+  $("#side").onclick = () => {
+    view.side = !view.side;
+    $("#side").setAttribute("aria-pressed", view.side);
+    show(current);
+  };
   $("#search").oninput = $("#show").onchange = table;
-  for (const th of document.querySelectorAll("th")) th.firstElementChild.onclick = () => { order = { by: th.dataset.sort, down: order.by === th.dataset.sort && !order.down }; table(); };
-  $("#csv").onclick = csv; $("#print").onclick = async () => { await report(); print(); };
-  addEventListener("beforeprint", () => { if (!$("#report").childElementCount) report(); });
+  for (const th of document.querySelectorAll("th"))
+    th.firstElementChild.onclick = () => {
+      order = { by: th.dataset.sort, down: order.by === th.dataset.sort && !order.down };
+      table();
+    };
+  $("#csv").onclick = csv;
+  $("#print").onclick = async () => {
+    await report();
+    print();
+  };
+  addEventListener("beforeprint", () => {
+    if (!$("#report").childElementCount) report();
+  });
   addEventListener("afterprint", () => $("#report").replaceChildren());
-  $("#clear").onclick = () => { $("#stop").click(); items.forEach(i => i.shown && URL.revokeObjectURL(i.url)); items.length = 0; show(current = null); table(); progress(); $("#report").replaceChildren(); $("#choose").focus(); };
+  $("#clear").onclick = () => {
+    $("#stop").click();
+    items.forEach((i) => i.shown && URL.revokeObjectURL(i.url));
+    items.length = 0;
+    show((current = null));
+    table();
+    progress();
+    $("#report").replaceChildren();
+    $("#choose").focus();
+  };
   addEventListener("resize", place);
   hands($("#stages"));
 }
 
-function hands(stages) {  // mouse, touch and keyboard on the image
+function hands(stages) {
+  // mouse, touch and keyboard on the image
   const fingers = new Map();
-  const middle = e => { const r = (e.target.closest(".stage") ?? stages).getBoundingClientRect(); return [e.clientX - r.x - r.width / 2, e.clientY - r.y - r.height / 2]; };
-  stages.addEventListener("wheel", e => { if (e.ctrlKey || view.zoom > 1 || document.activeElement === stages) { e.preventDefault(); zoom(e.deltaY < 0 ? 1.15 : 1 / 1.15, ...middle(e)); } }, { passive: false });
-  stages.addEventListener("pointerdown", e => { fingers.set(e.pointerId, e); if (view.zoom > 1) { stages.setPointerCapture(e.pointerId); e.target.closest(".stage")?.classList.add("grabbed"); } });
-  stages.addEventListener("pointermove", e => {
+  const middle = (e) => {
+    const r = (e.target.closest(".stage") ?? stages).getBoundingClientRect();
+    return [e.clientX - r.x - r.width / 2, e.clientY - r.y - r.height / 2];
+  };
+  stages.addEventListener(
+    "wheel",
+    (e) => {
+      if (e.ctrlKey || view.zoom > 1 || document.activeElement === stages) {
+        e.preventDefault();
+        zoom(e.deltaY < 0 ? 1.15 : 1 / 1.15, ...middle(e));
+      }
+    },
+    { passive: false },
+  );
+  stages.addEventListener("pointerdown", (e) => {
+    fingers.set(e.pointerId, e);
+    if (view.zoom > 1) {
+      stages.setPointerCapture(e.pointerId);
+      e.target.closest(".stage")?.classList.add("grabbed");
+    }
+  });
+  stages.addEventListener("pointermove", (e) => {
     const last = fingers.get(e.pointerId);
     if (!last) return;
-    const other = [...fingers.values()].find(f => f.pointerId !== e.pointerId), far = f => Math.hypot(f.clientX - other.clientX, f.clientY - other.clientY);
-    if (other) zoom(far(e) / far(last)); else move(e.clientX - last.clientX, e.clientY - last.clientY);
+    const other = [...fingers.values()].find((f) => f.pointerId !== e.pointerId),
+      far = (f) => Math.hypot(f.clientX - other.clientX, f.clientY - other.clientY);
+    if (other) zoom(far(e) / far(last));
+    else move(e.clientX - last.clientX, e.clientY - last.clientY);
     fingers.set(e.pointerId, e);
   });
-  for (const end of ["pointerup", "pointercancel", "pointerleave"]) stages.addEventListener(end, e => { fingers.delete(e.pointerId); document.querySelectorAll(".grabbed").forEach(s => s.classList.remove("grabbed")); });
-  stages.addEventListener("dblclick", e => zoom(view.zoom > 1 ? 1 / view.zoom : 2.5, ...middle(e)));
-  stages.addEventListener("keydown", e => {
-    const act = { "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(.8), "0": () => zoom(1 / view.zoom), ArrowLeft: () => move(30, 0), ArrowRight: () => move(-30, 0), ArrowUp: () => move(0, 30), ArrowDown: () => move(0, -30) }[e.key];
-    if (act && (view.zoom > 1 || !e.key.startsWith("Arrow"))) { e.preventDefault(); act(); }
+  for (const end of ["pointerup", "pointercancel", "pointerleave"])
+    stages.addEventListener(end, (e) => {
+      fingers.delete(e.pointerId);
+      document.querySelectorAll(".grabbed").forEach((s) => s.classList.remove("grabbed"));
+    });
+  stages.addEventListener("dblclick", (e) => zoom(view.zoom > 1 ? 1 / view.zoom : 2.5, ...middle(e)));
+  stages.addEventListener("keydown", (e) => {
+    const act = {
+      "+": () => zoom(1.25),
+      "=": () => zoom(1.25),
+      "-": () => zoom(0.8),
+      0: () => zoom(1 / view.zoom),
+      ArrowLeft: () => move(30, 0),
+      ArrowRight: () => move(-30, 0),
+      ArrowUp: () => move(0, 30),
+      ArrowDown: () => move(0, -30),
+    }[e.key];
+    if (act && (view.zoom > 1 || !e.key.startsWith("Arrow"))) {
+      e.preventDefault();
+      act();
+    }
   });
 }
 
 async function start() {
-  listen(); theme(store("theme") || "auto"); grays();
-  translate(store("lang") || (navigator.languages || []).map(l => l.slice(0, 2)).find(l => LANGS.includes(l)) || "en");
-  const [models, words, samples] = await Promise.all(["/models", "/codes", "/samples"].map(async p => (await get(p)).json()));
-  codes = words; card = models.models[0]; limits = models.limits; keeps = models.reviews;
+  listen();
+  theme(store("theme") || "auto");
+  grays();
+  translate(
+    store("lang") ||
+      (navigator.languages || []).map((l) => l.slice(0, 2)).find((l) => LANGS.includes(l)) ||
+      "en",
+  );
+  const [models, words, samples] = await Promise.all(
+    ["/models", "/codes", "/samples"].map(async (p) => (await get(p)).json()),
+  );
+  codes = words;
+  card = models.models[0];
+  limits = models.limits;
+  keeps = models.reviews;
   if (keeps) $("[data-t=privacy]").dataset.t = "privacy_kept";
   for (const s of samples.samples) {
     const img = make("img", { alt: "", loading: "lazy" });
@@ -426,4 +1027,8 @@ async function start() {
   translate(language());
 }
 
-start().catch(() => { $("#samples").hidden = true; $("#live").classList.remove("hidden"); $("#live").textContent = word("network"); });
+start().catch(() => {
+  $("#samples").hidden = true;
+  $("#live").classList.remove("hidden");
+  $("#live").textContent = word("network");
+});
