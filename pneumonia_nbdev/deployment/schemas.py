@@ -15,6 +15,7 @@ from fastcore.docments import docments
 from flask import request
 from flask_openapi3 import FileStorage
 from pydantic import BaseModel, Field, create_model, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from ..core.base import CLASSES, import_extra
 from ..core.i18n import texts
@@ -56,7 +57,7 @@ class PredictQuery(BaseModel):
 class ReviewForm(PredictForm):
     "Form of `/review`"
 
-    label: Literal[REVIEW_LABELS] | None = Field(
+    label: Literal[REVIEW_LABELS] | SkipJsonSchema[None] = Field(
         None, description="Label by the reader; without it, the case is unread."
     )
     reader: str = Field("", max_length=80, description="Name or initials of the reader.")
@@ -80,7 +81,7 @@ class ReviewNumber(BaseModel):
     "Query parameter of a review"
 
     number: int | None = Field(
-        None, ge=1, lt=2**63, description="Number of the review, from `/review`; without it, the whole case."
+        None, ge=1, lt=2**53, description="Number of the review, from `/review`; without it, the whole case."
     )
 
 # %% ../../nbs/09_deployment/11_schemas.ipynb #35021c
@@ -190,7 +191,7 @@ class ReviewResult(BaseModel):
 
     id: str = Field(description="32 hex digits, from the pixels: the same image is the same case.")
     new: bool = Field(description="Whether the image was not stored before.")
-    label: Literal[REVIEW_LABELS] | None = Field(description="The label that was sent.")
+    label: Literal[REVIEW_LABELS] | SkipJsonSchema[None] = Field(description="The label that was sent.")
     warnings: list[str] = Field(
         description="`burned_in`: the image seems to contain text; check it before sharing."
     )
