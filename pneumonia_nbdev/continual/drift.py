@@ -174,6 +174,8 @@ def mmd(
     from scipy.spatial.distance import pdist, squareform
 
     distances = squareform(pdist(np.vstack([a, b]), "sqeuclidean"))
+    if not distances.any():  # equal points, such as the constant embeddings of an untrained network
+        return 0.0, 1.0
     kernel = np.exp(-distances / np.median(distances[distances > 0]))
     weights = np.r_[np.full(len(a), -1 / len(a)), np.full(len(b), 1 / len(b))]
     permuted = [np.random.default_rng([seed, i]).permutation(weights) for i in range(n_permutations)]
