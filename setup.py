@@ -40,6 +40,7 @@ setup(
     package_data={
         "pneumonia_nbdev": [
             "sample/*.md",
+            "sample/*.csv",
             "sample/*/*/*.jpeg",
             "sample/*/*/*/*.jpeg",
             "models/*",

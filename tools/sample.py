@@ -6,6 +6,9 @@ DATA is the official data set at 224 x 224 pixels. ORIGINALS contains some of it
 have the layout `split/CLASS/file`. The sample contains one image of each patient, chosen at random with a fixed seed.
 Images of train and val are separated by the hash of the patient, and patient numbers that occur in test are excluded
 from both. The small versions of the originals are part of test.
+
+`small.csv` lists the first images of each split. These images and the originals are the reference images of bundles:
+a card stores the probabilities of the model for them. Their selection must stay the same.
 """
 
 import random
@@ -16,7 +19,8 @@ from pathlib import Path
 from pneumonia_nbdev.core.base import CLASSES, sample_dir
 from pneumonia_nbdev.data.files import in_validation, patient_id
 
-SIZES = dict(train=24, val=12, test=24)  # images of each class
+SIZES = dict(train=200, val=40, test=50)  # images of each class
+SMALL = dict(train=24, val=12, test=24)  # images of each class in `small.csv`
 SPLITS = dict(train=("train", "val"), val=("train", "val"), test=("test",))  # source folders of each split
 N_ORIGINALS = 4  # of each class
 SEED = 2018
@@ -54,15 +58,26 @@ def choose(data, originals):
     return chosen
 
 
+def write_small(chosen, path):
+    "Write the table of the small selection"
+    rows = []
+    for split, n in SMALL.items():
+        for cls in CLASSES:
+            rows += [f"{place},{split},{cls}" for place in chosen if place.startswith(f"{split}/{cls}/")][:n]
+    path.write_text("\n".join(["path,split,label", *sorted(rows)]) + "\n", encoding="utf-8")
+
+
 def main():
     folders = [Path(argument) for argument in sys.argv[1:]]
     if len(folders) not in (2, 3) or any(str(folder).startswith("-") for folder in folders):
         sys.exit(__doc__)
     data, originals = folders[:2]
     out = folders[2] if len(folders) == 3 else sample_dir()
-    for place, source in choose(data, originals).items():
+    chosen = choose(data, originals)
+    for place, source in chosen.items():
         (out / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, out / place)
+    write_small(chosen, out / "small.csv")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ __all__ = ['CARD_SCHEMA', 'write_bundle', 'read_bundle', 'default_bundle', 'find
 
 # %% ../../nbs/00_core/07_bundle.ipynb #03004
 import copy
+import csv
 import hashlib
 import io
 import json
@@ -364,11 +365,19 @@ def reference_outputs(
     score: Callable,  # function from (n, height, width, channels) images to (n,) probabilities
     spec: InputSpec,  # preparation of the images
 ) -> dict:  # `images` (a hash) and `probability`, for the card's entry `sample`
-    "Probabilities of a network for the X-rays of the sample"
-    paths = sorted(sample_dir().rglob("*.jpeg"))
+    "Probabilities of a network for the reference images of the sample"
+    paths = _reference_images()
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
     probability = [score(preprocess(load_image(path), spec)[None]) for path in paths]
     return dict(images=digest, probability=np.round(np.ravel(probability), 7).tolist())
+
+# %% ../../nbs/00_core/07_bundle.ipynb #226f0085
+def _reference_images():
+    "The images in `small.csv` of the sample, and the originals"
+    folder = sample_dir()
+    with (folder / "small.csv").open(encoding="utf-8", newline="") as file:
+        paths = [folder / row["path"] for row in csv.DictReader(file)]
+    return sorted([*paths, *(folder / "originals").rglob("*.jpeg")])
 
 # %% ../../nbs/00_core/07_bundle.ipynb #03061
 def compare_reference(
