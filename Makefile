@@ -1,4 +1,4 @@
-# make run | serve | test | test-slow | lab | docs | readme | train | export | clean
+# make run | serve | test | test-slow | test-lab | lab | docs | readme | train | export | clean
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python3.10,$(shell command -v $(p) >/dev/null 2>&1 && $(p) tools/system.py >/dev/null 2>&1 && echo $(p))) python3)
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run serve test test-slow lab docs readme train export clean
+.PHONY: run serve test test-slow test-lab lab docs readme train export clean
 
 run: $(VENV)/.installed  ## screen the X-rays of the embedded sample
 	@pneumonia screen --sample --out "$(OUT)"
@@ -25,8 +25,11 @@ test: $(VENV)/.installed-dev  ## run all notebooks and checks, without the slow 
 test-slow: $(VENV)/.installed-dev  ## run also the cells marked `slow`, the wheel with its extras, and the tutorials in JupyterLab
 	@python tools/check.py --slow
 
+test-lab: $(VENV)/.installed-dev  ## run the notebooks in real kernels, with changed settings, and the solutions of the exercises
+	@python tools/lab.py
+
 lab: $(VENV)/.installed-dev  ## open the notebooks in JupyterLab
-	@jupyter lab nbs
+	@jupyter lab --config=tools/jupyter_server_config.py
 
 docs: $(VENV)/.installed-dev  ## build the documentation site in _docs, without a network
 	@python tools/docs.py

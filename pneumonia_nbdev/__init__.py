@@ -62,9 +62,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "load_onnx",
             "load_openvino",
         ],
+        "core.card": [
+            "CARD_SCHEMA",
+        ],
         "core.bundle": [
             "Bundle",
-            "CARD_SCHEMA",
             "default_bundle",
             "find_bundle",
             "heatmap",
@@ -132,10 +134,16 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "load_npz",
             "load_weights",
         ],
+        "transfer.adapt": [
+            "adapt_model",
+        ],
         "transfer.keras_io": [
             "as_bundle",
             "linear_model",
             "load_keras_model",
+        ],
+        "transfer.checkpoints": [
+            "convert_checkpoint",
         ],
         "training.linear_head": [
             "choose_C",
@@ -149,6 +157,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "StopOnNaN",
             "device_scope",
             "warmup_cosine",
+        ],
+        "training.progress": [
+            "LivePlot",
         ],
         "training.trainer": [
             "ModelTrainer",
@@ -195,9 +206,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "inference_model",
             "to_litert",
         ],
+        "gradcam.methods": [
+            "METHODS",
+        ],
         "gradcam.attribution": [
             "Explanation",
-            "METHODS",
             "ModelExplainer",
         ],
         "gradcam.localization": [
@@ -230,6 +243,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "recipe.report": [
             "augmented_scores",
             "evaluate_bundle",
+        ],
+        "recipe.own_model": [
+            "make_bundle",
         ],
         "deployment.predictor": [
             "PneumoniaDetectionSystem",
@@ -290,6 +306,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "quantization.export": [
             "ModelOptimizer",
+            "plot_performance",
         ],
         "continual.drift": [
             "DriftReport",

@@ -37,6 +37,14 @@ PICTURE_HASH = """async img => {
     const bytes = await (await fetch(img.src)).arrayBuffer();
     return Array.from(new Uint8Array(await crypto.subtle.digest('SHA-1', bytes))).join();
 }"""
+HIDDEN_WIDTH = """img => {
+    let hidden = 0;
+    for (let e = img.parentElement; e; e = e.parentElement) {
+        if (getComputedStyle(e).overflowX !== 'visible') hidden = Math.max(hidden, e.scrollWidth - e.clientWidth);
+    }
+    return hidden;
+}"""
+WIDTH = 1000  # pixels of the notebook and of the page
 SLOW = 180_000  # milliseconds; the first picture needs TensorFlow
 
 
@@ -183,8 +191,45 @@ def move_slider(opened, label, steps):
         handle.press("ArrowRight")
 
 
+def check_width(opened):
+    "Two pictures lie inside the page and inside their notebook, and nothing is scrolled sideways"
+    limit = opened.viewport_size["width"]
+    for position in range(2):
+        box = opened.locator(f".explorer-picture-{position}").first.bounding_box()
+        assert box["width"] > 200, f"picture {position} is {box['width']:.0f} pixels wide"
+        assert box["x"] + box["width"] <= limit, f"picture {position} ends at {box['x'] + box['width']:.0f}"
+    hidden = opened.locator(PICTURE).first.evaluate(HIDDEN_WIDTH)
+    assert hidden <= 0, f"{hidden} pixels are outside the visible part"
+
+
+def save_picture(opened):
+    "Save the picture: the status names the folder, and the download is the same file"
+    text = labels()
+    opened.get_by_role("button", name=text["save"]).first.click()
+    status = opened.get_by_text(f"{text['saved']}: /").first
+    status.wait_for(timeout=30_000)
+    with opened.expect_download() as download:
+        opened.get_by_text(text["download"], exact=True).first.click()
+    saved = Path(status.inner_text().split(": ", 1)[1].removesuffix(text["download"]).strip())
+    assert Path(download.value.path()).read_bytes() == saved.read_bytes(), saved
+    assert download.value.suggested_filename == saved.name, saved
+    saved.unlink()
+
+
+def upload_noise(opened):
+    "An image that isn't a chest X-ray gets no class"
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "noise.png"
+        Image.effect_noise((300, 300), 90).save(path)
+        upload(opened, path)
+        opened.get_by_text(labels()["no_class"]).first.wait_for(timeout=SLOW)
+    assert not opened.get_by_text("p = 0.").count()
+
+
 def use_explorer(opened, folder, name):
-    "Use all controls, upload a good and a bad file, and check the picture each time; writes a screenshot"
+    "Use all controls, upload good and bad files, and check the picture each time; writes a screenshot"
     text = labels()
     wait_for_explorer(opened)
     opened.locator(PICTURE).first.scroll_into_view_if_needed()
@@ -194,12 +239,19 @@ def use_explorer(opened, folder, name):
     image = opened.locator(".widget-dropdown", has_text=text["image"]).locator("select")
     changes_picture(opened, lambda: image.select_option(index=0))
     method = opened.locator(".widget-dropdown", has_text=text["method"]).locator("select").first
-    changes_picture(opened, lambda: method.select_option("eigencam"))
+    before = picture(opened)
+    method.select_option("eigencam")
+    opened.locator("progress").first.wait_for(state="visible", timeout=5_000)
+    opened.locator("progress").first.wait_for(state="detached", timeout=SLOW)
+    wait_until(lambda: picture(opened) != before, "the first gradient map isn't shown")
     opened.get_by_text(text["compare"], exact=True).click()
     opened.locator(".explorer-picture-1").first.wait_for(state="visible", timeout=SLOW)
     wait_until(lambda: picture(opened, 1) != picture(opened), "both methods have the same picture", 60)
+    check_width(opened)
     screenshot(opened, folder / f"{name}.png")
+    save_picture(opened)
     opened.get_by_text(text["compare"], exact=True).click()
+    upload_noise(opened)
     xray = next((ROOT / "pneumonia_nbdev" / "sample" / "test" / "NORMAL").glob("*.jpeg"))
     changes_picture(opened, lambda: upload(opened, xray))
     upload(opened, ROOT / "README.md")
@@ -234,7 +286,7 @@ def write_lab_setting(folder, extension, setting, content):
 
 
 @contextmanager
-def lab(folder, notebook, height=1000):
+def lab(folder, notebook, width=1500, height=1000):
     "JupyterLab with a notebook of `folder`; enter when its kernel is ready"
     # No question about news covers the page, and cells that aren't visible are part of it.
     write_lab_setting(folder, "apputils-extension", "notification", dict(fetchNews="false", checkForUpdates=False))
@@ -255,7 +307,7 @@ def lab(folder, notebook, height=1000):
         f"--LabApp.user_settings_dir={folder / 'settings'}",
         f"--LabApp.workspaces_dir={folder / 'workspaces'}",
     ]
-    with server(command, f"{url}/api?token=local", folder), page(1500, height) as opened:
+    with server(command, f"{url}/api?token=local", folder), page(width, height) as opened:
         opened.goto(f"{url}/lab/tree/{notebook}?token=local")
         opened.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=120_000)
         opened.get_by_text("| Idle").first.wait_for(timeout=120_000)
@@ -279,11 +331,32 @@ def explorer_in_lab(folder, pictures):
     kernel = dict(name="python3", display_name="Python 3", language="python")
     nb = dict(cells=[cell], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
     (folder / "explore.ipynb").write_text(json.dumps(nb), encoding="utf-8")
-    with lab(folder, "explore.ipynb") as opened:
+    with lab(folder, "explore.ipynb", WIDTH + 70) as opened:  # the bars at both sides have 70 pixels
+        hide_file_browser(opened)
         run_all(opened)
         wait_for_explorer(opened)
-        hide_file_browser(opened)
         use_explorer(opened, pictures, "explorer")
+
+
+def explorer_notebook(folder, _):
+    "The explorer's notebook: after Run All the first explorer has its default settings, and no file was written"
+    shutil.copytree(ROOT / "nbs", folder / "nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    path = folder / "nbs" / "07_gradcam" / "05_explorer.ipynb"
+    clear_outputs(path)
+    files = set(path.parent.rglob("*"))
+    text = labels()
+    with lab(folder, "nbs/07_gradcam/05_explorer.ipynb", WIDTH + 70) as opened:
+        opened.locator(".jp-Notebook").first.click(position=dict(x=5, y=5))
+        run_all(opened)
+        wait_for_cells(opened, path, 600)
+        for label, value in (("opacity", "0.50"), ("cut", "0.00"), ("window", "255"), ("level", "128")):
+            slider = opened.locator(".widget-slider", has_text=text[label]).first
+            assert slider.locator(".widget-readout").inner_text() == value, label
+        options = opened.locator(".widget-dropdown", has_text=text["image"]).first.locator("option")
+        originals = (ROOT / "pneumonia_nbdev" / "sample" / "originals").rglob("*.jpeg")
+        assert sorted(options.all_inner_texts()) == sorted(p.name for p in originals)
+    written = {p.name for p in path.parent.rglob("*") if ".ipynb_checkpoints" not in p.parts} - {p.name for p in files}
+    assert not written, written
 
 
 def explorer_page(folder, pictures):
@@ -292,7 +365,7 @@ def explorer_page(folder, pictures):
     url = f"http://127.0.0.1:{port}/"
     program = [sys.executable, "-c", "from pneumonia_nbdev.cli.cli import main; main()"]
     options = ["--no-browser", "--port", port, "--reviews", folder / "reviews"]
-    with server([*program, "explore", *options], url, folder), page(1250, 900) as opened:
+    with server([*program, "explore", *options], url, folder), page(WIDTH, 900) as opened:
         opened.goto(url, timeout=SLOW)
         review(opened, folder / "reviews")
         use_explorer(opened, pictures, "explorer-page")
@@ -365,7 +438,8 @@ def check(keep=False):
     "The explorer in JupyterLab and on its own page; returns a line for the log"
     with tempfile.TemporaryDirectory() as temporary:
         pictures = ROOT / "nbs" / "images" if keep else Path(temporary)
-        for name, test in (("lab", explorer_in_lab), ("page", explorer_page)):
+        tests = dict(lab=explorer_in_lab, notebook=explorer_notebook, page=explorer_page)
+        for name, test in tests.items():
             folder = Path(temporary) / name
             folder.mkdir()
             test(folder, pictures)

@@ -60,7 +60,7 @@ def readme():
     parts = ["<!-- made from nbs/index.ipynb by `make readme`; edit that -->"]
     pictures = {}
     for n, cell in enumerate(nbformat.read(NBS / "index.ipynb", 4).cells):
-        if cell.cell_type == "markdown":
+        if cell.cell_type == "markdown" and "<!-- not in the README -->" not in cell.source:
             parts.append(links(cell.source))
         if cell.cell_type != "code" or "#| hide" in cell.source:
             continue

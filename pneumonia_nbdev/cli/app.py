@@ -12,16 +12,18 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from unittest.mock import patch
 
 import typer
 from pneumonia_nbdev import __version__
 from pneumonia_nbdev.core.base import MissingFile, PneumoniaError, clean_name, error_line, write_atomic
 from pneumonia_nbdev.core.image import is_image_file
+from pneumonia_nbdev.core.quiet import is_verbose, raise_log_levels, show_library_messages
 
 if TYPE_CHECKING:
     import pandas
@@ -55,7 +57,12 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def _options(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False):
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show the messages of TensorFlow and other libraries.")
+    ] = False,
+):
     if version:
         print(__version__)
         raise typer.Exit()
@@ -66,6 +73,9 @@ def run_app(
 ) -> None:
     "Run a command and exit"
     args = sys.argv[1:] if args is None else args
+    if "--verbose" in args:
+        show_library_messages()
+        args = [arg for arg in args if arg != "--verbose"]
     try:
         app(args, prog_name="pneumonia")
     except PneumoniaError as e:
@@ -88,6 +98,18 @@ class CommandResult:
         "The JSON lines of the output"
         return [json.loads(line) for line in self.stdout.splitlines()]
 
+# %% ../../nbs/30_cli/02_app.ipynb #37a10b
+@contextmanager
+def _plain_rich():
+    "Rich writes plain text to standard output, in a Jupyter kernel as well"
+    environment = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "CLICOLOR_FORCE")}
+    with (
+        patch.dict(os.environ, environment, clear=True),
+        patch("rich.console._is_jupyter", return_value=False),
+        patch("typer.rich_utils.FORCE_TERMINAL", None, create=True),
+    ):
+        yield
+
 # %% ../../nbs/30_cli/02_app.ipynb #37a10a
 def invoke(
     *args: object,  # arguments, such as `"predict", path`
@@ -95,7 +117,7 @@ def invoke(
     "Run a command in this process"
     stdout = io.StringIO()
     stderr = io.StringIO()
-    with redirect_stdout(stdout), redirect_stderr(stderr):
+    with redirect_stdout(stdout), redirect_stderr(stderr), _plain_rich():
         try:
             run_app([str(arg) for arg in args])
             exit_code = 0
@@ -244,8 +266,10 @@ def check_writable(
 
 # %% ../../nbs/30_cli/02_app.ipynb #36043a
 def silence_tensorflow() -> None:
-    "Set TensorFlow's log level to errors"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    "Limit the messages of TensorFlow to errors, unless `--verbose` is given"
+    if not is_verbose():
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    raise_log_levels()
 
 # %% ../../nbs/30_cli/02_app.ipynb #36043b
 def open_detector(

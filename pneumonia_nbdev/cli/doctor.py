@@ -146,7 +146,9 @@ def check_bundle_file(
     except PneumoniaError as e:
         fix = pip_line(DIST, "--force-reinstall", "--no-deps")
         return CheckResult(check, e.reason or e.sentence("en"), "bad_bundle", fix)
-    return CheckResult(check, f"{file.stat().st_size / 1e6:.1f} MB, SHA-256 {card['sha256'][:12]}…")
+    missing = ", ".join(card.get("not_measured", {}))
+    suffix = f"; not measured: {missing}" if missing else ""
+    return CheckResult(check, f"{file.stat().st_size / 1e6:.1f} MB, SHA-256 {card['sha256'][:12]}…{suffix}")
 
 # %% ../../nbs/30_cli/01_doctor.ipynb #36071a
 def reference_probability(
@@ -248,10 +250,11 @@ def _without_home(path):
 
 # %% ../../nbs/30_cli/01_doctor.ipynb #36089
 SETTINGS = {
-    "PNEUMONIA_DATA": "folder",
+    "PNEUMONIA_DATA": "data",
     "PNEUMONIA_SHARED": "folder",
     "PNEUMONIA_RUNS": "folder",
     "PNEUMONIA_API_KEY": "secret",
+    "PNEUMONIA_VERBOSE": "flag",
     "PNEUMONIA_EXPLORE": "internal",
 }
 
@@ -263,10 +266,11 @@ def check_setting(
     kind = SETTINGS.get(name)
     value = os.environ.get(name, "")
     found = "•••" if value else "–"  # a secret isn't displayed
-    if kind == "folder":
+    if kind in ("folder", "data", "flag"):
         found = _without_home(value)
     code = "" if kind else "unknown_setting"
-    if kind == "folder" and value and not Path(value).is_dir():
+    is_table = kind == "data" and Path(value).is_file()
+    if kind in ("folder", "data") and value and not (is_table or Path(value).is_dir()):
         code = "bad_setting"
     return CheckResult(f"setting {name}", found, code, needed=False)
 

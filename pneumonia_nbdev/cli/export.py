@@ -7,6 +7,9 @@ __all__ = []
 
 # %% ../../nbs/30_cli/10_export.ipynb #37i04
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +27,6 @@ from pneumonia_nbdev.cli.app import (
     frame_table,
     open_detector,
     print_json,
-    silence_tensorflow,
 )
 from pneumonia_nbdev.core.base import (
     BadData,
@@ -60,11 +62,12 @@ def convert(
     kind: str,  # one of `EXPORT_KINDS`
     model: Path | None,  # the model; None for the default
     loader: object,  # calibration and comparison images; None for the sample
+    input_range: str | None = None,  # of a Keras model; None: found in its layers, or measured
 ) -> tuple:  # (export or TensorRT engine, optimizer)
     "Convert a model to one kind"
     from pneumonia_nbdev.quantization.export import ModelOptimizer
 
-    optimizer = ModelOptimizer(model, loader)
+    optimizer = ModelOptimizer(model, loader, input_range=input_range)
     target, _, precision = kind.partition("-")
     if target == "tensorrt":
         return optimizer.optimize_for_inference(precision.upper(), loader), optimizer
@@ -81,8 +84,10 @@ def _export_text(export, out):
     lines = [
         repr(export),
         f"  {metrics['n']} images: largest difference {metrics['difference']:.2g}, mean {metrics['mean']:.2g}",
-        f"  {metrics['agreement']:.1%} of the predictions agree; correlation of heat maps {metrics['maps']:.3f}",
+        f"  {metrics['agreement']:.1%} of the predictions agree",
     ]
+    if metrics["maps"] == metrics["maps"]:  # not NaN
+        lines[-1] += f"; correlation of heat maps {metrics['maps']:.3f}"
     if metrics["auroc"] == metrics["auroc"]:  # not NaN
         interval = f"95 % CI {metrics['auroc_low']:+.4f} to {metrics['auroc_high']:+.4f}"
         lines.append(f"  difference of AUROC {metrics['auroc']:+.4f} ({interval})")
@@ -102,6 +107,17 @@ def _write_engine(engine, kind, out, as_json):
     size = path.stat().st_size
     print_json({"kind": kind, "bytes": size, "version": engine.version, "gpu": engine.gpu, "path": str(path)})
 
+# %% ../../nbs/30_cli/10_export.ipynb #36129d
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    "Print warnings of this package to standard error as single lines"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", message="input range")
+        yield
+    for warning in caught:
+        print(warning.message, file=sys.stderr)
+
 # %% ../../nbs/30_cli/10_export.ipynb #36129c
 @app.command("export")
 def export_command(
@@ -113,6 +129,9 @@ def export_command(
         Path | None, typer.Option(help="Data set; its validation images calibrate and compare.")
     ] = None,
     model: ModelOption = None,
+    input_range: Annotated[
+        str | None, typer.Option(help="Input of a Keras model: 0..1, 0..255 or -1..1; default: measured.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Write an export that exceeds its tolerances.")
     ] = False,
@@ -123,12 +142,11 @@ def export_command(
         raise InvalidOption(f"{kind!r}; there are {', '.join(EXPORT_KINDS)}")
     if out.suffix == ".bundle" and kind.startswith(("tensorrt", "openvino")):
         raise InvalidOption(f"a bundle contains LiteRT and ONNX, not {kind}")
-    silence_tensorflow()
-    from pneumonia_nbdev.core.runtimes import silence_native_stderr
     from pneumonia_nbdev.data.dataset import MedicalDataLoader
 
-    with silence_native_stderr():
-        export, optimizer = convert(kind, model, MedicalDataLoader(data) if data else None)
+    loader = MedicalDataLoader(data) if data else None
+    with _warnings_as_lines():
+        export, optimizer = convert(kind, model, loader, input_range)
     if kind.startswith("tensorrt"):
         _write_engine(export, kind, out, as_json)
         return
@@ -176,7 +194,6 @@ def benchmark_data_command(
     rounds: RoundsOption = 30,
 ) -> None:
     "Measure the input pipeline of training relative to a straightforward one."
-    silence_tensorflow()
     from pneumonia_nbdev.data.dataset import MedicalDataLoader
     from pneumonia_nbdev.quantization.data_benchmark import benchmark_augmentation, benchmark_data
 
@@ -186,12 +203,17 @@ def benchmark_data_command(
     print(f"augmentation beside a training step: {ratio:.2f} times the time without it")
 
 # %% ../../nbs/30_cli/10_export.ipynb #36125
+def _keras_source(system):
+    "The bundle of a detector, or None for the default one if it has no Keras model"
+    return system.bundle if system.bundle.has_keras_model else None
+
+
 def _keras_model(system):
     "The Keras model of a detector, or of the default one"
     import_extra("tensorflow")
     from pneumonia_nbdev.transfer.keras_io import load_keras_model
 
-    return load_keras_model(system.bundle if system.bundle.has_keras_model else None)
+    return load_keras_model(_keras_source(system))
 
 # %% ../../nbs/30_cli/10_export.ipynb #36125a
 def _measure_engines(system, rounds):
@@ -199,9 +221,9 @@ def _measure_engines(system, rounds):
     from pneumonia_nbdev.data.dataset import MedicalDataLoader
     from pneumonia_nbdev.quantization.export import ModelOptimizer
 
-    optimizer = ModelOptimizer(_keras_model(system))
+    optimizer = ModelOptimizer(_keras_source(system))
     height, width = optimizer.size[:2]
-    sample = MedicalDataLoader(sample_dir(), (height, width))
+    sample = MedicalDataLoader(sample_dir() / "small.csv", (height, width))
     images = sample.images(sample.split_rows("train"))
     exports = [optimizer.quantize_model("float16"), optimizer.quantize_model("int8", images)]
     try:
@@ -265,7 +287,6 @@ def benchmark_command(
     "Measure speed as ratios to a baseline."
     if ctx.invoked_subcommand:
         return
-    silence_tensorflow()
     import_extra("pandas")
     check_writable(out)
     files, _ = find_files(images or sample_dir() / "test")

@@ -57,15 +57,13 @@ def update_command(
     silence_tensorflow()
     import_extra("tensorflow")
     from pneumonia_nbdev.continual.gate import AcceptanceCriteria, update_and_promote
-    from pneumonia_nbdev.core.runtimes import silence_native_stderr
     from pneumonia_nbdev.data.dataset import MedicalDataLoader
     from pneumonia_nbdev.deployment.registry import ModelRegistry
 
     cases = open_store(store)
     limits = AcceptanceCriteria.read(criteria) if criteria else AcceptanceCriteria()
     loader = MedicalDataLoader(data) if data else None
-    with silence_native_stderr():
-        result = update_and_promote(cases, ModelRegistry(models), base, limits, loader, lang.value)
+    result = update_and_promote(cases, ModelRegistry(models), base, limits, loader, lang.value)
     if as_json:
         print_json({"model": result.name, **result.gate.to_dict()})
     else:

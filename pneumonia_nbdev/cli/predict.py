@@ -127,7 +127,8 @@ def _print_report(report, page):
     "Print the table, the summary and the path of the page"
     screen = console()
     screen.print(results_table(report.results, report.lang))
-    screen.print("\n".join(report.lines()[:6]), markup=False, highlight=False)
+    summary = report.lines()[: 6 + len(report.unavailable)]
+    screen.print("\n".join(summary), markup=False, highlight=False)
     print_path(page)
 
 # %% ../../nbs/30_cli/03_predict.ipynb #36039b
@@ -137,7 +138,9 @@ def screen_command(
     out: Annotated[Path, typer.Option(help="Folder of report.html and results.csv.")] = Path(
         "pneumonia-report"
     ),
-    sample: Annotated[bool, typer.Option("--sample", help="Screen test images and originals of the sample.")] = False,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Screen test images and originals of the sample.")
+    ] = False,
     model: ModelOption = None,
     engine: EngineOption = "litert",
     lang: LangOption = Lang.en,

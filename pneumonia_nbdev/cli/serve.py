@@ -60,39 +60,42 @@ def serve_command(
     api.run(host, port, reload)
 
 # %% ../../nbs/30_cli/06_serve.ipynb #36063
-def _check_explorer_options(models, images, reviews):
+def _check_explorer_options(models, images, reviews, input_range):
     "Raise an error if a model, the images or the case store can't be opened"
     from pneumonia_nbdev.deployment.case_store import CaseStore
-    from pneumonia_nbdev.gradcam.explorer_panel import ModelSource, image_choices
+    from pneumonia_nbdev.gradcam.explorer_model import ModelSource, image_choices
 
     for model in models:
-        ModelSource(model)
+        ModelSource(model, input_range)
     image_choices(images)
     if reviews:
         CaseStore(reviews)
 
 # %% ../../nbs/30_cli/06_serve.ipynb #36063a
 def voila_command(
-    models: list[Path],  # bundles or .keras files; empty for the default
-    images: Path | None,  # folder or file; None for the sample
+    models: list[Path],  # bundles or Keras files; empty for the default
+    images: Path | None,  # folder or file; None for $PNEUMONIA_DATA or the sample
     port: int,  # port of the page
     lang: str = "en",  # `en` or `zh`
     browser: bool = True,  # open a browser
     reviews: Path | None = None,  # folder of the case store
+    input_range: str | None = None,  # pixel values of Keras models, as for `load_keras_model`
 ) -> tuple[list[str], dict[str, str]]:  # (command, environment)
     "The process that serves the explorer"
     import_extra("voila", "lab")
     from pneumonia_nbdev.core.bundle import find_bundle
     from pneumonia_nbdev.gradcam.explorer import explorer_page
+    from pneumonia_nbdev.gradcam.explorer_model import is_bundle
 
-    _check_explorer_options(models, images, reviews)
-    files = [model if model.suffix == ".keras" else find_bundle(model) for model in models]
+    _check_explorer_options(models, images, reviews, input_range)
+    files = [find_bundle(model) if is_bundle(model) else model for model in models]
     options = {
         "models": [str(file.resolve()) for file in files],
         "images": images and str(images.resolve()),
         "lang": lang,
         "save_to": str(Path.cwd()),
         "reviews": reviews and str(reviews.resolve()),
+        "input_range": input_range,
     }
     command = [
         sys.executable,
@@ -113,22 +116,28 @@ def voila_command(
 def explore_command(
     models: Annotated[
         list[Path] | None,
-        typer.Argument(help="Bundles or .keras files to compare; by default the bundle in the package."),
+        typer.Argument(help="Bundles or Keras files to compare; by default the bundle in the package."),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of X-rays, or one file; default: sample.")
+        Path | None,
+        typer.Option(help="Folder of X-rays, or one file; default: $PNEUMONIA_DATA, or the sample."),
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page, on this machine.")] = 8866,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
     lang: LangOption = Lang.en,
     reviews: ReviewsOption = None,
+    input_range: Annotated[
+        str | None, typer.Option(help="Pixel values of Keras models: 0..1, 0..255 or -1..1.")
+    ] = None,
 ) -> None:
     "Explore heat maps in the browser."
-    command, environment = voila_command(models or [], images, port, lang.value, browser, reviews)
+    command, environment = voila_command(
+        models or [], images, port, lang.value, browser, reviews, input_range
+    )
     print(f"http://127.0.0.1:{port}/  (Ctrl-C to stop)", file=sys.stderr)
     with subprocess.Popen(command, env=environment) as page:
-        signal.signal(signal.SIGTERM, lambda *_: page.terminate())  # the page must not outlive this command
-        try:
-            raise typer.Exit(page.wait())
-        except KeyboardInterrupt:
-            page.wait()
+        # The page must not outlive this command, and a signal to this process alone doesn't reach the page.
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), lambda *_: page.terminate())
+        raise typer.Exit(page.wait())

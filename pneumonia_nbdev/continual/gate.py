@@ -163,7 +163,7 @@ def _measured(domain, measure: Callable[[], list[Check]], criteria):
 # %% ../../nbs/11_continual/05_gate.ipynb #32049
 def _parity_images(store, reviewed, bundle, n=256):
     "Prepared images of up to n reviewed cases and of the sample, with their labels"
-    sample = MedicalDataLoader(sample_dir(), (bundle.spec.height, bundle.spec.width))
+    sample = MedicalDataLoader(sample_dir() / "small.csv", (bundle.spec.height, bundle.spec.width))
     images = [preprocess(store.pixels(id), bundle.spec) for id in reviewed.ids[:n]]
     sample_labels = (sample.files.label == CLASSES[1]).astype(int)
     return np.concatenate([images, sample.images(sample.files)]), np.r_[reviewed.y[:n], sample_labels]

@@ -60,9 +60,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "load_onnx",
             "load_openvino",
         ],
+        "card": [
+            "CARD_SCHEMA",
+        ],
         "bundle": [
             "Bundle",
-            "CARD_SCHEMA",
             "default_bundle",
             "find_bundle",
             "heatmap",

@@ -10,6 +10,8 @@ import hashlib
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +41,14 @@ from pneumonia_nbdev.core.image import (
 from ..core.plots import CLASS_COLORS, plot_language, split_label
 from ..core.quality import DICOM_CHECKS, REASONS
 from .augmentation import Augmentation, augment, augment_batch
-from .files import EXCLUDED_COLUMNS, SPLITS, find_root, scan_any, split_patients
+from pneumonia_nbdev.data.files import (
+    EXCLUDED_COLUMNS,
+    MIN_VAL,
+    SPLITS,
+    find_root,
+    scan_any,
+    split_patients,
+)
 
 # %% ../../nbs/01_data/02_dataset.ipynb #05imp0
 pd = import_extra("pandas")
@@ -53,13 +62,15 @@ class MedicalDataLoader:
 
     def __init__(
         self,
-        data_dir: str | Path,  # folder with `split/CLASS/file`, or CSV with `path` and `label`
+        data_dir: str | Path,  # `split/CLASS/file` or `CLASS/file`, or a CSV
         img_size: int | tuple[int, int] = (224, 224),  # (height, width) in pixels; an integer for a square
         val: str = "patients",  # `patients` splits by patient; `official` uses the validation folder
         seed: int = 0,  # of the order and augmentation in training
         split_seed: int = 0,  # of the validation split; separate, so that runs can share a split
         policy: Augmentation | None = None,  # augmentation ranges; None for the default policy
         cache_dir: str | Path | None = None,  # folder for decoded images; None for memory
+        classes: dict[str, str | None] | None = None,  # other name of a class -> class
+        columns: dict[str, str] | None = None,  # `path`, `label`, … -> name of the column in the CSV
     ):
         if not isinstance(seed, int) or not 0 <= seed < 2**31:
             raise InvalidOption(f"seed={seed!r}; it is an integer from 0 to 2,147,483,647")
@@ -72,7 +83,9 @@ class MedicalDataLoader:
         self.policy = policy or Augmentation()
         self.cache_dir = cache_dir and Path(cache_dir)
         self._pixels = {}
-        self.files, self.excluded = scan_any(data_dir)
+        self.classes = classes
+        self.columns = columns
+        self.files, self.excluded = scan_any(data_dir, classes, columns)
         if val == "patients":
             self.files = split_patients(self.files, seed=split_seed)
             return
@@ -93,7 +106,10 @@ def split_rows(
     "The rows of one split"
     rows = self.files[self.files.split == split]
     if rows.empty:
-        raise BadData(f"no image in {split!r}", file=self.data_dir)
+        counts = self.files.split.value_counts()
+        found = " and ".join(f"{counts[s]:,} in {s}" for s in SPLITS if s in counts)
+        advice = "; measure on val" if split == "test" and "val" in counts else ""
+        raise BadData(f"no image in {split!r}; the data set has {found}{advice}", file=self.data_dir)
     return rows
 
 # %% ../../nbs/01_data/02_dataset.ipynb #05040
@@ -213,6 +229,28 @@ def _load_npy(file):
     except (OSError, ValueError, EOFError):
         return None
 
+# %% ../../nbs/01_data/02_dataset.ipynb #dschk001
+@patch
+def _training_problem(self: MedicalDataLoader, split):
+    "Why `train` can't train, or why `val` can't measure; one sentence, or empty"
+    counts = {cls: int((self.files[self.files.split == split].label == cls).sum()) for cls in CLASSES}
+    found = " and ".join(f"{n} {cls}" for cls, n in counts.items())
+    if split == "train" and not all(counts.values()):
+        return f"the images for training are {found}; training needs both classes"
+    if split == "val" and min(counts.values()) < MIN_VAL:
+        needed = f"{MIN_VAL} of each are needed to measure a model"
+        return f"the images for validation are {found}; {needed}: add images of other patients"
+    return ""
+
+# %% ../../nbs/01_data/02_dataset.ipynb #dschk003
+@patch
+def check_training(self: MedicalDataLoader) -> None:
+    "Raise `BadData` if the images of `train` or `val` aren't enough to train and measure a model"
+    for split in ("train", "val"):
+        problem = self._training_problem(split)
+        if problem:
+            raise BadData(problem, file=self.data_dir)
+
 # %% ../../nbs/01_data/02_dataset.ipynb #05070
 def epoch_order(
     y: np.ndarray,  # (n,) class indices
@@ -268,6 +306,11 @@ def create_dataset(
     tf = import_extra("tensorflow")
     x = self.pixels(split)
     y = self.split_rows(split).label.map(CLASSES.index).to_numpy(np.int32)
+    problem = self._training_problem(split) if augmentation or split == "val" else ""
+    if problem and split == "train":
+        raise BadData(problem, file=self.data_dir)
+    if problem:
+        warnings.warn(problem, stacklevel=2)
     epochs = EpochCounter(self.seed if split == "train" and augmentation else None)
 
     def order(seed):
@@ -277,7 +320,24 @@ def create_dataset(
     dataset = self._batches(x, y, epochs, order, batch_size)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(tf.data.AUTOTUNE)
     dataset.epochs = epochs  # a resumed training sets its number
+    dataset.settings = self._batch_settings(split, batch_size, epochs.seed, balance)
     return dataset, len(y)
+
+# %% ../../nbs/01_data/02_dataset.ipynb #dsset002
+@patch
+def _batch_settings(self: MedicalDataLoader, split, batch_size, seed, balance):
+    "What the batches of a data set depend on, JSON-ready; `ModelTrainer` records it"
+    rows = self.split_rows(split)
+    files = [(Path(p).name, c, os.path.getsize(p)) for p, c in zip(rows.path, rows.label, strict=True)]
+    settings = dict(
+        images={c: int((rows.label == c).sum()) for c in CLASSES},
+        files=hashlib.sha256(repr(files).encode()).hexdigest()[:16],
+        batch_size=batch_size,
+        augmentation=seed is not None,
+    )
+    if seed is not None:
+        settings |= dict(balance=balance, policy=asdict(self.policy), data_seed=seed)
+    return settings
 
 # %% ../../nbs/01_data/02_dataset.ipynb #n8021789
 @patch
@@ -379,6 +439,13 @@ def filter_quality(
     self._pixels = {}
     self.excluded = pd.concat([self.excluded, out[EXCLUDED_COLUMNS]], ignore_index=True)
     return out[EXCLUDED_COLUMNS]
+
+# %% ../../nbs/01_data/02_dataset.ipynb #dsaud002
+@patch
+def audit(self: MedicalDataLoader) -> object:  # an `Audit`: tables, and `save` writes a page
+    "Check for leakage, duplicates, unreadable files and shortcuts; the complete method is in `data.audit`"
+    complete = import_module("pneumonia_nbdev.data.audit").MedicalDataLoader  # replaces this method
+    return complete.audit(self)
 
 # %% ../../nbs/01_data/02_dataset.ipynb #05093
 KAGGLE_DATASET = "paultimothymooney/chest-xray-pneumonia"

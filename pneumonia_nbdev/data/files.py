@@ -9,11 +9,13 @@ __all__ = ['SPLITS', 'patient_id', 'scan_csv', 'list_images', 'split_patients', 
 import hashlib
 import os
 import re
+import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from ..core.base import CLASSES, BadData, import_extra
+from ..core.base import CLASSES, BadData, InvalidOption, import_extra
 from ..core.image import is_image_file
 
 # %% ../../nbs/01_data/01_files.ipynb #datafilesi1
@@ -33,23 +35,72 @@ def patient_id(
     identifier = found[0]
     return identifier.lower() if identifier.lower().startswith("person") else identifier.upper()
 
+# %% ../../nbs/01_data/01_files.ipynb #cls00001
+def class_names(
+    classes: dict[str, str | None] | None = None,  # other name -> NORMAL, PNEUMONIA, or None to leave it out
+) -> dict[str, str]:  # name in lower case -> class; empty to leave it out
+    "The class of each name of a folder or label"
+    names = {cls.lower(): cls for cls in CLASSES}
+    for name, cls in (classes or {}).items():
+        target = str(cls or "").strip().upper()
+        if target not in (*CLASSES, ""):
+            raise InvalidOption(f"classes: {name!r} is mapped to {cls!r}; there are {', '.join(CLASSES)}")
+        names[str(name).strip().lower()] = target
+    return names
+
 # %% ../../nbs/01_data/01_files.ipynb #05009
 SPLITS = ("train", "val", "test")  # names of the splits
+
+# %% ../../nbs/01_data/01_files.ipynb #cls00003
+SPLIT_NAMES = {split: split for split in SPLITS} | {
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "testing": "test",
+}
+
+# %% ../../nbs/01_data/01_files.ipynb #cls00005
+def _report_unmapped(
+    unmapped: dict[str, int],  # unknown name -> number of images
+    labels: set[str],  # classes with images
+    kind: str,  # `folders` or `labels`
+    source: Path,  # the data set, for the message
+):
+    "A warning about images without a class; an error if they leave a class without images"
+    if not unmapped:
+        return
+    found = ", ".join(f"{name} ({n:,} images)" for name, n in unmapped.items())
+    example = next(iter(unmapped))
+    advice = (
+        f'map them to NORMAL or PNEUMONIA, as in classes={{"{example}": "PNEUMONIA"}}, '
+        f'or --classes "{example}=PNEUMONIA" on the command line'
+    )
+    missing = [cls for cls in CLASSES if cls not in labels]
+    if missing:
+        reason = f"no image of {' or '.join(missing)}; other {kind} are {found}: {advice}"
+        raise BadData(reason, file=source)
+    warnings.warn(f"{source.name}: other {kind} are left out: {found}; {advice}", stacklevel=5)
 
 # %% ../../nbs/01_data/01_files.ipynb #05010
 def find_root(
     data_dir: str | Path,  # a folder
+    names: dict[str, str] | None = None,  # from `class_names`; None for the two classes
     depth: int = 3,  # number of levels below it to search
 ) -> Path:  # the folder that contains `train`, `val` or `test`, or the classes
     "The nearest folder that contains the splits, or the classes"
-    level = [Path(data_dir)]
-    if not level[0].is_dir():
-        raise BadData("the folder does not exist", file=data_dir)
+    names = names or class_names()
+    top = Path(data_dir)
+    if not top.is_dir():
+        raise BadData("not a folder or a CSV" if top.exists() else "the folder does not exist", file=data_dir)
+    level = [top]
     for _ in range(depth + 1):
         for folder in level:
-            if _named([folder], SPLITS) or _named([folder], CLASSES):
+            if _named([folder], SPLIT_NAMES) or _named([folder], names):
                 return folder
         level = [child for folder in level for child in sorted(folder.iterdir()) if _is_searched(child)]
+    _report_unmapped(_image_folders(top), set(), "folders", top)
+    if _count_images(top):
+        raise BadData("its images lie in no folder of a class: make NORMAL and PNEUMONIA", file=data_dir)
     raise BadData(f"no folder named {', '.join((*SPLITS, *CLASSES))}", file=data_dir)
 
 # %% ../../nbs/01_data/01_files.ipynb #05010a
@@ -61,10 +112,51 @@ def _is_searched(path):
 
 # %% ../../nbs/01_data/01_files.ipynb #05010b
 def _named(folders, names):
-    "The subfolders with these names, ignoring case; both `Train` and `train` may exist"
-    here = [p for folder in folders for p in sorted(folder.iterdir()) if p.is_dir()]
-    found = {name: [p for p in here if p.name.lower() == name.lower()] for name in names}
-    return {name: paths for name, paths in found.items() if paths}
+    "Subfolders by the split or class of their name, ignoring case; both `Train` and `train` may exist"
+    found = {target: [] for target in names.values()}
+    for folder in folders:
+        for path in sorted(folder.iterdir()):
+            if path.name.lower() in names and path.is_dir():
+                found[names[path.name.lower()]].append(path)
+    return {target: paths for target, paths in found.items() if paths}
+
+# %% ../../nbs/01_data/01_files.ipynb #05017b
+MASK_FOLDERS = ("mask", "masks")  # segmentations
+
+
+def _walk(tops):
+    "Files below folders in the order of their names, and folders that are left out: links and masks"
+    for at, folders, files in (step for top in tops for step in os.walk(top)):
+        skipped = [f for f in folders if f.lower() in MASK_FOLDERS or os.path.islink(os.path.join(at, f))]
+        folders[:] = sorted(f for f in folders if f not in skipped)
+        yield from (Path(at) / f for f in sorted(files + skipped) if not f.startswith("."))
+
+
+def _count_images(folder):
+    "The number of image files below a folder"
+    return sum(is_image_file(path) for path in _walk([folder]))
+
+# %% ../../nbs/01_data/01_files.ipynb #cls00008
+def _image_folders(folder):
+    "The number of images in each subfolder that has images; a chain of single folders is followed"
+    inside = [path for path in sorted(folder.iterdir()) if _is_searched(path)]
+    if len(inside) == 1 and any(_is_searched(path) for path in inside[0].iterdir()):
+        return _image_folders(inside[0])
+    counts = {path.name: _count_images(path) for path in inside}
+    return {name: n for name, n in counts.items() if n}
+
+# %% ../../nbs/01_data/01_files.ipynb #05017c
+def _exclusion_reason(path):
+    "Why a file is excluded; empty for a possible image"
+    try:
+        size = path.stat().st_size
+    except (OSError, ValueError) as e:
+        return f"cannot be opened: {getattr(e, 'strerror', None) or e}"
+    if path.is_dir():
+        return "a link to a folder" if path.is_symlink() else "a folder of masks"
+    if not is_image_file(path):
+        return "not an image"
+    return "the file is empty" if size == 0 else ""
 
 # %% ../../nbs/01_data/01_files.ipynb #05014
 IMAGE_COLUMNS = ["path", "split", "label", "patient"]
@@ -73,40 +165,52 @@ METADATA_COLUMNS = ("age", "sex", "view")  # optional columns of a CSV; kept for
 
 # %% ../../nbs/01_data/01_files.ipynb #05015
 def scan(
-    data_dir: str | Path,  # a folder with `split/CLASS/file`, as downloaded
+    data_dir: str | Path,  # a folder with `split/CLASS/file` or `CLASS/file`
+    classes: dict[str, str | None] | None = None,  # other folder name -> class, as for `class_names`
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # (images, excluded paths with `reason`)
-    "All images of a folder in the official layout, and all paths that are excluded"
-    root = find_root(data_dir)
+    "All images of a folder, and all paths that are excluded"
+    names = class_names(classes)
+    root = find_root(data_dir, names)
+    splits = _named([root], SPLIT_NAMES)
     rows = []
     excluded = []
-    splits = _named([root], SPLITS)
     if splits:
         excluded += [(str(p), "", "", "not part of the layout") for p in _others([root], splits)]
     for split, folders in (splits or {"train": [root]}).items():
-        classes = _named(folders, CLASSES)
-        excluded += [(str(p), split, "", "not part of the layout") for p in _others(folders, classes)]
-        for cls in CLASSES:
-            images, others = _scan_class(classes.get(cls, []), split, cls)
-            rows += images
-            excluded += others
-            if not images:
-                reason = "this class has no image" if cls in classes else "this class has no folder"
-                excluded.append((str(folders[0] / cls), split, cls, reason))
+        images, others = _scan_split(folders, split, names)
+        rows += images
+        excluded += others
+    unmapped = Counter()
+    for path, _, _, reason in excluded:
+        if reason == UNMAPPED:
+            unmapped[Path(path).name] += _count_images(Path(path))
+    _report_unmapped(unmapped, {label for _, _, label, _ in rows}, "folders", Path(data_dir))
     if not rows:
         raise BadData("no image in train, val or test", file=data_dir)
-    return pd.DataFrame(rows, columns=IMAGE_COLUMNS), pd.DataFrame(excluded, columns=EXCLUDED_COLUMNS)
+    table = pd.DataFrame(rows, columns=IMAGE_COLUMNS)
+    return _separate_patients(table), pd.DataFrame(excluded, columns=EXCLUDED_COLUMNS)
 
 # %% ../../nbs/01_data/01_files.ipynb #05015a
-def _scan_class(folders, split, cls):
-    "(rows of images, excluded rows) of one class in one split"
+UNMAPPED = "a folder of images without a class"  # reasons of exclusion
+LEFT_OUT = "left out by the option classes"
+
+
+def _scan_split(folders, split, names):
+    "(rows of images, excluded rows) of one split"
+    found = _named(folders, names)
     images = []
-    excluded = []
-    for path in _walk(folders):
-        reason = _exclusion_reason(path)
-        if reason:
-            excluded.append((str(path), split, cls, reason))
-        else:
-            images.append((str(path), split, cls, patient_id(path.name)))
+    excluded = [(str(p), split, "", LEFT_OUT) for p in found.pop("", [])]
+    for path in _others(folders, _named(folders, names)):
+        has_images = _is_searched(path) and any(is_image_file(p) for p in _walk([path]))
+        excluded.append((str(path), split, "", UNMAPPED if has_images else "not part of the layout"))
+    for cls in CLASSES:
+        of_class = [(path, _exclusion_reason(path)) for path in _walk(found.get(cls, []))]
+        kept = [(str(p), split, cls, patient_id(p.name)) for p, reason in of_class if not reason]
+        images += kept
+        excluded += [(str(p), split, cls, reason) for p, reason in of_class if reason]
+        if not kept:
+            reason = "this class has no image" if cls in found else "this class has no folder"
+            excluded.append((str(folders[0] / cls), split, cls, reason))
     return images, excluded
 
 # %% ../../nbs/01_data/01_files.ipynb #05017
@@ -116,54 +220,86 @@ def _others(folders, known):
     beside = [p for folder in folders for p in sorted(folder.iterdir()) if p not in expected]
     return [p for p in beside if p.name not in ("__MACOSX", "chest_xray") and not p.name.startswith(".")]
 
-# %% ../../nbs/01_data/01_files.ipynb #05017a
-def _walk(tops):
-    "Files below folders in the order of their names; links to folders are not followed, which avoids cycles"
-    for at, folders, files in (step for top in tops for step in os.walk(top)):
-        folders.sort()
-        links = [f for f in folders if os.path.islink(os.path.join(at, f))]
-        yield from (Path(at) / f for f in sorted(files + links) if not f.startswith("."))
+# %% ../../nbs/01_data/01_files.ipynb #cls00010
+def _separate_patients(table):
+    "The table; patients of equal file names without an identifier are named by folder and file"
+    unknown = pd.Series([not PATIENT.match(Path(p).name) for p in table.path], index=table.index)
+    repeated = table.patient.duplicated(keep=False) & unknown
+    places = [Path(*Path(p).parts[-3:-1], Path(p).stem).as_posix() for p in table.path]
+    return table.assign(patient=np.where(repeated, places, table.patient))
 
-# %% ../../nbs/01_data/01_files.ipynb #05017b
-def _exclusion_reason(path):
-    "Why a file is excluded; empty for a possible image"
-    try:
-        size = path.stat().st_size
-    except (OSError, ValueError) as e:
-        return f"cannot be opened: {getattr(e, 'strerror', None) or e}"
-    if path.is_dir():
-        return "a link to a folder"
-    if not is_image_file(path):
-        return "not an image"
-    return "the file is empty" if size == 0 else ""
+# %% ../../nbs/01_data/01_files.ipynb #tab00001
+TABLE_COLUMNS = ("path", "label", "split", "patient", *METADATA_COLUMNS)
+
+
+def _rename_columns(table, columns, csv):
+    "The table with columns in lower case, and with those that the option `columns` names"
+    table.columns = table.columns.str.strip()
+    original = ", ".join(table.columns)
+    table.columns = table.columns.str.lower()
+    chosen = {}
+    for column, name in (columns or {}).items():
+        if column not in TABLE_COLUMNS:
+            raise InvalidOption(f"columns: {column!r}; there are {', '.join(TABLE_COLUMNS)}")
+        if str(name).strip().lower() not in table:
+            raise BadData(f"no column {name!r}; the table has {original}", file=csv)
+        chosen[column] = table[str(name).strip().lower()]
+    table = table.assign(**chosen)
+    missing = sorted({"path", "label"} - set(table))
+    if missing:
+        raise BadData(
+            f"no column {', '.join(missing)}; the table has {original}: name a column, as in "
+            f'columns={{"{missing[0]}": "…"}}, or --columns {missing[0]}=… on the command line',
+            file=csv,
+        )
+    return table
+
+# %% ../../nbs/01_data/01_files.ipynb #tab00003
+def _locate(folder, names, splits):
+    "Paths of the rows of a table; bare file names are searched below its folder"
+    paths = [folder / name if isinstance(name, str) and name.strip() else None for name in names]
+    lost = [p is not None and p.parent == folder and not os.path.lexists(p) for p in paths]
+    by_name = {}
+    for path in _walk([folder]) if any(lost) else ():
+        by_name.setdefault(path.name, []).append(path)
+    for i, split in enumerate(splits):
+        found = by_name.get(paths[i].name, []) if lost[i] else []
+        if len(found) > 1:
+            parts = [{SPLIT_NAMES.get(part.lower()) for part in p.parent.parts} for p in found]
+            found = [p for p, names in zip(found, parts, strict=True) if split in names]
+        if len(found) == 1:
+            paths[i] = found[0]
+    return [str(path) if path else "" for path in paths]
 
 # %% ../../nbs/01_data/01_files.ipynb #05021
 _LABEL_CODES = {"0": "NORMAL", "1": "PNEUMONIA", "0.0": "NORMAL", "1.0": "PNEUMONIA"}
-_SPLIT_NAMES = {"valid": "val", "validation": "val"}
 
 
-def _read_table(csv):
+def _read_table(csv, classes, columns):
     "The table of a CSV with normalized columns `path`, `label`, `split` and `patient`"
     try:
         table = pd.read_csv(csv, dtype=str)
     except Exception as e:
         raise BadData(f"cannot be read as a table: {e}", file=csv) from None
-    table.columns = table.columns.str.strip().str.lower()
-    missing = {"path", "label"} - set(table)
-    if missing:
-        raise BadData(f"no column {', '.join(sorted(missing))}", file=csv)
-    table["path"] = [str(csv.parent / p) if isinstance(p, str) else "" for p in table.path]
-    table["label"] = table.label.str.strip().str.upper().replace(_LABEL_CODES)
+    table = _rename_columns(table, columns, csv)
+    labels = table.label.str.strip()
+    table["label"] = labels.str.lower().map(_LABEL_CODES | class_names(classes)).fillna(labels)
     if "split" in table:
-        table["split"] = table.split.str.strip().str.lower().replace(_SPLIT_NAMES)
+        splits = table.split.str.strip().str.lower()
+        table["split"] = splits.map(SPLIT_NAMES).fillna(splits)
     else:
         table["split"] = "train"
-    by_name = pd.Series([patient_id(Path(p).name) for p in table.path])
-    return table.assign(patient=table.patient.fillna(by_name) if "patient" in table else by_name)
+    table["path"] = _locate(csv.parent, table.path, table.split)
+    table["by_name"] = [patient_id(Path(p).name) for p in table.path]
+    if "patient" in table:
+        return table.assign(patient=table.patient.fillna(table.by_name))
+    return _separate_patients(table.assign(patient=table.by_name))
 
 # %% ../../nbs/01_data/01_files.ipynb #n9046656
 def _row_exclusion_reason(row):
     "Why a row of a table is excluded; empty for a possible image"
+    if row.label == "":
+        return LEFT_OUT
     if row.label not in CLASSES:
         return f"label is none of {', '.join(CLASSES)}"
     if row.split not in SPLITS:
@@ -173,34 +309,47 @@ def _row_exclusion_reason(row):
 # %% ../../nbs/01_data/01_files.ipynb #n8552074
 def scan_csv(
     csv: str | Path,  # CSV with `path`, `label`; optional: `split`, `patient`, `age`, `sex`, `view`
+    classes: dict[str, str | None] | None = None,  # other label -> NORMAL, PNEUMONIA, or None to leave it out
+    columns: dict[str, str] | None = None,  # `path`, `label` and others -> name of the column in this table
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # (images, excluded rows with `reason`)
     "All images in a table, and all rows that are excluded"
     csv = Path(csv)
-    table = _read_table(csv)
+    table = _read_table(csv, classes, columns)
     repeated = table.path.duplicated() & (table.path != "")
     reasons = [_row_exclusion_reason(r) for r in table.itertuples()]
     table["reason"] = np.where(repeated, "named before in this table", reasons)
     valid = table.reason == ""
+    unknown = table.label[table.label.notna() & ~table.label.isin((*CLASSES, ""))]
+    _report_unmapped(unknown.value_counts().to_dict(), set(table.label[valid]), "labels", csv)
     if not valid.any():
-        raise BadData("no row names an image", file=csv)
-    columns = [*IMAGE_COLUMNS, *(c for c in METADATA_COLUMNS if c in table)]
-    images = table.loc[valid, columns].reset_index(drop=True)
+        counts = ", ".join(f"{reason} ({n} rows)" for reason, n in table.reason.value_counts().items())
+        raise BadData(f"no row names an image: {counts or 'the table is empty'}", file=csv)
+    optional = [c for c in METADATA_COLUMNS if c in table]
+    images = table.loc[valid, IMAGE_COLUMNS + optional].reset_index(drop=True)
     excluded = table.loc[~valid, EXCLUDED_COLUMNS].reset_index(drop=True)
     return images, excluded
 
 # %% ../../nbs/01_data/01_files.ipynb #ef6c4183
 def scan_any(
-    data_dir: str | Path,  # a folder with `split/CLASS/file`, or a CSV
+    data_dir: str | Path,  # a folder with `split/CLASS/file` or `CLASS/file`, or a CSV
+    classes: dict[str, str | None] | None = None,  # other name -> class, as for `class_names`
+    columns: dict[str, str] | None = None,  # columns of a CSV, as for `scan_csv`
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # (images, excluded paths with `reason`)
     "All images of a data set, and all paths that are excluded"
-    return scan_csv(data_dir) if Path(data_dir).suffix.lower() == ".csv" else scan(data_dir)
+    if Path(data_dir).suffix.lower() == ".csv":
+        return scan_csv(data_dir, classes, columns)
+    if columns:
+        raise InvalidOption(f"columns={columns}; it is for a CSV, and {Path(data_dir).name} is a folder")
+    return scan(data_dir, classes)
 
 # %% ../../nbs/01_data/01_files.ipynb #05025
 def list_images(
-    data_dir: str | Path,  # a folder with `split/CLASS/file`, or a CSV
+    data_dir: str | Path,  # a folder with `split/CLASS/file` or `CLASS/file`, or a CSV
+    classes: dict[str, str | None] | None = None,  # other folder or label name -> class, or None
+    columns: dict[str, str] | None = None,  # columns of a CSV, as for `scan_csv`
 ) -> pd.DataFrame:  # columns path, split, label, patient
     "All images of a data set"
-    return scan_any(data_dir)[0]
+    return scan_any(data_dir, classes, columns)[0]
 
 # %% ../../nbs/01_data/01_files.ipynb #05028
 def in_validation(
@@ -216,6 +365,20 @@ def _patient_hash(patient, seed):
     "A hash of the patient, 0 to 1"
     return int(hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest()[:8], 16) / 2**32
 
+# %% ../../nbs/01_data/01_files.ipynb #split0002
+MIN_VAL = 10  # images of each class that validation needs to measure a model
+
+
+def _validation_patients(
+    counts: list[int],  # number of images of each patient of a class, in the order of the hashes
+    n: int,  # number of patients whose hash is in the validation range
+) -> int:  # number of patients in validation
+    "Enough patients for `MIN_VAL` images, at most half of them; at least one in each split"
+    enough = int(np.searchsorted(np.cumsum(counts), MIN_VAL)) + 1
+    if enough <= len(counts) // 2:
+        n = max(n, enough)
+    return min(max(n, 1), len(counts) - 1)
+
 # %% ../../nbs/01_data/01_files.ipynb #05031
 def split_patients(
     files: pd.DataFrame,  # from `list_images`
@@ -224,19 +387,21 @@ def split_patients(
 ) -> pd.DataFrame:  # the same rows; `split` is assigned again for train and val
     "Split train and val by patient within each class; test is unchanged"
     pool = files[files.split != "test"]
-    if pool.empty:
-        return files  # a test set only
     chosen = set()
-    for cls, patients in pool.groupby("label").patient.unique().items():
-        if len(patients) < 2:
-            raise BadData(f"{cls} has a single patient, {patients[0]}; a validation split needs two")
-        by_hash = sorted(patients, key=lambda p: _patient_hash(p, seed))
-        n = sum(in_validation(p, fraction, seed) for p in patients)
-        chosen |= set(by_hash[: min(max(n, 1), len(patients) - 1)])  # at least one patient on each side
-    classes = pool.label.groupby(pool.patient.isin(chosen)).nunique()
-    if len(classes) < 2 or (classes < len(set(pool.label))).any():
+    divided = set()  # classes with patients in both splits
+    for cls, rows in pool.groupby("label"):
+        counts = rows.patient.value_counts()
+        if len(counts) < 2:
+            warnings.warn(f"{cls} has a single patient; a validation split needs two", stacklevel=2)
+            continue
+        by_hash = sorted(counts.index, key=lambda p: _patient_hash(p, seed))
+        n = sum(in_validation(p, fraction, seed) for p in by_hash)
+        chosen |= set(by_hash[: _validation_patients([counts[p] for p in by_hash], n)])
+        divided.add(cls)
+    val = files.patient.isin(chosen) & (files.split != "test")
+    train = ~val & (files.split != "test")
+    if divided - set(files.label[val]) or set(pool.label) - set(files.label[train]):
         raise BadData("the classes share too many patients for a split by patient")
-    val = files.patient.isin(chosen)
     return files.assign(split=np.where(files.split == "test", "test", np.where(val, "val", "train")))
 
 # %% ../../nbs/01_data/01_files.ipynb #05034

@@ -47,7 +47,7 @@ class Case:
     threshold: float  # operating point of the model, 0 to 1
     quality: dict[str, object]  # quality measures, and `reasons`
     warnings: list[str]  # reasons to check the image before sharing it
-    embedding: np.ndarray  # (dimensions,) float32, from the network
+    embedding: np.ndarray  # (dimensions,) float32, from the network; empty if it has none
     new: bool = False  # True if this call added the case
     number: int | None = None  # number of the review that this call added
 
@@ -106,7 +106,7 @@ def read_case(
         threshold=bundle.threshold,
         quality=measures | dict(reasons=list(quality.reasons)),
         warnings=["burned_in"] if burned_in or has_burned_in_text(image) else [],
-        embedding=outputs["embedding"][0],
+        embedding=outputs["embedding"][0] if "embedding" in outputs else np.zeros(0, np.float32),
     )
     return case, deidentified_png(image)
 

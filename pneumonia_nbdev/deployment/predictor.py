@@ -130,9 +130,12 @@ def _predict_or_fail(self: PneumoniaDetectionSystem, path, name, pictures):
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16034
 def _pictures(image, heat):
-    "Image and overlay as small JPEGs"
+    "Image and overlay as small JPEGs; without a heat map the image alone"
     small = np.asarray(to_pil(image, 320))
-    return dict(image=encode_jpeg(small), overlay=encode_jpeg(overlay(small, heat)))
+    pictures = dict(image=encode_jpeg(small))
+    if heat is not None:
+        pictures["overlay"] = encode_jpeg(overlay(small, heat))
+    return pictures
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16030
 @patch
@@ -217,6 +220,12 @@ class Report:
         "Networks that made the predictions; a bundle may have one for each engine"
         return sorted({r["model"]["id"] for r in self.results if "model" in r})
 
+    @property
+    def unavailable(self) -> list[str]:  # of `heatmap` and `ood_score`
+        "What the model doesn't give"
+        names = {name for r in self.results for name in r.get("unavailable") or ()}
+        return sorted(names)
+
     def __repr__(self):
         return "\n".join(self.lines())
 
@@ -232,6 +241,7 @@ def lines(self: Report) -> list[str]:  # lines of text
         f"  {t['flagged']}: {counts['flagged']}",
         f"  {t['failed']}: {counts['failed']}",
         t["warning"],
+        *(t[f"no_{name}"] for name in self.unavailable),
         *(self.line(r) for r in self.results),
     ]
 
@@ -289,6 +299,7 @@ def html(self: Report) -> str:  # a whole page
         counts=self.counts,
         card=self.card,
         networks=self.networks,
+        unavailable=self.unavailable,
         classes=[(c, label(c, self.lang)) for c in CLASSES],
         metrics=self.card["metrics"].get("test", {}),
     )

@@ -243,4 +243,6 @@ def _model_row(self: ModelRegistry, name, in_use):
     for split, metrics in card["metrics"].items():
         if "auroc" in metrics:
             row[f"{split} AUROC"] = metrics["auroc"]["value"]
+    if card.get("not_measured"):
+        row["not_measured"] = ", ".join(card["not_measured"])
     return row

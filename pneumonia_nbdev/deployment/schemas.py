@@ -118,7 +118,7 @@ PredictionSchema = schema_of(
     exclude=("pictures",),
     required=("seconds",),
     conformal=schema_of(ConformalResult) | None,
-    heatmap=list[list[float]],
+    heatmap=list[list[float]] | None,
     quality=schema_of(QualityResult),
     model=schema_of(ModelInfo),
     seconds=schema_of(Timing),
@@ -129,8 +129,8 @@ PredictionSchema = schema_of(
 class PredictionResponse(PredictionSchema):
     "Response of `/predict`, and the result of one file of a batch"
 
-    heatmap_png: str = Field(
-        description="The heat map as a transparent PNG, to be laid over the image; a data URI."
+    heatmap_png: str | None = Field(
+        description="The heat map as a transparent PNG, to be laid over the image; a data URI. Null without a map."
     )
     notice: str = Field(description="Research tool, not a medical device.")
 
@@ -239,7 +239,7 @@ def response_json(
     content = result.to_json()
     if "error" in result:
         return content
-    content["heatmap_png"] = heatmap_png(result.heatmap)
+    content["heatmap_png"] = None if result.heatmap is None else heatmap_png(result.heatmap)
     content["notice"] = texts("predictor", lang)["warning"]
     if result.preview:
         content["preview"] = data_uri("image/jpeg", result.preview)

@@ -125,8 +125,10 @@ def _draw_error(axes, bundle, predictions, i, kind, lang):
     small = resize_to_input(image.pixels)
     axes[0].imshow(small, cmap="gray")
     axes[0].set_title(f"{kind}, p = {predictions.probability[i]:.3f}\n{_short_name(path)}", fontsize=7)
-    axes[1].imshow(overlay(small, heatmap(out["cam"][0])))
-    axes[1].set_title("\n".join(quality.text(lang)[:2]), fontsize=6)
+    if "cam" in out:
+        axes[1].imshow(overlay(small, heatmap(out["cam"][0])))
+    lines = quality.text(lang)[:2] if "cam" in out else [texts("error_analysis", lang)["no_map"]]
+    axes[1].set_title("\n".join(lines), fontsize=6)
 
 # %% ../../nbs/06_evaluation/04_error_analysis.ipynb #18016a
 def _draw_neighbours(axes, references, embedding, title, lang):

@@ -6,9 +6,11 @@
 __all__ = ['Predictor', 'as_predictor', 'ModelEvaluator', 'log_test_evaluation']
 
 # %% ../../nbs/06_evaluation/01_evaluation.ipynb #12004
+import copy
 import csv
 import hashlib
 import io
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -29,11 +31,14 @@ from pneumonia_nbdev.core.base import (
     write_atomic,
 )
 from ..core.bundle import Bundle
+from ..core.image import InputSpec
 from ..core.metrics import compare_auroc, mcnemar, metrics_with_ci
 from ..core.plots import plot_language
 from ..core.runtimes import dequantize, quantize
 from ..data.dataset import MedicalDataLoader
 from .operating_points import metric_label, youden_threshold
+from ..transfer.adapt import adapt_model, is_standard
+from ..transfer.keras_io import is_keras_source, read_keras_model
 
 if TYPE_CHECKING:
     import keras
@@ -75,6 +80,41 @@ def _from_bundle(model):
         model.threshold,
         model.id,
     )
+
+# %% ../../nbs/06_evaluation/01_evaluation.ipynb #12046d
+MEASURED_IMAGES = 200  # validation images on which an input range is measured
+
+
+def resized_loader(
+    loader: MedicalDataLoader,  # source of the images
+    size: tuple[int, int],  # (height, width) in pixels
+) -> MedicalDataLoader:  # the same files; the loader itself, if it has this size
+    "A loader of the same images at another size"
+    if size == (loader.spec.height, loader.spec.width):
+        return loader
+    resized = copy.copy(loader)
+    resized.spec = InputSpec(*size, loader.spec.channels, loader.spec.jpeg, loader.spec.stretch)
+    resized._pixels = {}
+    return resized
+
+# %% ../../nbs/06_evaluation/01_evaluation.ipynb #12046e
+def load_classifier(
+    source: "keras.Model|str|Path",  # a Keras model, its file, or the folder of a SavedModel
+    loader: MedicalDataLoader | None = None,  # images that measure the input range; None: not measured
+    input_range: str | None = None,  # as for `adapt_model`
+    class_order: tuple[str, str] = CLASSES,  # classes of the outputs, in order
+) -> "keras.Model":  # in the standard form
+    "A Keras classifier in the standard form; its input range is measured on validation, if necessary"
+    model = read_keras_model(source)
+    images = None
+    labels = None
+    has_input = len(getattr(model, "inputs", None) or ()) == 1
+    if loader is not None and input_range is None and has_input and not is_standard(model):
+        size = tuple(side or 224 for side in model.inputs[0].shape[1:3])
+        rows = loader.sample_rows("val", MEASURED_IMAGES)
+        images = resized_loader(loader, size).images(rows)
+        labels = (rows.label == CLASSES[1]).to_numpy(int)
+    return adapt_model(model, input_range, images, labels, class_order)
 
 # %% ../../nbs/06_evaluation/01_evaluation.ipynb #12046a
 def _from_keras(model):
@@ -119,28 +159,28 @@ def _from_onnx(content):
 # %% ../../nbs/06_evaluation/01_evaluation.ipynb #12051
 def as_predictor(
     model: "Predictor|Bundle|keras.Model|str|Path",  # a classifier or the path of its file
+    loader: MedicalDataLoader | None = None,  # images that measure the input range of a Keras model
+    input_range: str | None = None,  # of a Keras model, as for `adapt_model`
+    class_order: tuple[str, str] = CLASSES,  # classes of the outputs of a Keras model, in order
 ) -> Predictor:  # ready to be called
-    "Wrap a classifier or a `.bundle`, `.keras`, `.tflite` or `.onnx` file"
+    "Wrap a classifier, a SavedModel folder, or a `.bundle`, `.keras`, `.h5`, `.tflite` or `.onnx` file"
     if isinstance(model, Predictor):
         return model
     if isinstance(model, Bundle):
         return _from_bundle(model)
-    if hasattr(model, "predict_on_batch"):
-        return _from_keras(model)
+    if hasattr(model, "predict_on_batch") or is_keras_source(model):
+        return _from_keras(load_classifier(model, loader, input_range, class_order))
     path = Path(model)
     if not path.exists():
         raise MissingFile(file=path)
     if path.suffix == ".bundle":
         return _from_bundle(Bundle(path))
-    if path.suffix == ".keras":
-        return _from_keras(import_extra("keras").saving.load_model(path, compile=False))
     if path.suffix == ".tflite":
         return _from_tflite(path.read_bytes())
     if path.suffix == ".onnx":
         return _from_onnx(path.read_bytes())
-    raise InvalidOption(
-        f"{path.suffix or path.name!r} isn't a model file; supported are .bundle, .keras, .tflite and .onnx"
-    )
+    formats = ".bundle, .keras, .h5, .tflite, .onnx and the folder of a SavedModel"
+    raise InvalidOption(f"{path.suffix or path.name!r} isn't a model file; supported are {formats}")
 
 # %% ../../nbs/06_evaluation/01_evaluation.ipynb #12060
 def predict_split(
@@ -171,8 +211,9 @@ class ModelEvaluator:
     ):
         if not models_dict:
             raise InvalidOption("no model to evaluate")
-        self.models = {name: as_predictor(model) for name, model in models_dict.items()}
+        self.models = {name: as_predictor(model, data_loader) for name, model in models_dict.items()}
         self.loader = data_loader
+        self._loaders = {}  # (height, width) -> loader, so that the images of a size are decoded once
         self.lang = check_lang(lang)
         self.results = {}
 
@@ -187,14 +228,19 @@ def evaluate_models(
     n_resamples: int = 2000,  # number of bootstrap resamples
 ) -> dict[str, dict]:  # name -> result
     "Evaluate every model on a split, each in one pass"
+    if split == "test" and "test" not in set(self.loader.files.split):
+        warnings.warn("no test images: evaluated on val, where thresholds are chosen", stacklevel=2)
+        split = "val"
     for name, model in self.models.items():
+        loader = self._loaders.setdefault(model.size, resized_loader(self.loader, model.size))
         threshold = model.threshold
         if threshold is None:
-            threshold = youden_threshold(*predict_split(model, self.loader, "val"))
-        y, p = predict_split(model, self.loader, split)
+            threshold = youden_threshold(*predict_split(model, loader, "val"))
+        y, p = predict_split(model, loader, split)
         # after the pass, because a file that cannot be read is removed from the table during the pass
-        patients = self.loader.split_rows(split).patient.to_numpy()
+        patients = loader.split_rows(split).patient.to_numpy()
         table = metrics_with_ci(y, p, threshold, patients, n_resamples, more=True)
+        warn_if_weak(name, table.loc["auroc"])
         self.results[name] = dict(
             table.value,
             recall=table.value["sensitivity"],
@@ -206,6 +252,20 @@ def evaluate_models(
             y_pred_proba=np.stack([1 - p, p], 1),
         )
     return self.results
+
+# %% ../../nbs/06_evaluation/01_evaluation.ipynb #12064a
+def warn_if_weak(
+    name: str,  # of the model
+    auroc: "pd.Series | dict",  # value, low, high and n
+) -> None:
+    "Warn about a model that isn't better than chance, or whose classes are probably swapped"
+    interval = f"95 % CI {auroc['low']:.2f} to {auroc['high']:.2f}, n = {auroc['n']:.0f}"
+    measured = f"{name}: AUROC {auroc['value']:.2f} ({interval})"
+    if auroc["high"] < 0.5:
+        swapped = f"class_order={CLASSES[::-1]}"
+        warnings.warn(f"{measured}; if the classes are in the other order, pass {swapped}", stacklevel=3)
+    elif auroc["low"] <= 0.5:
+        warnings.warn(f"{measured}; the model isn't better than chance on these images", stacklevel=3)
 
 # %% ../../nbs/06_evaluation/01_evaluation.ipynb #12069
 @patch

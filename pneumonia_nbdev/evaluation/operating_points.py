@@ -7,6 +7,7 @@ __all__ = ['youden_threshold', 'sensitivity_threshold', 'specificity_threshold',
            'decision_curve']
 
 # %% ../../nbs/06_evaluation/00_operating_points.ipynb #evaluationoperating_pointsi0
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -36,7 +37,8 @@ def youden_threshold(
     fpr, tpr, thresholds = roc_curve(y, p, drop_intermediate=False)
     best = thresholds[np.argmax(tpr - fpr)]
     if not np.isfinite(best):
-        raise BadData("no threshold does better than chance")
+        warnings.warn("no threshold does better than chance; 0.5 is used", stacklevel=2)
+        return 0.5
     return float((best + max(p[p < best], default=best)) / 2)
 
 # %% ../../nbs/06_evaluation/00_operating_points.ipynb #n9072992
@@ -118,12 +120,15 @@ def operating_points(
     tables = {}
     for name, rule in (points or OPERATING_POINTS).items():
         try:
-            threshold = rule(*validation)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                threshold = rule(*validation)
         except BadData as e:
             tables[name] = pd.DataFrame(dict(n=0, note=f"not defined: {e.reason}"), index=["sensitivity"])
             continue
         metrics = metrics_with_ci(*test, threshold, patients, more=True)
-        tables[name] = metrics.loc[POINT_METRICS].assign(threshold=threshold)
+        note = "; ".join(str(w.message) for w in caught) or np.nan
+        tables[name] = metrics.loc[POINT_METRICS].assign(threshold=threshold, note=note)
     columns = ["threshold", "value", "low", "high", "n", "note"]
     tables = {name: table.reindex(columns=columns) for name, table in tables.items()}
     return pd.concat(tables, names=["point", "figure"])

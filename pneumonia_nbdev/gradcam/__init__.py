@@ -11,9 +11,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "inference_model",
             "to_litert",
         ],
+        "methods": [
+            "METHODS",
+        ],
         "attribution": [
             "Explanation",
-            "METHODS",
             "ModelExplainer",
         ],
         "localization": [

@@ -6,80 +6,22 @@
 __all__ = ['gradient_cam', 'inference_model', 'to_litert']
 
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #13004
-import io
 import warnings
-from collections import namedtuple
-from contextlib import redirect_stdout
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..core.base import InvalidOption, import_extra
+from ..core.quiet import quiet_native_output
+from ..transfer.adapt import Node, layer_outputs
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #13imp0
 keras = import_extra("keras")
-
-# %% ../../nbs/07_gradcam/00_gradcam.ipynb #13006
-Node = namedtuple("Node", "layer output input")  # one call of a layer: its output and its first input
-
-# %% ../../nbs/07_gradcam/00_gradcam.ipynb #13007
-def _is_functional(model):
-    "Whether the model is functional or Sequential, and built"
-    image = keras.Input((1,))
-    functional = type(keras.Model(image, keras.layers.Identity()(image)))
-    return getattr(model, "built", False) and isinstance(model, (keras.Sequential, functional))
-
-# %% ../../nbs/07_gradcam/00_gradcam.ipynb #13007a
-def layer_outputs(
-    model: keras.Model,  # functional, Sequential, or nested; one input, one output
-    size: tuple[int, int] | None = None,  # (height, width) in pixels, for a model without a fixed input size
-) -> tuple[keras.KerasTensor, dict[str, Node]]:  # (input tensor, `Node` of each layer call by name, in order)
-    "The outputs of all layers in one flat graph"
-    if not _is_functional(model):
-        raise InvalidOption(
-            f"{type(model).__name__} {model.name!r} has no graph; build it with the functional API"
-        )
-    default = (*(size or (None, None)), None)
-    shape = [n or d for n, d in zip(model.input_shape[1:], default, strict=False)]
-    x = keras.Input(shape, name="image")
-    nodes = {}
-    _flatten(model, x, nodes)
-    return x, nodes
-
-# %% ../../nbs/07_gradcam/00_gradcam.ipynb #13008
-def _call_name(layer, nodes):
-    "A unique name of a layer call; a layer may be called twice, and two nested models may share a name"
-    names = (layer.name if k == 1 else f"{layer.name}@{k}" for k in count(1))
-    return next(name for name in names if name not in nodes)
-
-# %% ../../nbs/07_gradcam/00_gradcam.ipynb #13008a
-def _flatten(model, x, nodes):
-    "Call a model layer by layer, add each call to `nodes`, and return the output"
-
-    def call(layer, *args, **kwargs):
-        if isinstance(layer, keras.Model):
-            return _flatten(layer, args[0], nodes)
-        out = layer(*args, **kwargs)
-        nodes[_call_name(layer, nodes)] = Node(layer, out, args[0] if args else None)
-        return out
-
-    if isinstance(model, keras.Sequential):
-        for layer in model.layers:
-            x = call(layer, x)
-        return x
-    if len(model.inputs) > 1 or len(model.outputs) > 1:
-        counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
-        raise InvalidOption(f"{model.name!r} has {counts}; only one of each can be explained")
-    x = keras.tree.map_structure(lambda _: x, model.input)
-    clone = keras.models.clone_model(
-        model, input_tensors=x, clone_function=lambda layer: layer, call_function=call
-    )
-    return clone.outputs[0]
 
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #13013
 def _is_scaling(layer):
@@ -111,32 +53,124 @@ def logits_of(
         node = next((n for n in outs.values() if n.output is z), None)
     return keras.ops.concatenate([z * 0, z], -1) if z.shape[-1] == 1 else z
 
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #g0pth001
+def head_path(
+    outs: dict[str, Node],  # from `layer_outputs`
+) -> list[Node]:  # in the order of the calls; the last one is the output
+    "The calls that lead to the output one after the other, each with one input"
+    made_by = {id(node.output): node for node in outs.values()}
+    path = []
+    node = list(outs.values())[-1]
+    while node is not None:
+        path.insert(0, node)
+        node = made_by.get(id(node.input))
+    return path
+
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #g0pth002
+def _has_places(tensor):
+    "Whether the shape is (batch, rows, columns, channels) with more than one place"
+    shape = getattr(tensor, "shape", ())
+    return len(shape) == 4 and (None in shape[1:3] or shape[1] * shape[2] > 1)
+
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #g0pth003
+def _no_pooling(outs, path):
+    "Why a path has no pooling layer, as a sentence"
+    first = path[0]
+    closed = [n.layer for n in outs.values() if isinstance(n.layer, (keras.Model, keras.layers.TFSMLayer))]
+    if closed:
+        return f"the layers inside {closed[0].name!r} ({type(closed[0]).__name__}) aren't accessible"
+    if isinstance(first.input, (list, tuple)):
+        return f"the head has several branches, which meet in the layer {first.layer.name!r}"
+    if not any(_has_places(node.output) for node in path):
+        return (
+            f"the layer {first.layer.name!r} ({type(first.layer).__name__}) has no feature maps as its output"
+        )
+    return "no global pooling and no Flatten leads from the feature maps to the output"
+
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #g0pth004
+class ModelHead(NamedTuple):
+    "The last feature maps and the head"
+
+    maps: keras.KerasTensor  # (batch, rows, columns, channels)
+    factor: np.ndarray | None  # (channels,) of the batch normalizations between the maps and the pooling
+    pooling: Node  # call of the pooling layer
+    calls: list[Node]  # after the pooling, up to the output
+
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #g0pth005
+def model_head(
+    outs: dict[str, Node],  # from `layer_outputs`
+) -> ModelHead:  # maps, pooling and the calls after it
+    "The last feature maps before a global pooling or a Flatten, and the head"
+    layers = keras.layers
+    pooling = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.Flatten)
+    path = head_path(outs)
+    i = len(path) - 1
+    while i >= 0 and not (isinstance(path[i].layer, pooling) and _has_places(path[i].input)):
+        i -= 1
+    if i < 0:
+        raise InvalidOption(_no_pooling(outs, path))
+    if isinstance(path[i].layer, layers.GlobalAveragePooling2D):
+        return ModelHead(path[i].input, None, path[i], path[i + 1 :])
+    before, factor = _without_pooling(path[:i])
+    if not before:
+        raise InvalidOption("the model has no convolution before its head")
+    return ModelHead(before[-1].output, factor, path[i], path[i + 1 :])
+
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #g0pth006
+def _without_pooling(path):
+    "The path without the last layers that keep the sum of the gradient, and their factor for each channel"
+    layers = keras.layers
+    neutral = (layers.Dropout, layers.SpatialDropout2D, layers.MaxPooling2D, layers.AveragePooling2D)
+    factor = None
+    while path and isinstance(path[-1].layer, (*neutral, layers.BatchNormalization)):
+        if isinstance(path[-1].layer, layers.BatchNormalization):
+            scale = _normalization_step(path[-1].layer).weights
+            factor = scale if factor is None else factor * scale
+        path = path[:-1]
+    return path, factor
+
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #13018
 def pooled_maps(
     outs: dict[str, Node],  # from `layer_outputs`
-) -> tuple[str, keras.KerasTensor]:  # (name of the pooling layer, its input)
-    "The last feature maps before global average pooling"
-    names = [n for n, node in outs.items() if isinstance(node.layer, keras.layers.GlobalAveragePooling2D)]
-    if not names:
-        raise InvalidOption("the model has no GlobalAveragePooling2D, whose input is the map to explain")
-    return names[-1], outs[names[-1]].input
+) -> tuple[str, keras.KerasTensor]:  # (name of the pooling layer, its maps)
+    "The last feature maps before a global pooling or a Flatten"
+    head = model_head(outs)
+    return next(name for name, node in outs.items() if node is head.pooling), head.maps
+
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #g0aut002
+def explained_maps(
+    outs: dict[str, Node],  # from `layer_outputs`
+) -> keras.KerasTensor:  # (batch, rows, columns, channels)
+    "The maps before the pooling, or the last output with places"
+    try:
+        return model_head(outs).maps
+    except InvalidOption:
+        maps = [node.output for node in outs.values() if _has_places(node.output)]
+        if not maps:
+            raise
+        return maps[-1]
 
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #13019
 def gradient_cam(
-    model: keras.Model,  # with global average pooling and two classes
-    images: np.ndarray,  # (n, height, width, 3), 0 to 1
-    batch_size: int = 8,  # images in one gradient tape; memory grows with it
+    model: keras.Model,  # classifier of two classes with feature maps
+    images: np.ndarray,  # (n, height, width, channels), 0 to 1
+    batch_size: int = 8,  # images in one pass; memory grows with it
 ) -> np.ndarray:  # (n, rows, columns), before negative values are set to 0
     "Grad-CAM of PNEUMONIA by automatic differentiation"
     tf = import_extra("tensorflow")
     x, outs = layer_outputs(model)
-    maps_and_logits = keras.Model(x, [pooled_maps(outs)[1], logits_of(outs)])
+    maps = explained_maps(outs)
+    to_maps = keras.Model(x, maps)
+    try:
+        to_logits = keras.Model(maps, logits_of(outs))
+    except ValueError:
+        raise InvalidOption(f"the head of {model.name!r} also uses earlier feature maps") from None
     cams = []
     for start in range(0, len(images), batch_size):
-        batch = tf.convert_to_tensor(images[start : start + batch_size])
+        A = to_maps(images[start : start + batch_size], training=False)
         with tf.GradientTape() as tape:
-            tape.watch(batch)  # records all layers, also when every layer is frozen
-            A, z = maps_and_logits(batch, training=False)
+            tape.watch(A)
+            z = to_logits(A, training=False)
             score = z[:, 1] - z[:, 0]
         alpha = tf.reduce_mean(tape.gradient(score, A), axis=(1, 2), keepdims=True)
         cams.append(tf.reduce_sum(alpha * A, axis=-1).numpy())
@@ -174,10 +208,10 @@ def _is_plain_relu(layer):
         return False
     return layer.max_value is None and not layer.negative_slope and not layer.threshold
 
-# %% ../../nbs/07_gradcam/00_gradcam.ipynb #13024b
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #13024bx
 def _as_step(layer):
     "A layer of the head as an `AffineStep`; None for a layer without effect at inference"
-    if isinstance(layer, (keras.layers.Dropout, keras.layers.Identity)):
+    if isinstance(layer, (keras.layers.Dropout, keras.layers.Identity, keras.layers.Flatten)):
         return None
     activation = getattr(layer, "activation", keras.activations.linear)
     activation = getattr(activation, "__name__", type(activation).__name__)
@@ -202,29 +236,24 @@ ACTIVATION_GRADS = {
 }
 
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #13025
-def _dense_layers_after(outs, pooling):
-    "The layers after the pooling, up to the last dense layer"
-    nodes = list(outs.values())[list(outs).index(pooling) :]
-    for a, b in pairwise(nodes):
-        if b.input is not a.output:
-            raise InvalidOption(f"the head isn't a chain: {b.layer.name!r} does not follow {a.layer.name!r}")
-    after = [n.layer for n in nodes[1:]]
-    dense = [i for i, layer in enumerate(after) if isinstance(layer, keras.layers.Dense)]
+def _up_to_last_dense(calls):
+    "The layers of a head, up to the last dense layer"
+    layers = [call.layer for call in calls]
+    dense = [i for i, layer in enumerate(layers) if isinstance(layer, keras.layers.Dense)]
     if not dense:
         raise InvalidOption("the head has no dense layer")
-    for layer in after[dense[-1] + 1 :]:
-        is_softmax = isinstance(layer, keras.layers.Softmax)
-        if not (is_softmax or _is_scaling(layer) or _activation_name(layer) in ("softmax", "sigmoid")):
+    for layer in layers[dense[-1] + 1 :]:
+        is_neutral = isinstance(layer, (keras.layers.Softmax, keras.layers.Identity)) or _is_scaling(layer)
+        if not is_neutral and _activation_name(layer) not in ("softmax", "sigmoid"):
             raise InvalidOption(f"the layer {layer.name!r} after the last dense layer isn't supported")
-    return after[: dense[-1] + 1]
+    return layers[: dense[-1] + 1]
 
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #13025b
 def head_steps(
-    outs: dict[str, Node],  # from `layer_outputs`
-    pooling: str,  # name of the pooling layer
+    calls: list[Node],  # calls after the pooling, from `model_head`
 ) -> list[AffineStep]:  # the last one gives the logits
-    "The steps from the embedding to the logits"
-    steps = [_as_step(layer) for layer in _dense_layers_after(outs, pooling)]
+    "The steps from the pooled maps to the logits"
+    steps = [_as_step(layer) for layer in _up_to_last_dense(calls)]
     steps = [step for step in steps if step is not None]
     unknown = {s.activation for s in steps[:-1]} - ACTIVATION_GRADS.keys()
     unknown |= {steps[-1].activation} - {"linear", "softmax", "sigmoid"}
@@ -236,27 +265,40 @@ def head_steps(
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #13029
 def _margin(weights):
     "Weights of PNEUMONIA minus NORMAL; the weights themselves for a single output"
-    return weights[:, 1] - weights[:, 0] if weights.shape[1] > 1 else weights[:, 0]
+    return weights[:, 1:] - weights[:, :1] if weights.shape[1] > 1 else weights
+
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #g0grd002
+def _backward_weights(steps, channels):
+    "The weights of the steps for the gradient; those of the first one are summed over the places"
+    weights = [step.weights for step in steps]
+    weights[-1] = _margin(weights[-1])
+    if weights[0].ndim == 2:
+        weights[0] = weights[0].reshape(-1, channels, weights[0].shape[1]).sum(0)
+    return weights
 
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #13029a
 def head_gradient(
     steps: list[AffineStep],  # from `head_steps`
-    embedding: keras.KerasTensor,  # (batch, channels)
+    pooled: keras.KerasTensor,  # (batch, channels), or (batch, places times channels) after a `Flatten`
+    channels: int,  # number of channels of the maps
 ) -> keras.KerasTensor:  # (batch, channels); (1, channels) for a linear head, whose gradient is constant
-    "Gradient of the score with respect to the embedding, as forward operations"
-    h = embedding
+    "Gradient of the score, summed over the places, as forward operations"
+    h = pooled
     slopes = []
     for s in steps[:-1]:
         a = (keras.ops.matmul(h, s.weights) if s.weights.ndim == 2 else h * s.weights) + s.offset
         h = a if s.activation == "linear" else getattr(keras.ops, s.activation)(a)
         derivative = ACTIVATION_GRADS[s.activation]
         slopes.append(derivative and derivative(a, h))
-    g = _margin(steps[-1].weights)[None]
-    for s, slope in zip(steps[-2::-1], slopes[::-1], strict=True):
+    weights = _backward_weights(steps, channels)
+    g = weights[-1].T
+    for w, slope in zip(weights[-2::-1], slopes[::-1], strict=True):
         if slope is not None:
             g = slope * g
-        g = keras.ops.matmul(g, s.weights.T) if s.weights.ndim == 2 else g * s.weights
-    return g
+        g = keras.ops.matmul(g, w.T) if w.ndim == 2 else g * w
+    if g.shape[-1] == channels:
+        return g
+    return keras.ops.sum(keras.ops.reshape(g, (-1, g.shape[-1] // channels, channels)), 1)
 
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #13030
 def weighted_maps(
@@ -268,24 +310,62 @@ def weighted_maps(
     summed = keras.ops.matmul(keras.ops.reshape(A, (-1, rows * columns, channels)), g[:, :, None])
     return keras.ops.reshape(summed, (-1, rows, columns, 1))
 
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #g0inf001
+def _as_vectors(pooled):
+    "Pooled maps with the shape (batch, values)"
+    return keras.layers.Flatten()(pooled) if len(pooled.shape) > 2 else pooled
+
+
+def _map_output(head):
+    "The map of a head, as operations of the forward pass"
+    steps = head_steps(head.calls)
+    channels = head.maps.shape[-1]
+    factor = 1 if head.factor is None else head.factor
+    if len(steps) > 1:
+        g = head_gradient(steps, _as_vectors(head.pooling.output), channels)
+        return weighted_maps(head.maps, g if head.factor is None else g * factor)[..., 0]
+    weights = _backward_weights(steps, channels)[0][:, 0] * factor
+    to_cam = keras.layers.Conv2D(1, 1, use_bias=False, name="cam")
+    cam = to_cam(head.maps)
+    to_cam.set_weights([weights[None, None, :, None]])
+    return cam[..., 0]
+
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #g0inf002
+def _embedding_output(outs):
+    "The pooled maps as vectors; None for a model without feature maps"
+    with suppress(InvalidOption):
+        pooling = model_head(outs).pooling
+        if not isinstance(pooling.layer, keras.layers.Flatten):
+            return _as_vectors(pooling.output)
+    try:
+        return keras.layers.GlobalAveragePooling2D(name="mean_maps")(explained_maps(outs))
+    except InvalidOption:
+        return None
+
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #13032
 def inference_model(
-    model: keras.Model,  # a classifier with global average pooling and a head of dense layers
+    model: keras.Model,  # a classifier
 ) -> keras.Model:  # images -> dict: probability (n,), cam (n, rows, columns), embedding (n, channels)
-    "The classifier with its map and embedding as outputs of one pass"
+    "The classifier with its map and embedding as outputs of one pass, as far as the model has them"
     x, outs = layer_outputs(model)
-    pooling, A = pooled_maps(outs)
-    embedding = outs[pooling].output
-    steps = head_steps(outs, pooling)
-    if len(steps) > 1:
-        cam = weighted_maps(A, head_gradient(steps, embedding))
-    else:
-        to_cam = keras.layers.Conv2D(1, 1, use_bias=False, name="cam")
-        cam = to_cam(A)
-        to_cam.set_weights([_margin(steps[-1].weights)[None, None, :, None]])
-    probability = list(outs.values())[-1].output
-    outputs = dict(probability=probability[:, -1], cam=cam[..., 0], embedding=embedding)
+    outputs = dict(probability=list(outs.values())[-1].output[:, -1])
+    with suppress(InvalidOption):  # `cam_unavailable` has the reason
+        outputs["cam"] = _map_output(model_head(outs))
+    embedding = _embedding_output(outs)
+    if embedding is not None:
+        outputs["embedding"] = embedding
     return keras.Model(x, outputs, name=f"{model.name}_served")
+
+# %% ../../nbs/07_gradcam/00_gradcam.ipynb #g0una002
+def cam_unavailable(
+    model: keras.Model,  # a classifier
+) -> str | None:  # one sentence; None if the map is available
+    "Why `inference_model` gives no map for a model"
+    try:
+        head_steps(model_head(layer_outputs(model)[1]).calls)
+    except InvalidOption as e:
+        return e.reason
+    return None
 
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #1a53098e
 def litert_converter(
@@ -294,7 +374,6 @@ def litert_converter(
 ) -> "tf.lite.TFLiteConverter":  # for one image; weights in 8 bits by default
     "The configured converter of TensorFlow"
     tf = import_extra("tensorflow")
-    tf.get_logger().setLevel("WARNING")  # hides messages about temporary files
     image = keras.Input(batch_shape=(1, *served.input_shape[1:]), name="image")
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, served(image)))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -307,13 +386,13 @@ def to_litert(
     served: keras.Model,  # from `inference_model`
     float16: bool = True,  # store the weights as 16-bit floats
     calibration: np.ndarray | None = None,  # (n, height, width, channels), 0 to 1; for an 8-bit network
-) -> bytes:  # LiteRT model with one signature: image -> probability, cam, embedding
+) -> bytes:  # LiteRT model with one signature: image -> the outputs of the model by name
     "Convert to LiteRT with named outputs"
     converter = litert_converter(served, calibration)
     if calibration is None and float16:
         converter.target_spec.supported_types = [import_extra("tensorflow").float16]
     elif calibration is None:
         converter.optimizations = []
-    with redirect_stdout(io.StringIO()), warnings.catch_warnings():  # the converter prints the signature
+    with quiet_native_output(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about float inputs, which are intended
         return converter.convert()

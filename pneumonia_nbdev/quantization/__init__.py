@@ -27,6 +27,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "export": [
             "ModelOptimizer",
+            "plot_performance",
         ],
     },
 )

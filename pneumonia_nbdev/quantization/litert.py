@@ -11,7 +11,6 @@ import io
 import re
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,11 +27,18 @@ from pneumonia_nbdev.core.base import (
     write_atomic,
 )
 from ..core.bundle import PARITY_TOLERANCES, Bundle
+from ..core.quiet import quiet_native_output
 from ..core.runtimes import load_litert
 from ..data.dataset import MedicalDataLoader
-from ..gradcam.gradcam import inference_model, litert_converter, to_litert
+from ..evaluation.evaluation import resized_loader
+from pneumonia_nbdev.gradcam.gradcam import (
+    cam_unavailable,
+    inference_model,
+    litert_converter,
+    to_litert,
+)
 from .parity import Parity, run_model
-from ..transfer.keras_io import as_bundle, load_keras_model
+from ..transfer.keras_io import as_bundle, load_keras_model, read_keras_model
 
 # %% ../../nbs/10_quantization/03_litert.ipynb #27imp0
 keras = import_extra("keras")
@@ -44,20 +50,24 @@ class LiteRTExporter:
 
     def __init__(
         self,
-        model: keras.Model | Bundle | str | Path | None = None,  # or a `.keras` file; None: default bundle
+        model: keras.Model | Bundle | str | Path | None = None,  # or a Keras file; None: default bundle
         images: np.ndarray | MedicalDataLoader | None = None,  # (n, height, width, 3), 0 to 1; None: sample
         labels: np.ndarray | None = None,  # (n,) labels of these images, 0 or 1
         threshold: float | None = None,  # operating point; None for the bundle's, or 0.5
+        input_range: str | None = None,  # of a Keras model, such as "0..255"; None: found, or measured
     ):
         self.bundle = as_bundle(model)
-        self.model = load_keras_model(self.bundle or model)
-        self.size = tuple(self.model.input_shape[1:])
         if threshold is None:
             threshold = self.bundle.threshold if self.bundle else 0.5
         if not 0 < threshold < 1:
             raise InvalidOption(f"threshold {threshold}; it must be between 0 and 1")
         self.threshold = threshold
+        source = self.bundle or read_keras_model(model)
+        self.model = load_keras_model(source, None if self.bundle else input_range or "0..1")
+        self.size = tuple(self.model.input_shape[1:])
         self.images, self.labels = self._comparison_images(images, labels)
+        if not self.bundle and input_range is None:  # measured on images of this size
+            self.model = load_keras_model(source, None, self.images, self.labels)
         self.expected = run_model(self.model, self.images)
 
     def __repr__(self):
@@ -70,17 +80,23 @@ def _comparison_images(self: LiteRTExporter, images, labels):
     "Images and labels for the comparison; of a `MedicalDataLoader`, the validation split"
     splits = ["val"]
     if images is None:
-        images = MedicalDataLoader(sample_dir(), self.size[:2])
+        images = MedicalDataLoader(sample_dir() / "small.csv")
         splits = ["val", "test"]
     if isinstance(images, MedicalDataLoader):
         rows = pd.concat([images.split_rows(split) for split in splits])
         labels = (rows.label == CLASSES[1]).to_numpy().astype(int)
-        return self.check_images(images.images(rows), "the loader's images"), labels
+        return self.check_images(self._loader_images(images, rows), "the loader's images"), labels
     if labels is None:
         return self.check_images(images, "the images"), None
     if len(labels) != len(images):
         raise BadData(f"{len(labels)} labels for {len(images)} images")
     return self.check_images(images, "the images"), np.asarray(labels)
+
+# %% ../../nbs/10_quantization/03_litert.ipynb #lrtsize1
+@patch
+def _loader_images(self: LiteRTExporter, loader, rows):
+    "Images of a data set in the size of the model"
+    return resized_loader(loader, self.size[:2]).images(rows)
 
 # %% ../../nbs/10_quantization/03_litert.ipynb #27011
 @patch
@@ -167,8 +183,20 @@ def _compare(self: LiteRTExporter, export):
     "Compare an export with the original"
     actual = run_model(export.run, self.images)
     export.parity = Parity(self.expected, actual, self.threshold, self.labels, export.precision)
-    export.notes = [*export.notes, *export.parity.untested]
+    notes = [*export.notes, *export.parity.untested, *self._missing_outputs()]
+    export.notes = list(dict.fromkeys(notes))  # an OpenVINO export has those of its ONNX model
     return export
+
+
+@patch
+def _missing_outputs(self: LiteRTExporter):
+    "Outputs that the model can't give in one pass, as sentences with the reason"
+    missing = []
+    if "cam" not in self.expected:
+        missing.append(f"no heat map: {cam_unavailable(self.model)}")
+    if "embedding" not in self.expected:
+        missing.append("no embedding: the model has no accessible feature maps")
+    return missing
 
 # %% ../../nbs/10_quantization/03_litert.ipynb #27023
 KINDS = dict(float32="float", float16="float", dynamic="int8", int8="int8", int8_uint8io="int8")
@@ -194,7 +222,7 @@ def calibration_images(
         sources = "give prepared validation images, 200 or more, or a MedicalDataLoader"
         raise BadData(f"8 bits need calibration images: {sources}")
     if isinstance(representative, MedicalDataLoader):
-        representative = representative.images(representative.sample_rows("val", 250))
+        representative = self._loader_images(representative, representative.sample_rows("val", 250))
     return self.check_images(representative)
 
 # %% ../../nbs/10_quantization/03_litert.ipynb #27030
@@ -214,8 +242,8 @@ def call_quietly(
     *args: object,  # its arguments
     **kwargs: object,  # its keyword arguments
 ) -> object:  # its result
-    "Call a function without its output and its warnings"
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
+    "Call a function without its output and its warnings, also those of native code"
+    with quiet_native_output(show_on_error=False), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return function(*args, **kwargs)
 

@@ -31,7 +31,7 @@ pd = import_extra("pandas")
 def run_model(
     network: "keras.Model | Bundle | Callable",  # classifier, bundle, or function: one image -> dict of outputs
     images: np.ndarray,  # (n, height, width, channels) prepared images, 0 to 1
-) -> dict[str, np.ndarray]:  # probability (n,), cam (n, rows, columns), embedding (n, dimensions)
+) -> dict[str, np.ndarray]:  # probability (n,); if there: cam (n, rows, columns), embedding (n, dimensions)
     "The outputs of a network for images"
     if isinstance(network, Bundle):
         return network.run(images)
@@ -79,15 +79,13 @@ class Parity:
 def metrics(self: Parity) -> dict[str, float]:  # metric -> value
     "n, difference (largest), mean (difference), agreement, auroc (difference) with interval, maps (correlation)"
     difference = np.abs(self.p_actual - self.p_expected)
-    maps = [np.ravel([heatmap(cam) for cam in side["cam"]]) for side in (self.expected, self.actual)]
-    constant = min(map(np.ptp, maps)) == 0
     return dict(
         n=len(difference),
         difference=float(difference.max()),
         mean=float(difference.mean()),
         agreement=float(((self.p_expected >= self.threshold) == (self.p_actual >= self.threshold)).mean()),
         **self._auroc_difference(),
-        maps=np.nan if constant else float(np.corrcoef(maps)[0, 1]),
+        maps=self._map_correlation(),
     )
 
 # %% ../../nbs/10_quantization/00_parity.ipynb #25013
@@ -98,6 +96,15 @@ def _auroc_difference(self: Parity):
         return dict(auroc=np.nan, auroc_low=np.nan, auroc_high=np.nan)
     comparison = compare_auroc(self.y, self.p_actual, self.p_expected)
     return dict(auroc=comparison["difference"], auroc_low=comparison["low"], auroc_high=comparison["high"])
+
+# %% ../../nbs/10_quantization/00_parity.ipynb #prtmaps1
+@patch
+def _map_correlation(self: Parity):
+    "The correlation of the heat maps; NaN if one side has none, or a constant one"
+    if "cam" not in self.expected or "cam" not in self.actual:
+        return np.nan
+    maps = [np.ravel([heatmap(cam) for cam in side["cam"]]) for side in (self.expected, self.actual)]
+    return np.nan if min(map(np.ptp, maps)) == 0 else float(np.corrcoef(maps)[0, 1])
 
 # %% ../../nbs/10_quantization/00_parity.ipynb #25015
 @patch(as_prop=True)
@@ -122,9 +129,12 @@ def violations(self: Parity) -> list[str]:  # sentences; empty when every tolera
 @patch(as_prop=True)
 def untested(self: Parity) -> list[str]:  # sentences; empty when every tolerance was checked
     "The tolerances that could not be checked"
-    if "auroc" in PARITY_TOLERANCES[self.precision] and np.isnan(self.metrics["auroc"]):
-        return ["the AUROC was not compared; labels of both classes are needed"]
-    return []
+    reasons = []
+    if "auroc" in PARITY_TOLERANCES[self.precision] and np.isnan(self._auroc_difference()["auroc"]):
+        reasons.append("the AUROC was not compared; labels of both classes are needed")
+    if "cam" in self.expected and "cam" not in self.actual:
+        reasons.append("the heat maps were not compared; the export has none")
+    return reasons
 
 # %% ../../nbs/10_quantization/00_parity.ipynb #25023
 def parity_table(
@@ -166,7 +176,7 @@ def plot_worst(
         )
         for column, position in zip(axes.T, positions, strict=True):
             for ax, name, outputs in zip(column, names, (self.expected, self.actual), strict=True):
-                _draw_overlay(ax, images[position], outputs["cam"][position])
+                _draw_overlay(ax, images[position], outputs.get("cam", [None] * len(images))[position])
                 ax.set_title(f"{name}: {outputs['probability'][position]:.3f}", fontsize=8)
         fig.tight_layout()
         fig.canvas.draw()
@@ -175,8 +185,9 @@ def plot_worst(
 
 # %% ../../nbs/10_quantization/00_parity.ipynb #25029
 def _draw_overlay(ax, image, cam):
-    "Draw an image under its heat map"
-    heat = heatmap(cam)
+    "Draw an image under its heat map, if there is one"
     ax.imshow(image[..., 0], cmap="gray", extent=(0, 1, 0, 1))
-    ax.imshow(heat, cmap="inferno", alpha=0.5 * heat, extent=(0, 1, 0, 1), interpolation="bicubic")
     ax.axis("off")
+    if cam is not None:
+        heat = heatmap(cam)
+        ax.imshow(heat, cmap="inferno", alpha=0.5 * heat, extent=(0, 1, 0, 1), interpolation="bicubic")

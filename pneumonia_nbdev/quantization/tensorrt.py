@@ -19,6 +19,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from ..core.base import InvalidOption, MissingPackage, import_extra, write_atomic
+from ..core.quiet import quiet_native_output
 from ..data.dataset import MedicalDataLoader
 from .litert import call_quietly
 from .onnx_export import ONNXExporter, quantize_onnx, read_onnx
@@ -101,15 +102,18 @@ def build_engine(
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(onnx):
+    with quiet_native_output(show_on_error=False):  # the error below has the message
+        is_parsed = parser.parse(onnx)
+    if not is_parsed:
         raise InvalidOption(f"TensorRT does not read this network: {parser.get_error(0).desc()[:200]}")
     config = builder.create_builder_config()
     profile = builder.create_optimization_profile()
     profile.set_shape(network.get_input(0).name, (1, *size), (min(8, batch), *size), (batch, *size))
     config.add_optimization_profile(profile)
-    engine = builder.build_serialized_network(network, config)
-    if engine is None:
-        raise InvalidOption("TensorRT could not build an engine for this network; its reason is above")
+    with quiet_native_output():
+        engine = builder.build_serialized_network(network, config)
+        if engine is None:
+            raise InvalidOption("TensorRT could not build an engine for this network; its reason is printed")
     return bytes(engine)
 
 # %% ../../nbs/10_quantization/05_tensorrt.ipynb #27083

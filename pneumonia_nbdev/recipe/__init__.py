@@ -24,5 +24,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "augmented_scores",
             "evaluate_bundle",
         ],
+        "own_model": [
+            "make_bundle",
+        ],
     },
 )

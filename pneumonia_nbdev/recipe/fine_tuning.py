@@ -243,7 +243,7 @@ def _train_stage(data, weights, folder, recipe, verbose, stage):
     seed = recipe.seed + 100 * earlier
     metadata = _run_metadata(data, weights, recipe)
     loader = data.loader((size, size), seed, recipe.policy)
-    keras.utils.set_random_seed(0)  # every seed starts from the same head
+    keras.utils.set_random_seed(stage)  # the same head for every seed; other dropout masks in each stage
     model = _build_classifier(recipe, size, weights)
     name = f"{recipe.name}-{recipe.backbone}-{recipe.seed}-stage{stage + 1}"
     trainer = ModelTrainer(model, name, folder, seed, metadata)

@@ -8,6 +8,7 @@ __all__ = ['score_files', 'train_default']
 # %% ../../nbs/08_recipe/01_recipe.ipynb #15004
 import io
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -17,8 +18,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.base import CLASSES, import_extra
-from ..core.bundle import Bundle, predict_images, reference_outputs, write_bundle
+from ..core.base import CLASSES, BadData, import_extra
+from pneumonia_nbdev.core.bundle import (
+    PARITY_TOLERANCES,
+    Bundle,
+    predict_images,
+    reference_outputs,
+    write_bundle,
+)
 from ..core.metrics import metrics_with_ci, sigmoid
 from ..core.ood import OODDetector, ood_detector_bytes
 from ..data.dataset import MedicalDataLoader
@@ -33,7 +40,8 @@ from pneumonia_nbdev.training.linear_head import (
     fit_temperature,
     precompute_features,
 )
-from ..transfer.backbones import build_backbone
+from ..training.progress import track
+from ..transfer.backbones import build_backbone, resolve_weights
 from ..transfer.keras_io import linear_model
 
 # %% ../../nbs/08_recipe/01_recipe.ipynb #15imp0
@@ -72,6 +80,7 @@ class FittedHead:
     ood_detector: OODDetector  # fitted to the embeddings of the training images
     conformal: dict  # limits for the card; empty with too few validation images
     details: dict  # for the card: validation metrics, and the penalty of a linear recipe
+    not_measured: dict  # name -> reason, for the card
 
 # %% ../../nbs/08_recipe/01_recipe.ipynb #15028
 def _fit_linear_head(X, y, patients):
@@ -87,16 +96,45 @@ def _point_metrics(y, p, threshold):
     return {k: round(float(v), 4) for k, v in table.value.items()}
 
 # %% ../../nbs/08_recipe/01_recipe.ipynb #15028b
-def _compute_features(loader, backbone, n_augment):
+def _compute_features(loader, backbone, n_augment, verbose):
     "Features of all images in one pass"
     train, n_train = loader.create_dataset("train", augmentation=False)
     val, n_val = loader.create_dataset("val")
     copies = [augmented_batches(loader, "val", seed) for seed in range(n_augment)]
     batches = chain(train, val, *copies, augmented_batches(loader, "train"))
-    features, labels = precompute_features(backbone, batches)
+    total = 2 * len(train) + (n_augment + 1) * len(val)
+    features, labels = precompute_features(backbone, track(batches, "features of all images", total, verbose))
     X, X_val, X_aug, X_train_aug = np.split(features, np.cumsum([n_train, n_val, n_augment * n_val]))
     y, y_val = np.split(labels[: n_train + n_val], [n_train])
     return _Features(X, y, X_val, y_val, X_aug, X_train_aug)
+
+# %% ../../nbs/08_recipe/01_recipe.ipynb #rcsmall2
+def _choose_threshold(y, p):
+    "Youden's threshold, and the reason if no threshold does better than chance"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        threshold = youden_threshold(y, p)
+    if not caught:
+        return threshold, {}
+    reason = str(caught[-1].message)
+    warnings.warn(reason, stacklevel=3)
+    return threshold, {"threshold": reason}
+
+# %% ../../nbs/08_recipe/01_recipe.ipynb #rcsmall3
+MIN_OOD_IMAGES = 50  # augmented validation images for the limit of the out-of-distribution detector
+
+
+def _small_validation(n, n_augmented, conformal):
+    "What a small validation split doesn't allow: name -> reason"
+    found = {}
+    if not conformal:
+        found["conformal"] = f"{n} validation images; the limits need nine of each class"
+    if n_augmented < MIN_OOD_IMAGES:
+        found["ood"] = (
+            f"the limit comes from {n_augmented} augmented validation images; "
+            f"it needs {MIN_OOD_IMAGES} to be reliable"
+        )
+    return found
 
 # %% ../../nbs/08_recipe/01_recipe.ipynb #15026
 def fit_calibrated_head(
@@ -104,9 +142,10 @@ def fit_calibrated_head(
     backbone: keras.Model,  # images -> feature maps
     head: tuple[np.ndarray, float] | None = None,  # (weights, bias); None fits a linear head to train
     n_augment: int = 4,  # augmented copies of validation
+    verbose: bool = False,  # show progress
 ) -> FittedHead:  # everything that is fitted besides the backbone
     "Fit head, temperature, threshold and out-of-distribution detector"
-    features = _compute_features(loader, backbone, n_augment)
+    features = _compute_features(loader, backbone, n_augment, verbose)
     details = {}
     if head is None:
         head, details = _fit_linear_head(features.X, features.y, loader.split_rows("train").patient)
@@ -115,14 +154,16 @@ def fit_calibrated_head(
     logits = np.concatenate([features.X_val, features.X_aug]) @ w + b
     temperature = fit_temperature(y_all, logits)
     p = sigmoid(logits / temperature)
-    threshold = youden_threshold(y_all, p)
+    threshold, not_measured = _choose_threshold(y_all, p)
     n_val = len(features.y_val)
     details["validation"] = {
         "as it is": _point_metrics(y_all[:n_val], p[:n_val], threshold),
         "pushed": _point_metrics(y_all[n_val:], p[n_val:], threshold),
     }
     detector = OODDetector.fit(np.vstack([features.X, features.X_train_aug]), features.X_aug)
-    return FittedHead(w, b, temperature, threshold, detector, conformal_card(y_all, p), details)
+    conformal = conformal_card(y_all, p)
+    not_measured |= _small_validation(n_val, n_augment * n_val, conformal)
+    return FittedHead(w, b, temperature, threshold, detector, conformal, details, not_measured)
 
 # %% ../../nbs/08_recipe/01_recipe.ipynb #15032
 def score_files(
@@ -166,7 +207,7 @@ def make_card(
     data: RunData,  # the images of the run
     loader: MedicalDataLoader,  # the same at the size of the model
     fit: FittedHead,  # from `fit_calibrated_head`
-    weights: str | Path | None,  # initial weights
+    weights: str | Path | None,  # initial weights, from `resolve_weights`
     recipe: Recipe,  # the recipe of the run
 ) -> dict:  # for `write_bundle`
     "The card of a bundle, without metrics"
@@ -176,7 +217,7 @@ def make_card(
         classes=list(CLASSES),
         input=loader.spec.to_dict(),
         threshold=round(fit.threshold, 6),
-        threshold_rule=THRESHOLD_RULE,
+        threshold_rule=fit.not_measured.get("threshold", THRESHOLD_RULE),
         temperature=round(fit.temperature, 6),
         conformal=fit.conformal,
         backbone=f"{recipe.backbone}, {_trained_layers(recipe.fine_tune_layers)}",
@@ -184,6 +225,7 @@ def make_card(
         metrics={},
         data=_describe_data(data, loader),
         recipe=asdict(recipe) | fit.details | CARD_METHODS,
+        not_measured=dict(fit.not_measured),
         intended_use="Research and teaching. Not a medical device; not for diagnosis.",
     )
 
@@ -212,7 +254,7 @@ def _describe_weights(weights):
     if not weights:
         return "random"
     if Path(weights).suffix == ".bundle":
-        return f"the bundle {Path(weights).name}"
+        return f"the bundle {Path(weights).name}, trained on {Bundle(weights).card['data']['name']}"
     return f"ImageNet, from {'Keras' if weights == 'imagenet' else Path(weights).name}"
 
 # %% ../../nbs/08_recipe/01_recipe.ipynb #15045
@@ -255,6 +297,38 @@ def _log_evaluation(table, test_log, bundle, card, reason):
         why=reason,
     )
 
+# %% ../../nbs/08_recipe/01_recipe.ipynb #rcmore01
+def _further_parts(extra_parts, bundle, loader, card):
+    "The parts of the hook; none, with a reason in the card, if the data set is too small for them"
+    try:
+        return extra_parts(bundle, loader)
+    except BadData as e:
+        card.setdefault("not_measured", {})["extra_parts"] = e.reason
+        warnings.warn(f"parts are left out: {e.reason}", stacklevel=3)
+        return {}
+
+# %% ../../nbs/08_recipe/01_recipe.ipynb #c5eeae77
+class _Served(NamedTuple):
+    "A converted network and its predictions for validation"
+
+    litert: bytes  # the LiteRT model
+    bundle: Bundle  # without metrics
+    validation: tuple[np.ndarray, np.ndarray]  # (labels, probabilities)
+    parity: dict[str, float | int]  # from `conversion_error`
+
+
+def _convert(model, loader, path, card, parts):
+    "The served network, with weights of 16 bits if they are precise enough"
+    network = inference_model(model)
+    for float16 in (True, False):
+        litert = to_litert(network, float16)
+        bundle = Bundle(write_bundle(path, litert, card, parts))
+        validation = predict_split(as_predictor(bundle), loader, "val")
+        parity = conversion_error(validation[1], model, loader, bundle.threshold)
+        if "model.keras" not in parts or parity["max"] <= PARITY_TOLERANCES["float"]["difference"] / 2:
+            break
+    return _Served(litert, bundle, validation, parity)
+
 # %% ../../nbs/08_recipe/01_recipe.ipynb #15037
 def evaluate_and_write(
     loader: MedicalDataLoader,  # images at the size of the model
@@ -267,27 +341,41 @@ def evaluate_and_write(
     extra_parts: Callable[[Bundle, MedicalDataLoader], dict[str, bytes]] | None = None,  # further parts
 ) -> Bundle:  # the new bundle, opened
     "Evaluate the served network and write its bundle with the metrics in the card"
-    litert = to_litert(inference_model(model))
     with tempfile.TemporaryDirectory() as d:
-        bundle = Bundle(write_bundle(Path(d) / "unmeasured.bundle", litert, card, parts))
-        more = extra_parts(bundle, loader) if extra_parts else {}
-    splits = ["val", "test"] if test_log else ["val"]
-    predictions = {split: predict_split(as_predictor(bundle), loader, split) for split in splits}
-    tables = {split: _metrics(bundle, loader, split, *predictions[split]) for split in splits}
+        served = _convert(model, loader, Path(d) / "unmeasured.bundle", card, parts)
+        bundle = served.bundle
+        more = _further_parts(extra_parts, bundle, loader, card) if extra_parts else {}
+    predictions = {"val": served.validation}
+    if test_log:
+        predictions["test"] = predict_split(as_predictor(bundle), loader, "test")
+    tables = {split: _metrics(bundle, loader, split, *found) for split, found in predictions.items()}
     if test_log:
         _log_evaluation(tables["test"], test_log, bundle, card, reason)
     measured = dict(
         metrics={s: {k: dict(r) for k, r in t.round(4).astype(object).iterrows()} for s, t in tables.items()},
-        parity=conversion_error(predictions["val"][1], model, loader, bundle.threshold),
+        parity=served.parity,
         sample=reference_outputs(lambda x: bundle.run(x)["probability"], bundle.spec),
     )
-    return Bundle(write_bundle(out, litert, card | measured, parts | more))
+    return Bundle(write_bundle(out, served.litert, card | measured, parts | more))
+
+# %% ../../nbs/08_recipe/01_recipe.ipynb #rcchk001
+def _check_splits(loader, test_log):
+    "Raise `BadData` unless train and validation have both classes; the test log, or None without a test split"
+    for split in ("train", "val"):
+        missing = set(CLASSES) - set(loader.split_rows(split).label)
+        if missing:
+            found = f"{split!r} contains no image of {' and '.join(sorted(missing))}"
+            raise BadData(f"{found}; training needs both classes", file=loader.data_dir)
+    if not (loader.files.split == "test").any() and test_log:
+        warnings.warn("the data set has no test split; the metrics are those of validation", stacklevel=3)
+        return None
+    return test_log
 
 # %% ../../nbs/08_recipe/01_recipe.ipynb #15036
 def train_default(
     data: str | Path | MedicalDataLoader,  # a folder `split/CLASS/file`, a CSV, or a loader
-    weights: str | Path | None,  # `imagenet`, a `.npz`, a `.weights.h5` or a bundle; None for random ones
-    out: str | Path,  # path of the bundle
+    weights: str | Path | None = "auto",  # as for `TransferLearningModel`; None for random weights
+    out: str | Path = "trained.bundle",  # path of the bundle
     test_log: str | Path | None = None,  # CSV of test evaluations; None doesn't use the test split
     reason: str = "recipe rerun",  # for the test log
     recipe: Recipe = RECIPES["default"],  # all choices of the run
@@ -297,18 +385,24 @@ def train_default(
 ) -> Bundle:  # the new bundle, opened
     "Train, calibrate, evaluate and write the bundle of a recipe"
     data = RunData(data)
+    test_log = _check_splits(data.source, test_log)
+    weights = resolve_weights(recipe.backbone, weights)
     head = None
     if recipe.stages:
         backbone, head = split_head(fine_tune(data, weights, folder, recipe, verbose))
     else:
         backbone = build_backbone(recipe.backbone, weights=weights)
     loader = data.loader(tuple(backbone.input_shape[1:3]))
-    fit = fit_calibrated_head(loader, backbone, head)
+    fit = fit_calibrated_head(loader, backbone, head, verbose=verbose)
     model = linear_model(backbone, fit.w, fit.b, fit.temperature)
     card = make_card(data, loader, fit, weights, recipe)
+    if not test_log:
+        card["not_measured"]["test"] = "no test split was evaluated; the metrics are those of validation"
     parts = {
         "head.npz": head_npz(fit),
         "familiar.npz": ood_detector_bytes(fit.ood_detector),
         **keras_part(model, recipe),
     }
+    if verbose:
+        print("converting, evaluating and writing the model")
     return evaluate_and_write(loader, model, out, card, parts, test_log, reason, extra_parts)

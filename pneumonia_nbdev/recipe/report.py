@@ -193,6 +193,10 @@ def _add_slow_sections(evaluation, run):
     "The sections that run the network many times"
     bundle = run.bundle
     evaluation.tables["corruptions"] = corruption_table(as_predictor(bundle), run.loader, run.split)
+    if "embedding" not in bundle.outputs:
+        for key in ("control", "failures", "suspects"):
+            evaluation.notes[key] = "the network has no embedding"
+        return
     predictions = predict_rows(bundle, run.loader, run.rows)
     if bundle.ood_detector:
         _add_ood_subgroups(evaluation, run, predictions)

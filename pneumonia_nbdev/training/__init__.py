@@ -19,6 +19,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "device_scope",
             "warmup_cosine",
         ],
+        "progress": [
+            "LivePlot",
+        ],
         "trainer": [
             "ModelTrainer",
         ],

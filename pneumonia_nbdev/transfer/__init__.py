@@ -14,10 +14,16 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "load_npz",
             "load_weights",
         ],
+        "adapt": [
+            "adapt_model",
+        ],
         "keras_io": [
             "as_bundle",
             "linear_model",
             "load_keras_model",
+        ],
+        "checkpoints": [
+            "convert_checkpoint",
         ],
     },
 )

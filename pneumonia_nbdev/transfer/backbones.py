@@ -15,7 +15,7 @@ from fastcore.basics import patch
 
 from ..cnn import compile_classifier
 from ..core.base import BadData, InvalidOption, MissingFile, import_extra
-from ..core.bundle import read_bundle
+from ..core.bundle import default_bundle, read_bundle
 
 # %% ../../nbs/04_transfer/00_backbones.ipynb #10imp0
 keras = import_extra("keras")
@@ -91,12 +91,13 @@ def lite0_features(
 # %% ../../nbs/04_transfer/00_backbones.ipynb #10015
 def efficientnet_lite0(
     input_shape: tuple[int, int, int] = (224, 224, 3),  # (height, width, 3); values 0 to 1
-    weights: str | Path | None = None,  # `.npz`, or a bundle with this backbone; None for random weights
+    weights: str | Path | None = None,  # `auto`, `.npz`, bundle with this backbone; None for random
 ) -> keras.Model:  # images -> (batch, height/32, width/32, 1280) features
     "EfficientNet-Lite0 without its classifier"
     inputs = keras.Input(input_shape, name="image")
     model = keras.Model(inputs, lite0_features(_scale_centered(inputs)), name="efficientnet_lite0")
     if weights is not None:
+        weights = default_bundle() if str(weights) == "auto" else weights
         load = load_npz if Path(weights).suffix == ".npz" else load_bundle_weights
         load(model, weights)
     return model
@@ -213,7 +214,7 @@ BACKBONES = dict(  # name: (key of `PREPROCESSING`, options of `keras.applicatio
 def build_backbone(
     name: str,  # key of `BACKBONES`
     input_shape: tuple[int, int, int] = (224, 224, 3),  # (height, width, 3); values 0 to 1
-    weights: str | Path | None = None,  # `imagenet`, `.npz`, `.weights.h5` or bundle; None for random
+    weights: str | Path | None = None,  # `auto`, `imagenet`, `.npz`, `.weights.h5`, bundle; None: random
     output_layer: str | None = None,  # name of the last layer to use; None for the whole backbone
 ) -> keras.Model:  # images -> feature maps
     "A backbone as a flat model that includes its input scaling"
@@ -232,6 +233,7 @@ def build_backbone(
             )
         output = model.get_layer(output_layer).output
         model = keras.Model(inputs, output, name=f"{model.name}_{output_layer}")
+    weights = resolve_weights(name, weights)
     missing = load_weights(model, weights, name) if weights is not None else []
     if missing:
         source = f"{len(missing)} layers of {name} are not in {Path(weights).name}"
@@ -245,13 +247,24 @@ def _check_backbone(name):
         raise InvalidOption(f"backbone {name!r}; there are {', '.join(BACKBONES)}")
     return name
 
+# %% ../../nbs/04_transfer/00_backbones.ipynb #10034res
+def resolve_weights(
+    name: str,  # key of `BACKBONES`
+    weights: str | Path | None,  # `auto`, or any other source of weights
+) -> str | Path | None:  # the source that `auto` stands for; other values unchanged
+    "The weights that are really used: `auto` is the default bundle, or `imagenet` where Keras has it"
+    if str(weights) != "auto":
+        return weights
+    return default_bundle() if BACKBONES[_check_backbone(name)][1] is None else "imagenet"
+
 # %% ../../nbs/04_transfer/00_backbones.ipynb #10035
 def load_weights(
     model: keras.Model,  # from `build_backbone`
-    weights: str | Path,  # `imagenet`, or a file
+    weights: str | Path,  # `auto`, `imagenet`, or a file
     name: str,  # key of `BACKBONES`
 ) -> list[str]:  # layers that a `.npz` does not contain; empty for every other source
     "Fill a backbone from Keras's download, a `.npz`, a `.weights.h5` or a bundle"
+    weights = resolve_weights(name, weights)
     if str(weights) == "imagenet":
         model.set_weights(_imagenet_model(name).get_weights())
         return []
@@ -273,13 +286,13 @@ def _imagenet_model(name):
     "A backbone with Keras's ImageNet weights"
     options = BACKBONES[name][1]
     if options is None:
-        raise InvalidOption(f"Keras has no weights for {name}; give a .npz file or a bundle")
+        raise InvalidOption(f"Keras has no weights for {name}; give 'auto', a .npz file or a bundle")
     try:
         return getattr(keras.applications, name)(include_top=False, weights="imagenet", **options)
     except Exception as e:
         raise BadData(
-            f"the ImageNet weights of {name} could not be downloaded ({type(e).__name__}); "
-            "give a file, weights='….npz' or '….weights.h5'"
+            f"the ImageNet weights of {name} could not be downloaded ({type(e).__name__}); offline, give a file "
+            "(weights='….npz' or '….weights.h5'), or weights=None for random weights"
         ) from None
 
 # %% ../../nbs/04_transfer/00_backbones.ipynb #10040
@@ -291,7 +304,7 @@ class TransferLearningModel:
         base_model_name: str = "EfficientNetB0",  # key of `BACKBONES`
         input_shape: tuple[int, int, int] = (224, 224, 3),  # (height, width, 3); values 0 to 1
         num_classes: int = 2,  # NORMAL and PNEUMONIA
-        weights: str | Path | None = "imagenet",  # or `.npz`, `.weights.h5`, bundle; None for random
+        weights: str | Path | None = "auto",  # `imagenet`, `.npz`, `.weights.h5`, bundle; None for random
         output_layer: str | None = None,  # last backbone layer to use; None for the whole
     ):
         self.name = _check_backbone(base_model_name)
@@ -319,17 +332,17 @@ def build_model(
     unfreeze(backbone.layers, fine_tune_layers)
     x = layers.GlobalAveragePooling2D(name="embedding")(backbone.output)
     if head == "dense":
-        x = layers.BatchNormalization(name="head_bn1")(x)
+        x = layers.BatchNormalization(momentum=0.9, name="head_bn1")(x)
         x = layers.Dropout(0.2)(x)
         x = layers.Dense(256, activation="relu", name="hidden")(x)
-        x = layers.BatchNormalization(name="head_bn2")(x)
+        x = layers.BatchNormalization(momentum=0.9, name="head_bn2")(x)
         x = layers.Dropout(0.3)(x)
     else:
         x = layers.Dropout(0.2, name="embedding_dropout")(x)
     # float32, so that the probabilities are precise in a model with half precision
     x = layers.Dense(self.num_classes, name="logits", dtype="float32")(x)
     x = layers.Softmax(name="probability", dtype="float32")(x)
-    self.model = keras.Model(backbone.inputs, x, name=f"{self.name}_{head}")
+    self.model = keras.Model(backbone.inputs[0], x, name=f"{self.name}_{head}")
     return self.model
 
 # %% ../../nbs/04_transfer/00_backbones.ipynb #10042

@@ -360,7 +360,9 @@ function answer(i) {
   );
   if (r.quality.ok)
     out.push(make("p", { className: "small", textContent: `${word("quality")}: ${word("good")}` }));
-  if (!r.heatmap.flat().some((v) => v > 0))
+  for (const [name, reason] of Object.entries(r.unavailable ?? {}))
+    out.push(make("p", { className: "small", textContent: word(`no_${name}`), title: reason }));
+  if (r.heatmap && !r.heatmap.flat().some((v) => v > 0))
     out.push(make("p", { className: "small", textContent: word("no_map") }));
   if (keeps) out.push(review(i));
   const rows = {
@@ -537,7 +539,7 @@ function layers(i, heat) {
       draggable: false,
     });
   box.append(img);
-  if (heat && i.result) {
+  if (heat && i.result?.heatmap_png) {
     const map = make("img", { className: "heat", src: i.result.heatmap_png, alt: "", draggable: false });
     map.style.opacity = $("#opacity").value / 100;
     box.append(map);
@@ -551,7 +553,9 @@ function show(i) {
   if (!i) return;
   $("#case-title").textContent = i.name;
   $("#answer").replaceChildren(...answer(i));
-  const stages = (view.side ? [false, true] : [true]).map((heat) => {
+  const mapless = Boolean(i.result) && !i.result.heatmap_png; // the model gives no heat map
+  for (const e of [$("#opacity").parentElement, $("#side"), $('[data-t="maps"]')]) e.hidden = mapless;
+  const stages = (view.side && !mapless ? [false, true] : [true]).map((heat) => {
     const stage = make("div", { className: "stage" });
     if (!i.url)
       return (
@@ -808,7 +812,9 @@ function report() {
           make(
             "div",
             { className: "pair" },
-            ...[false, true].map((heat) => make("div", { className: "stage" }, layers(i, heat))),
+            ...(i.result.heatmap_png ? [false, true] : [false]).map((heat) =>
+              make("div", { className: "stage" }, layers(i, heat)),
+            ),
           ),
         );
       a.append(...answer(i).filter((e) => !["BUTTON", "PROGRESS", "FIELDSET"].includes(e.tagName)));
@@ -844,6 +850,8 @@ function known() {
       .filter((k) => f[k])
       .map(number)
       .join("; ")}.`;
+  const missing = Object.entries(card?.not_measured ?? {}).map(([name, reason]) => `${name} (${reason})`);
+  if (missing.length) $("#model").textContent += ` ${word("not_measured")}: ${missing.join("; ")}.`;
 }
 
 function translate(to) {
