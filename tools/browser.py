@@ -341,11 +341,11 @@ def explorer_in_lab(folder, pictures):
 def explorer_notebook(folder, _):
     "The explorer's notebook: after Run All the first explorer has its default settings, and no file was written"
     shutil.copytree(ROOT / "nbs", folder / "nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    path = folder / "nbs" / "07_gradcam" / "05_explorer.ipynb"
+    path = folder / "nbs" / "07_gradcam" / "07_explorer.ipynb"
     clear_outputs(path)
     files = set(path.parent.rglob("*"))
     text = labels()
-    with lab(folder, "nbs/07_gradcam/05_explorer.ipynb", WIDTH + 70) as opened:
+    with lab(folder, "nbs/07_gradcam/07_explorer.ipynb", WIDTH + 70) as opened:
         opened.locator(".jp-Notebook").first.click(position=dict(x=5, y=5))
         run_all(opened)
         wait_for_cells(opened, path, 600)

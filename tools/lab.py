@@ -48,7 +48,7 @@ TOPICS = (  # the main notebook of each topic
     "02_visualization",
     "03_cnn",
     "04_transfer/00_backbones",
-    "05_training/02_trainer",
+    "05_training/04_trainer",
     "06_evaluation/01_evaluation",
     "07_gradcam/00_gradcam",
     "09_deployment/01_predictor",
@@ -61,6 +61,7 @@ CHANGES = {  # name of a change -> new values of settings
     "image size": dict(SIZE=80),
     "backbone": dict(BACKBONE="MobileNetV3Large", WEIGHTS=None),
 }
+NOISE = re.compile(r"oneDNN|cuda_|cuInit|absl::|retracing|W0000|I0000|E0000|fully_quantize|\w+Warning: ")
 SETTING = r"^{}\s*=\s*[^#\n]+"  # a line of a settings cell
 
 
@@ -130,11 +131,20 @@ def execute(notebook, folder, environment):
     watcher = threading.Thread(target=watch_memory, args=(client, peak, done))
     watcher.start()
     try:
-        client.execute(env=environment)
+        client.execute(env=environment, stderr=subprocess.DEVNULL)  # the kernel's own log
     finally:
         done.set()
         watcher.join()
+    check_quiet(notebook)
     return Measured(time.time() - start, peak[0] / 2**30, pictures[0] if pictures else None)
+
+
+def check_quiet(notebook):
+    "Raise `AssertionError` if a cell shows messages of TensorFlow or a warning"
+    for cell in notebook.cells:
+        streams = [output.text for output in cell.outputs if output.output_type == "stream"]
+        found = NOISE.search("\n".join(streams))
+        assert not found, f"{found[0]!r} below the cell {cell.source[:80]!r}"
 
 
 def kernel_environment(**variables):

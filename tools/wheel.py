@@ -28,7 +28,7 @@ from container import EXCLUDED, pip_settings, predict_sample
 PACKAGE = ROOT / "pneumonia_nbdev"
 DATA_FOLDERS = ("models", "sample", "templates", "web", "locale")
 HEAVY = {"tensorflow", "keras", "jupyterlab", "ipython", "nbdev", "pandas", "matplotlib", "scipy"}
-N_SAMPLE = 56  # X-rays that `screen --sample` reads
+N_SAMPLE = 108  # X-rays that `screen --sample` reads
 
 
 def run(*command, cwd, code=0, **env):

@@ -6,14 +6,22 @@
 __all__ = []
 
 # %% ../../nbs/30_cli/11_bundle.ipynb #37e04
+import shlex
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pneumonia_nbdev.cli.app import Lang, LangOption, app, check_writable, silence_tensorflow
-from pneumonia_nbdev.cli.data import ClassesOption, ColumnsOption, DataOption, open_data, warnings_as_lines
+from pneumonia_nbdev.cli.app import Lang, LangOption, app, silence_tensorflow
+from pneumonia_nbdev.cli.data import (
+    ClassesOption,
+    ColumnsOption,
+    DataOption,
+    check_output,
+    parse_pairs,
+    warnings_as_lines,
+)
 from pneumonia_nbdev.cli.train import continual_parts
 from pneumonia_nbdev.core.base import InvalidOption, import_extra
 
@@ -30,6 +38,14 @@ ClassOrderOption = Annotated[
     str, typer.Option(help="Classes of the outputs of a Keras model, in order, with a comma between.")
 ]
 NORMAL_FIRST = "NORMAL,PNEUMONIA"
+ValOption = Annotated[
+    str | None,
+    typer.Option(
+        "--val",
+        help="Validation of a Keras model: `official` (val of the data) or `patients` (split again by patient); "
+        "by default official, if it has 10 images of each class.",
+    ),
+]
 
 # %% ../../nbs/30_cli/11_bundle.ipynb #37e11
 @app.command("bundle")
@@ -45,6 +61,7 @@ def bundle_command(
     ] = False,
     classes: ClassesOption = "",
     columns: ColumnsOption = "",
+    val: ValOption = None,
     test_log: Annotated[
         Path | None, typer.Option(help="CSV of test evaluations; without it, the test split isn't used.")
     ] = None,
@@ -53,21 +70,24 @@ def bundle_command(
     ] = "pneumonia bundle",
 ) -> None:
     "Calibrate and measure a Keras model on labeled images, and write its bundle."
-    check_writable(out.parent)
+    for path in filter(None, (out, test_log)):
+        check_output(path)
     silence_tensorflow()
     import_extra("pandas")
-    loader = open_data(data, classes, columns)
-    if plain_pixels:
-        loader.spec = _plain(loader.spec)
-    from pneumonia_nbdev.recipe.own_model import make_bundle
+    from pneumonia_nbdev.recipe.own_model import labeled_images, make_bundle
 
+    names = dict(classes=parse_pairs(classes, "classes"), columns=parse_pairs(columns, "columns"))
     options = dict(input_range=input_range, class_order=_class_order(class_order))
     with warnings_as_lines():
+        loader = labeled_images(data, val, **names)
+        if plain_pixels:
+            loader.spec = _plain(loader.spec)
         bundle = make_bundle(
             model, loader, out, name, test_log=test_log, reason=reason, extra_parts=_parts, **options
         )
     print("\n".join(_metric_lines(bundle)))
-    print(f"next: pneumonia predict IMAGE --model {out}, or pneumonia serve --model {out}")
+    written = shlex.quote(str(out))
+    print(f"next: pneumonia predict IMAGE --model {written}, or pneumonia serve --model {written}")
 
 # %% ../../nbs/30_cli/11_bundle.ipynb #37e12
 def _plain(spec):
@@ -114,6 +134,7 @@ def evaluate_command(
     lang: LangOption = Lang.en,
     classes: ClassesOption = "",
     columns: ColumnsOption = "",
+    val: ValOption = None,
     input_range: InputRangeOption = None,
     class_order: ClassOrderOption = NORMAL_FIRST,
     test_log: Annotated[Path | None, typer.Option(help="CSV of test evaluations.")] = None,
@@ -129,12 +150,14 @@ def evaluate_command(
     from pneumonia_nbdev.recipe.rendering import format_table
     from pneumonia_nbdev.recipe.report import evaluate_bundle
 
-    check_writable(report.parent)
+    for path in filter(None, (report, test_log)):
+        check_output(path)
+    options = dict(input_range=input_range, class_order=_class_order(class_order))
     with tempfile.TemporaryDirectory() as folder, warnings_as_lines():
-        data = _standard_table(data, classes, columns, Path(folder))
-        split = _available_split(data, split)
-        model = _as_bundle(bundle, data, Path(folder), input_range, _class_order(class_order))
-        evaluation = evaluate_bundle(model, data, split, quick, lang.value)
+        table = _standard_table(data, classes, columns, Path(folder))
+        model = _as_bundle(bundle, table, Path(folder), val, options)
+        split = _available_split(model, table, split)
+        evaluation = evaluate_bundle(model, table, split, quick, lang.value)
     if test_log and split == "test":
         evaluation.log(test_log, reason)
     columns, rows = format_table(evaluation.tables["figures"], lang.value)
@@ -147,34 +170,38 @@ def _standard_table(data, classes, columns, folder):
     "The data; with other names of classes or columns, a temporary CSV with the standard ones"
     if not classes and not columns:
         return data
-    files = open_data(data, classes, columns).files
-    table = folder / f"{data.stem}.csv"
+    from pneumonia_nbdev.data.files import TABLE_COLUMNS, list_images, split_patients
+
+    files = list_images(data, parse_pairs(classes, "classes"), parse_pairs(columns, "columns"))
+    if data.is_dir() and set(files.split) == {"train"}:
+        files = split_patients(files)
     paths = [str(Path(path).resolve()) for path in files.path]
-    files[["path", "label", "split", "patient"]].assign(path=paths).to_csv(table, index=False)
+    table = folder / f"{data.stem}.csv"
+    present = [column for column in TABLE_COLUMNS if column in files]
+    files[present].assign(path=paths).to_csv(table, index=False)
     return table
 
 # %% ../../nbs/30_cli/11_bundle.ipynb #36051a
-def _available_split(data, split):
-    "The split; validation for a data set with splits but without test images"
-    from pneumonia_nbdev.data.files import list_images
+def _available_split(bundle, data, split):
+    "The split; validation for a data set without test images, also if the model was trained on all of it"
+    from pneumonia_nbdev.recipe.report import open_images
 
-    splits = set(list_images(data).split)
-    has_splits = splits != {"train"} or data.suffix.lower() != ".csv"
-    if split != "test" or "test" in splits or not has_splits:
+    splits = set(open_images(bundle, data, split).files.split)
+    if split != "test" or "test" in splits:
         return split
     print("no test images: evaluated on val, where the threshold may have been chosen", file=sys.stderr)
     return "val"
 
 
-def _as_bundle(model, data, folder, input_range, class_order):
+def _as_bundle(model, data, folder, val, options):
     "The bundle of an argument; a temporary one for a Keras model"
+    from pneumonia_nbdev.core.bundle import Bundle
     from pneumonia_nbdev.recipe.own_model import make_bundle
     from pneumonia_nbdev.transfer.keras_io import is_keras_source
 
     if model is None or not is_keras_source(model):
-        return model
+        return Bundle(model)
     print(
         f"{model.name} is measured as a temporary bundle; `pneumonia bundle` writes a bundle", file=sys.stderr
     )
-    options = dict(input_range=input_range, class_order=class_order, verbose=False)
-    return make_bundle(model, data, folder / f"{model.stem}.bundle", **options)
+    return make_bundle(model, data, folder / f"{model.stem}.bundle", val=val, verbose=False, **options)

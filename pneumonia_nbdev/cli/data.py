@@ -82,13 +82,28 @@ def parse_pairs(
 # %% ../../nbs/30_cli/04_data.ipynb #dopt0006
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    "Print the message of each `UserWarning` once, on standard error"
-    with warnings.catch_warnings(record=True) as caught:
+    "Print the message of each `UserWarning` at once and only once, on standard error"
+    printed = set()
+
+    def show(message, category, *_):
+        text = str(message)
+        if issubclass(category, UserWarning) and text not in printed:
+            printed.add(text)
+            print(text, file=sys.stderr, flush=True)
+
+    with warnings.catch_warnings():
         warnings.simplefilter("always")
+        warnings.showwarning = show
         yield
-    messages = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
-    for message in dict.fromkeys(messages):
-        print(message, file=sys.stderr)
+
+# %% ../../nbs/30_cli/04_data.ipynb #dopt0007a
+def check_output(
+    path: Path,  # a file; its folder is created if needed
+) -> None:
+    "Raise `CannotWrite` if the file can't be written, before a long computation"
+    if path.is_dir():
+        raise CannotWrite("it is a folder", file=path)
+    check_writable(path.parent)
 
 # %% ../../nbs/30_cli/04_data.ipynb #dopt0007
 def open_data(

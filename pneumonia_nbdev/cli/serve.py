@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 from pneumonia_nbdev.cli.app import EngineOption, Lang, LangOption, ModelOption, ReviewsOption, app
-from pneumonia_nbdev.core.base import import_extra
+from pneumonia_nbdev.core.base import CLASSES, import_extra
 
 # %% ../../nbs/30_cli/06_serve.ipynb #36067
 @app.command("serve")
@@ -60,13 +60,13 @@ def serve_command(
     api.run(host, port, reload)
 
 # %% ../../nbs/30_cli/06_serve.ipynb #36063
-def _check_explorer_options(models, images, reviews, input_range):
+def _check_explorer_options(models, images, reviews, *options):
     "Raise an error if a model, the images or the case store can't be opened"
     from pneumonia_nbdev.deployment.case_store import CaseStore
     from pneumonia_nbdev.gradcam.explorer_model import ModelSource, image_choices
 
     for model in models:
-        ModelSource(model, input_range)
+        ModelSource(model, *options)
     image_choices(images)
     if reviews:
         CaseStore(reviews)
@@ -79,7 +79,8 @@ def voila_command(
     lang: str = "en",  # `en` or `zh`
     browser: bool = True,  # open a browser
     reviews: Path | None = None,  # folder of the case store
-    input_range: str | None = None,  # pixel values of Keras models, as for `load_keras_model`
+    input_range: str | None = None,  # pixel values of Keras models; None for those of their scaling layers
+    class_order: tuple[str, ...] = CLASSES,  # classes of the outputs of Keras models, in order
 ) -> tuple[list[str], dict[str, str]]:  # (command, environment)
     "The process that serves the explorer"
     import_extra("voila", "lab")
@@ -87,7 +88,7 @@ def voila_command(
     from pneumonia_nbdev.gradcam.explorer import explorer_page
     from pneumonia_nbdev.gradcam.explorer_model import is_bundle
 
-    _check_explorer_options(models, images, reviews, input_range)
+    _check_explorer_options(models, images, reviews, input_range, class_order)
     files = [find_bundle(model) if is_bundle(model) else model for model in models]
     options = {
         "models": [str(file.resolve()) for file in files],
@@ -96,6 +97,7 @@ def voila_command(
         "save_to": str(Path.cwd()),
         "reviews": reviews and str(reviews.resolve()),
         "input_range": input_range,
+        "class_order": class_order,
     }
     command = [
         sys.executable,
@@ -112,6 +114,23 @@ def voila_command(
     return command, os.environ | {"PNEUMONIA_EXPLORE": json.dumps(options)}
 
 # %% ../../nbs/30_cli/06_serve.ipynb #36063b
+def _run_page(command, environment):
+    "Run the process of the page; returns its exit code, or 0 after a signal to this process"
+    stops = []
+    with subprocess.Popen(command, env=environment) as page:
+
+        def stop(*_):
+            stops.append(True)
+            page.terminate()
+
+        # The page must not outlive this command, and a signal to this process alone doesn't reach the page.
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), stop)
+        code = page.wait()
+    return 0 if stops else code
+
+
 @app.command("explore")
 def explore_command(
     models: Annotated[
@@ -129,15 +148,14 @@ def explore_command(
     input_range: Annotated[
         str | None, typer.Option(help="Pixel values of Keras models: 0..1, 0..255 or -1..1.")
     ] = None,
+    class_order: Annotated[
+        str, typer.Option(help="Classes of the outputs of Keras models, in order, with a comma between.")
+    ] = ",".join(CLASSES),
 ) -> None:
     "Explore heat maps in the browser."
+    classes = tuple(name.strip() for name in class_order.split(","))
     command, environment = voila_command(
-        models or [], images, port, lang.value, browser, reviews, input_range
+        models or [], images, port, lang.value, browser, reviews, input_range, classes
     )
     print(f"http://127.0.0.1:{port}/  (Ctrl-C to stop)", file=sys.stderr)
-    with subprocess.Popen(command, env=environment) as page:
-        # The page must not outlive this command, and a signal to this process alone doesn't reach the page.
-        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), lambda *_: page.terminate())
-        raise typer.Exit(page.wait())
+    raise typer.Exit(_run_page(command, environment))

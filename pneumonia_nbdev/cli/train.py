@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/30_cli/05_train.ipynb #37c04
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pneumonia_nbdev.cli.app import app, silence_tensorflow
-from pneumonia_nbdev.cli.data import ClassesOption, ColumnsOption, DataOption, open_data, warnings_as_lines
+from pneumonia_nbdev.cli.data import (
+    ClassesOption,
+    ColumnsOption,
+    DataOption,
+    check_output,
+    open_data,
+    warnings_as_lines,
+)
 from pneumonia_nbdev.core.base import CLASSES, MissingFile, PneumoniaError, import_extra
 
 if TYPE_CHECKING:
@@ -153,6 +161,8 @@ def train_command(
     "Train a model on labeled images and write its bundle; works without a network."
     if Path(weights).suffix and not Path(weights).exists():
         raise MissingFile(file=weights)
+    for path in filter(None, (out, test_log)):
+        check_output(path)
     silence_tensorflow()
     import_extra("pandas")
     loader = open_data(data, classes, columns)
@@ -176,6 +186,7 @@ def train_command(
         print(
             "The initial backbone was trained on the official chest X-ray set; metrics on its images are optimistic."
         )
-    named = [f' --{name} "{value}"' for name, value in (("classes", classes), ("columns", columns)) if value]
-    evaluate = f"pneumonia evaluate {out} --data {data}{''.join(named)}"
-    print(f"next: {evaluate}, or pneumonia predict IMAGE --model {out}")
+    named = [("--classes", classes), ("--columns", columns)]
+    options = [word for option in named if option[1] for word in option]
+    evaluate = shlex.join(["pneumonia", "evaluate", str(out), "--data", str(data), *options])
+    print(f"next: {evaluate}, or pneumonia predict IMAGE --model {shlex.quote(str(out))}")

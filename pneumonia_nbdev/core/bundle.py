@@ -232,8 +232,8 @@ def unavailable(self: Bundle) -> dict[str, str]:  # `heatmap` and `ood_score`, i
         missing["ood_score"] = reasons.get("embedding", "the network has no output embedding")
     elif self.ood_detector is None:
         missing["ood_score"] = "the bundle has no familiar.npz"
-    if "ood_score" in missing and "ood_score" in reasons:
-        missing["ood_score"] = reasons["ood_score"]
+    if "ood_score" in missing:
+        missing["ood_score"] = reasons.get("ood_score") or reasons.get("ood") or missing["ood_score"]
     return missing
 
 # %% ../../nbs/00_core/09_bundle.ipynb #3b827fee

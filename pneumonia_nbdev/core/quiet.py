@@ -6,7 +6,6 @@
 __all__ = []
 
 # %% ../../nbs/00_core/01_quiet.ipynb #qt000004
-import ctypes
 import io
 import logging
 import os
@@ -41,18 +40,37 @@ def show_library_messages() -> None:
     os.environ.update(PNEUMONIA_VERBOSE="1", TF_CPP_MIN_LOG_LEVEL="0")
 
 # %% ../../nbs/00_core/01_quiet.ipynb #qt000010
-class _CapturedStream(io.TextIOBase):
-    "A text stream that writes to the temporary file of the capture, or to the stream of this name without one"
+class _CapturedStream:
+    "A text stream: a thread with a capture writes to its file, another thread to the original stream"
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, original):
+        self.original = original
 
     def write(self, text):
-        file = _state.file
-        if file is not None:
-            return os.write(file.fileno(), text.encode("utf-8", "replace"))
-        stream = getattr(sys, self.name)
-        return len(text) if stream is self or stream is None else stream.write(text)
+        return len(text) if _write_captured(text) else self.original.write(text)
+
+    def writelines(self, lines):
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name):
+        return getattr(self.__dict__["original"], name)
+
+
+class _CapturedLog(logging.Handler):
+    "A handler: messages of a thread with a capture go to its file, others to the original handlers"
+
+    def __init__(self, originals):
+        super().__init__()
+        self.originals = originals
+
+    def emit(self, record):
+        if _write_captured(self.format(record) + "\n"):
+            return
+        fallback = [] if logging.root.handlers else [logging.lastResort]
+        for handler in self.originals or fallback:
+            if record.levelno >= handler.level:
+                handler.handle(record)
 
 # %% ../../nbs/00_core/01_quiet.ipynb #qt000011
 class _CaptureState:
@@ -60,99 +78,169 @@ class _CaptureState:
 
     def __init__(self):
         self.lock = threading.RLock()
-        self.users = 0
-        self.file = None  # temporary file, during a capture
-        self.descriptors = {}  # descriptor -> copy of the original
-        self.streams = {}  # name in `sys` -> original stream
-        self.handlers = {}  # logger -> its original handlers
+        self.files = {}  # identifier of a thread -> file of its capture
+        self.streams = {}  # name in `sys` -> its `_CapturedStream`
+        self.logs = {}  # logger -> its `_CapturedLog`
+        self.stderr_target = None  # file that receives descriptor 2
+        self.stderr_files = []  # files of Python that wrote to descriptor 2
+        self.stderr_copy = None  # copy of descriptor 2; never closed, since a thread may be writing to it
 
 
 _state = _CaptureState()
 
+
+def _write_captured(text):
+    "Write to the file of this thread; False without a capture"
+    file = _state.files.get(threading.get_ident())
+    if file is not None:
+        os.write(file.fileno(), text.encode("utf-8", "replace"))
+    return file is not None
+
 # %% ../../nbs/00_core/01_quiet.ipynb #qt000013
-def _flush_buffers():
-    "Write the buffers of Python and of the C library"
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    with suppress(OSError, TypeError, AttributeError):  # Windows has no process-wide C library
-        ctypes.CDLL(None).fflush(None)
+def _files_of_stderr():
+    "The files of Python that write to descriptor 2"
+    found = []
+    for stream in (sys.stderr, sys.__stderr__):
+        with suppress(ValueError, AttributeError):  # closed or detached, or an object of a notebook
+            file = getattr(stream.buffer, "raw", stream.buffer)
+            if isinstance(file, io.FileIO) and not file.closefd and file.fileno() == 2 and file not in found:
+                found.append(file)
+    return found
+
+
+def _move_files(descriptor):
+    "Let the files of Python write to another descriptor"
+    for file in _state.stderr_files:
+        name = file.name
+        file.__init__(descriptor, "wb", closefd=False)
+        file.name = name
 
 # %% ../../nbs/00_core/01_quiet.ipynb #qt000014
-def _redirect():
-    "Send descriptors, streams and loggers to a temporary file"
-    _flush_buffers()
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by the caller)
-    for descriptor in (1, 2):
-        try:
-            _state.descriptors[descriptor] = os.dup(descriptor)
-        except OSError:  # closed, as in a service
-            continue
-        os.dup2(file.fileno(), descriptor)
-    _state.file = file
+def _redirect_stderr(file):
+    "Send descriptor 2 to a file"
+    if _state.stderr_copy is None:
+        _state.stderr_copy = os.dup(2)
+    else:
+        os.dup2(2, _state.stderr_copy, inheritable=False)
+    _state.stderr_files = _files_of_stderr()
+    _move_files(_state.stderr_copy)
+    os.dup2(file.fileno(), 2)
+    _state.stderr_target = file
+
+
+def _restore_stderr():
+    "Undo `_redirect_stderr`"
+    os.dup2(_state.stderr_copy, 2)
+    _move_files(2)
+    _state.stderr_files = []
+    _state.stderr_target = None
+
+
+def _replace_streams():
+    "Replace the streams of Python and the handlers of noisy loggers"
     for name in ("stdout", "stderr"):
-        _state.streams[name] = getattr(sys, name)
-        setattr(sys, name, _CapturedStream(name))
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, _CapturedStream):
+            _state.streams[name] = _CapturedStream(stream)
+            setattr(sys, name, _state.streams[name])
     for name in NOISY_LOGGERS:
         logger = logging.getLogger(name)
-        _state.handlers[logger] = logger.handlers
-        logger.handlers = [logging.StreamHandler(sys.stderr)]
+        _state.logs[logger] = _CapturedLog(logger.handlers)
+        logger.handlers = [_state.logs[logger]]
 
 # %% ../../nbs/00_core/01_quiet.ipynb #qt000015
-def _restore():
-    "Undo `_redirect`"
-    _flush_buffers()
-    for logger, handlers in _state.handlers.items():
-        added = logger.handlers[1:]  # by a library that was imported during the capture
-        logger.handlers = handlers + added
+def _restore_streams():
+    "Undo `_replace_streams`; a stream that was set in the meantime is kept"
+    for logger, log in _state.logs.items():
+        added = [handler for handler in logger.handlers if handler is not log]
+        logger.handlers = log.originals + added
     for name, stream in _state.streams.items():
-        setattr(sys, name, stream)
-    for descriptor, original in _state.descriptors.items():
-        os.dup2(original, descriptor)
-        os.close(original)
-    _state.file.close()
-    _state.file = None
-    for saved in (_state.handlers, _state.streams, _state.descriptors):
-        saved.clear()
+        if getattr(sys, name) is stream:
+            setattr(sys, name, stream.original)
+    _state.logs.clear()
+    _state.streams.clear()
 
 # %% ../../nbs/00_core/01_quiet.ipynb #qt000016
+def _open_file():
+    "A file in memory where the system has one, else a temporary file"
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("capture"), "w+b")
+    return tempfile.TemporaryFile()
+
+
 def _start_capture():
-    "Count a user; returns the position in the file at which its messages begin"
+    "Start the capture of this thread; False if there is no file for it"
+    try:
+        file = _open_file()
+    except OSError:
+        return False
     with _state.lock:
-        if _state.users == 0:
-            _redirect()
-        _state.users += 1
-        return os.fstat(_state.file.fileno()).st_size
+        if not _state.files:
+            _replace_streams()
+        _state.files[threading.get_ident()] = file
+        if threading.current_thread() is threading.main_thread():
+            with suppress(OSError):  # closed, as in a service
+                _redirect_stderr(file)
+    return True
 
 # %% ../../nbs/00_core/01_quiet.ipynb #qt000017
-def _stop_capture(start):
-    "Discount a user; returns the text that was captured from the position `start`"
+def _stop_capture():
+    "Stop the capture of this thread"
     with _state.lock:
-        _flush_buffers()
-        descriptor = _state.file.fileno()
-        text = os.pread(descriptor, os.fstat(descriptor).st_size - start, start).decode("utf-8", "replace")
-        _state.users -= 1
-        if _state.users == 0:
-            _restore()
-        return text
+        file = _state.files.pop(threading.get_ident(), None)
+        if file is None:  # in a forked process
+            return
+        if file is _state.stderr_target:
+            _restore_stderr()
+        if not _state.files:
+            _restore_streams()
+    file.close()
 
 # %% ../../nbs/00_core/01_quiet.ipynb #qt000019
+def _restore_in_fork():
+    "Stop all captures in a forked process"
+    _state.lock = threading.RLock()  # another thread of the parent may hold the old one
+    if _state.stderr_target is not None:
+        _restore_stderr()
+    _state.files.clear()
+    _restore_streams()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restore_in_fork)
+
+
+def _captured_size():
+    "Number of bytes that this thread has captured; None without a capture"
+    file = _state.files.get(threading.get_ident())
+    return None if file is None else os.fstat(file.fileno()).st_size
+
+
+def _captured_text(start):
+    "What this thread has captured from the position `start`"
+    size = _captured_size()
+    if size is None:  # in a forked process
+        return ""
+    descriptor = _state.files[threading.get_ident()].fileno()
+    return os.pread(descriptor, size - start, start).decode("utf-8", "replace")
+
+# %% ../../nbs/00_core/01_quiet.ipynb #qt000033
 @contextmanager
 def quiet_native_output(
     show_on_error: bool = True,  # whether an exception that leaves the block shows the captured text
 ) -> Iterator[None]:
-    "Capture what libraries write to standard output and standard error; with `PNEUMONIA_VERBOSE=1` do nothing"
-    if is_verbose():
-        yield
-        return
-    start = _start_capture()
-    failed = False
+    "Capture what libraries write in this thread; with `PNEUMONIA_VERBOSE=1` do nothing"
+    start = _captured_size()
+    is_started = start is None and not is_verbose() and _start_capture()
+    text = ""
     try:
         yield
     except Exception:
-        failed = show_on_error
+        text = _captured_text(0) if is_started and show_on_error else ""  # the outermost block shows it
         raise
     finally:
-        text = _stop_capture(start)
-        if failed and text and sys.stderr is not None:
-            sys.stderr.write(text if text.endswith("\n") else text + "\n")
+        if is_started:
+            _stop_capture()
+        if text and sys.stderr is not None:
+            with suppress(ValueError, OSError):  # closed
+                sys.stderr.write(text if text.endswith("\n") else text + "\n")

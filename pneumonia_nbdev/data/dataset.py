@@ -334,6 +334,7 @@ def _batch_settings(self: MedicalDataLoader, split, batch_size, seed, balance):
         files=hashlib.sha256(repr(files).encode()).hexdigest()[:16],
         batch_size=batch_size,
         augmentation=seed is not None,
+        spec=self.spec.to_dict(),
     )
     if seed is not None:
         settings |= dict(balance=balance, policy=asdict(self.policy), data_seed=seed)

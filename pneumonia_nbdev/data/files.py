@@ -7,6 +7,7 @@ __all__ = ['SPLITS', 'patient_id', 'scan_csv', 'list_images', 'split_patients', 
 
 # %% ../../nbs/01_data/01_files.ipynb #datafilesi0
 import hashlib
+import json
 import os
 import re
 import warnings
@@ -60,6 +61,9 @@ SPLIT_NAMES = {split: split for split in SPLITS} | {
 }
 
 # %% ../../nbs/01_data/01_files.ipynb #cls00005
+_LABEL_CODES = {"0": "NORMAL", "1": "PNEUMONIA", "0.0": "NORMAL", "1.0": "PNEUMONIA"}
+
+
 def _report_unmapped(
     unmapped: dict[str, int],  # unknown name -> number of images
     labels: set[str],  # classes with images
@@ -70,10 +74,12 @@ def _report_unmapped(
     if not unmapped:
         return
     found = ", ".join(f"{name} ({n:,} images)" for name, n in unmapped.items())
-    example = next(iter(unmapped))
+    codes = {name: _LABEL_CODES[name] for name in unmapped if name in _LABEL_CODES}
+    example = codes or {next(iter(unmapped)): "PNEUMONIA"}
+    option = ",".join(f"{name}={cls}" for name, cls in example.items())
     advice = (
-        f'map them to NORMAL or PNEUMONIA, as in classes={{"{example}": "PNEUMONIA"}}, '
-        f'or --classes "{example}=PNEUMONIA" on the command line'
+        f"map them to NORMAL or PNEUMONIA, as in classes={json.dumps(example, ensure_ascii=False)}, "
+        f'or --classes "{option}" on the command line'
     )
     missing = [cls for cls in CLASSES if cls not in labels]
     if missing:
@@ -222,42 +228,57 @@ def _others(folders, known):
 
 # %% ../../nbs/01_data/01_files.ipynb #cls00010
 def _separate_patients(table):
-    "The table; patients of equal file names without an identifier are named by folder and file"
+    "The table; patients of equal file names without an identifier are named by their path below the common folder"
     unknown = pd.Series([not PATIENT.match(Path(p).name) for p in table.path], index=table.index)
-    repeated = table.patient.duplicated(keep=False) & unknown
-    places = [Path(*Path(p).parts[-3:-1], Path(p).stem).as_posix() for p in table.path]
+    repeated = table.patient.duplicated(keep=False) & unknown & (table.path != "")
+    if not repeated.any():
+        return table
+    paths = {p: Path(os.path.abspath(p)) for p in table.path if p}
+    root = os.path.commonpath([path.parent for path in paths.values()])
+    places = [paths[p].relative_to(root).with_suffix("").as_posix() if p else "" for p in table.path]
     return table.assign(patient=np.where(repeated, places, table.patient))
 
 # %% ../../nbs/01_data/01_files.ipynb #tab00001
 TABLE_COLUMNS = ("path", "label", "split", "patient", *METADATA_COLUMNS)
 
 
+def _find_column(names, column, chosen, csv):
+    "The name of a column, ignoring case; None for a missing one"
+    if chosen is not None and chosen in list(names):
+        return chosen
+    wanted = column if chosen is None else str(chosen).strip()
+    found = [name for name in names if name.lower() == wanted.lower()]
+    if len(found) > 1:
+        advice = f'choose one, as in columns={{"{column}": "{found[0]}"}}, or --columns {column}={found[0]}'
+        raise BadData(f"the table has the columns {' and '.join(found)}: {advice}", file=csv)
+    if not found and chosen is not None:
+        raise BadData(f"no column {chosen!r}; the table has {', '.join(names)}", file=csv)
+    return found[0] if found else None
+
+
 def _rename_columns(table, columns, csv):
-    "The table with columns in lower case, and with those that the option `columns` names"
-    table.columns = table.columns.str.strip()
-    original = ", ".join(table.columns)
-    table.columns = table.columns.str.lower()
-    chosen = {}
-    for column, name in (columns or {}).items():
+    "The columns of an image table, found by name ignoring case, or by the option `columns`"
+    columns = columns or {}
+    for column in columns:
         if column not in TABLE_COLUMNS:
             raise InvalidOption(f"columns: {column!r}; there are {', '.join(TABLE_COLUMNS)}")
-        if str(name).strip().lower() not in table:
-            raise BadData(f"no column {name!r}; the table has {original}", file=csv)
-        chosen[column] = table[str(name).strip().lower()]
-    table = table.assign(**chosen)
-    missing = sorted({"path", "label"} - set(table))
+    table.columns = table.columns.str.strip()
+    found = {
+        column: _find_column(table.columns, column, columns.get(column), csv) for column in TABLE_COLUMNS
+    }
+    missing = sorted(column for column in ("path", "label") if found[column] is None)
     if missing:
         raise BadData(
-            f"no column {', '.join(missing)}; the table has {original}: name a column, as in "
+            f"no column {', '.join(missing)}; the table has {', '.join(table.columns)}: name a column, as in "
             f'columns={{"{missing[0]}": "…"}}, or --columns {missing[0]}=… on the command line',
             file=csv,
         )
-    return table
+    return pd.DataFrame({column: table[name] for column, name in found.items() if name is not None})
 
 # %% ../../nbs/01_data/01_files.ipynb #tab00003
 def _locate(folder, names, splits):
     "Paths of the rows of a table; bare file names are searched below its folder"
-    paths = [folder / name if isinstance(name, str) and name.strip() else None for name in names]
+    paths = [folder / name.strip() if isinstance(name, str) and name.strip() else None for name in names]
     lost = [p is not None and p.parent == folder and not os.path.lexists(p) for p in paths]
     by_name = {}
     for path in _walk([folder]) if any(lost) else ():
@@ -271,10 +292,24 @@ def _locate(folder, names, splits):
             paths[i] = found[0]
     return [str(path) if path else "" for path in paths]
 
+# %% ../../nbs/01_data/01_files.ipynb #tabsplt1
+def _splits_of_folders(paths, csv):
+    "The split of each path by the name of one of its folders; `train` for all if a path has none"
+    folders = {path: Path(os.path.abspath(path)).parent for path in paths if path}
+    root = os.path.commonpath(folders.values()) if folders else ""
+    splits = {"": {"train"}}
+    for path, folder in folders.items():
+        names = map(str.lower, folder.relative_to(root).parts)
+        splits[path] = {SPLIT_NAMES[name] for name in names if name in SPLIT_NAMES}
+    if all(len(found) == 1 for found in splits.values()):
+        return [next(iter(splits[path])) for path in paths]
+    n = sum(bool(splits[path] & {"val", "test"}) for path in paths)
+    if n:
+        advice = "without a column split, all images are training images; add the column"
+        warnings.warn(f"{csv.name}: {n:,} images lie in folders val or test: {advice}", stacklevel=5)
+    return ["train"] * len(paths)
+
 # %% ../../nbs/01_data/01_files.ipynb #05021
-_LABEL_CODES = {"0": "NORMAL", "1": "PNEUMONIA", "0.0": "NORMAL", "1.0": "PNEUMONIA"}
-
-
 def _read_table(csv, classes, columns):
     "The table of a CSV with normalized columns `path`, `label`, `split` and `patient`"
     try:
@@ -287,12 +322,13 @@ def _read_table(csv, classes, columns):
     if "split" in table:
         splits = table.split.str.strip().str.lower()
         table["split"] = splits.map(SPLIT_NAMES).fillna(splits)
+        table["path"] = _locate(csv.parent, table.path, table.split)
     else:
-        table["split"] = "train"
-    table["path"] = _locate(csv.parent, table.path, table.split)
+        table["path"] = _locate(csv.parent, table.path, ["train"] * len(table))
+        table["split"] = _splits_of_folders(table.path, csv)
     table["by_name"] = [patient_id(Path(p).name) for p in table.path]
     if "patient" in table:
-        return table.assign(patient=table.patient.fillna(table.by_name))
+        return table.assign(patient=table.patient.str.strip().replace("", None).fillna(table.by_name))
     return _separate_patients(table.assign(patient=table.by_name))
 
 # %% ../../nbs/01_data/01_files.ipynb #n9046656

@@ -208,10 +208,13 @@ class ModelEvaluator:
         models_dict: "dict[str, Predictor|Bundle|keras.Model|str|Path]",  # name -> model, as for `as_predictor`
         data_loader: MedicalDataLoader,  # source of the images
         lang: str = "en",  # language of plots and reports, `en` or `zh`
+        input_range: str | None = None,  # of the Keras models, as for `adapt_model`
+        class_order: tuple[str, str] = CLASSES,  # classes of the outputs of the Keras models, in order
     ):
         if not models_dict:
             raise InvalidOption("no model to evaluate")
-        self.models = {name: as_predictor(model, data_loader) for name, model in models_dict.items()}
+        options = (data_loader, input_range, class_order)
+        self.models = {name: as_predictor(model, *options) for name, model in models_dict.items()}
         self.loader = data_loader
         self._loaders = {}  # (height, width) -> loader, so that the images of a size are decoded once
         self.lang = check_lang(lang)
@@ -262,7 +265,7 @@ def warn_if_weak(
     interval = f"95 % CI {auroc['low']:.2f} to {auroc['high']:.2f}, n = {auroc['n']:.0f}"
     measured = f"{name}: AUROC {auroc['value']:.2f} ({interval})"
     if auroc["high"] < 0.5:
-        swapped = f"class_order={CLASSES[::-1]}"
+        swapped = f"class_order={CLASSES[::-1]} or --class-order {','.join(CLASSES[::-1])}"
         warnings.warn(f"{measured}; if the classes are in the other order, pass {swapped}", stacklevel=3)
     elif auroc["low"] <= 0.5:
         warnings.warn(f"{measured}; the model isn't better than chance on these images", stacklevel=3)

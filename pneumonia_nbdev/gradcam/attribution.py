@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 keras = import_extra("keras")
 
 # %% ../../nbs/07_gradcam/02_attribution.ipynb #20a05
-def _standard(model, class_names, img_size, input_range):
+def _standard(model, class_names, img_size, **options):
     "The model in the standard form; a model of more than two classes isn't changed"
     if not isinstance(model, keras.Model):
-        return load_keras_model(model, input_range)
+        return load_keras_model(model, **options)
     if len(class_names) > 2:
         return model
     inputs = getattr(model, "inputs", None)
@@ -43,7 +43,7 @@ def _standard(model, class_names, img_size, input_range):
             raise InvalidOption("this model takes any size; give img_size")
         x, outs = layer_outputs(model, img_size)
         model = keras.Model(x, list(outs.values())[-1].output, name=model.name)
-    return load_keras_model(model, input_range)
+    return load_keras_model(model, **options)
 
 # %% ../../nbs/07_gradcam/02_attribution.ipynb #20033
 class ModelExplainer:
@@ -55,13 +55,15 @@ class ModelExplainer:
         class_names: Sequence[str] = CLASSES,  # in the order of the model's outputs
         img_size: tuple[int, int] | None = None,  # (height, width) in pixels; None for the model's input size
         input_range: str | None = None,  # pixel values of the model, as in `load_keras_model`
+        class_order: tuple[str, str] = CLASSES,  # classes of the outputs of a model of two classes, in order
     ):
         bundle = as_bundle(model)
         self.class_names = tuple(class_names)
         if bundle:
             self.model = load_keras_model(bundle)
         else:
-            self.model = _standard(model, class_names, img_size, input_range)
+            options = dict(input_range=input_range, class_order=class_order)
+            self.model = _standard(model, class_names, img_size, **options)
         self.input, self.outs = layer_outputs(self.model, img_size)
         self.logits = logits_of(self.outs)
         self.layers = _explained_layers(self.outs)

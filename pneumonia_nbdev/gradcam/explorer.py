@@ -70,11 +70,13 @@ class GradCAMExplorer:
         save_to: str | Path = ".",  # folder for saved PNGs
         input_range: str | None = None,  # pixel values of the Keras models, as in `load_keras_model`
         width: int = 460,  # largest width of one picture on the screen, in pixels
+        class_order: tuple[str, str] = CLASSES,  # classes of the outputs of the Keras models, in order
     ):
         models = model_or_bundle
         if not isinstance(models, dict):
             models = {model_name(models): models}
-        self.sources = {name: ModelSource(model, input_range) for name, model in models.items()}
+        options = (input_range, class_order)
+        self.sources = {name: ModelSource(model, *options) for name, model in models.items()}
         self.results = ResultCache(self.sources, image_choices(images), check_lang(lang))
         self.lang = lang
         self.texts = texts("explorer", lang)
@@ -430,4 +432,5 @@ def from_environment(
         open_reviews(reviews) if reviews and open_reviews else None,
         save_to,
         options.get("input_range"),
+        class_order=options.get("class_order", CLASSES),
     )

@@ -86,6 +86,7 @@ class ModelSource:
         self,
         model: "keras.Model|Bundle|str|Path|None" = None,  # bundle, Keras model or path; None for the default bundle
         input_range: str | None = None,  # pixel values of a Keras model, as in `load_keras_model`
+        class_order: tuple[str, str] = CLASSES,  # classes of the outputs of a Keras model, in order
     ):
         self.calls = 0
         self._explainer = None
@@ -95,12 +96,12 @@ class ModelSource:
             self.bundle = model if isinstance(model, Bundle) else Bundle(model)
             self.threshold = self.bundle.threshold
         else:
-            self._explainer = self._new_explainer(model, input_range)
+            self._explainer = self._new_explainer(model, input_range=input_range, class_order=class_order)
 
-    def _new_explainer(self, model, input_range=None):
+    def _new_explainer(self, model, **options):
         from pneumonia_nbdev.gradcam.attribution import ModelExplainer
 
-        return ModelExplainer(model, input_range=input_range)
+        return ModelExplainer(model, **options)
 
     @property
     def explainer(self) -> "ModelExplainer":  # built at first use

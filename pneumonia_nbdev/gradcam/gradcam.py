@@ -73,6 +73,12 @@ def _has_places(tensor):
     return len(shape) == 4 and (None in shape[1:3] or shape[1] * shape[2] > 1)
 
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #g0pth003
+def _learns_features(layer):
+    "Whether the layer has weights and isn't a scaling of the input"
+    statistics = (keras.layers.Normalization, keras.layers.BatchNormalization)
+    return bool(getattr(layer, "weights", None)) and not isinstance(layer, statistics)
+
+
 def _no_pooling(outs, path):
     "Why a path has no pooling layer, as a sentence"
     first = path[0]
@@ -109,6 +115,9 @@ def model_head(
         i -= 1
     if i < 0:
         raise InvalidOption(_no_pooling(outs, path))
+    starts_at_input = not isinstance(path[0].input, (list, tuple))
+    if starts_at_input and not any(_learns_features(node.layer) for node in path[:i]):
+        raise InvalidOption("the model has no convolution before its head")
     if isinstance(path[i].layer, layers.GlobalAveragePooling2D):
         return ModelHead(path[i].input, None, path[i], path[i + 1 :])
     before, factor = _without_pooling(path[:i])
@@ -141,11 +150,13 @@ def pooled_maps(
 def explained_maps(
     outs: dict[str, Node],  # from `layer_outputs`
 ) -> keras.KerasTensor:  # (batch, rows, columns, channels)
-    "The maps before the pooling, or the last output with places"
+    "The maps before the pooling, or the last output with places after a layer with weights"
     try:
         return model_head(outs).maps
     except InvalidOption:
-        maps = [node.output for node in outs.values() if _has_places(node.output)]
+        nodes = list(outs.values())
+        first = next((i for i, node in enumerate(nodes) if _learns_features(node.layer)), len(nodes))
+        maps = [node.output for node in nodes[first:] if _has_places(node.output)]
         if not maps:
             raise
         return maps[-1]
@@ -165,7 +176,7 @@ def gradient_cam(
         to_logits = keras.Model(maps, logits_of(outs))
     except ValueError:
         raise InvalidOption(f"the head of {model.name!r} also uses earlier feature maps") from None
-    cams = []
+    cams = [np.zeros((0, *maps.shape[1:3]), np.float32)]  # the result of 0 images
     for start in range(0, len(images), batch_size):
         A = to_maps(images[start : start + batch_size], training=False)
         with tf.GradientTape() as tape:

@@ -55,6 +55,7 @@ class LiteRTExporter:
         labels: np.ndarray | None = None,  # (n,) labels of these images, 0 or 1
         threshold: float | None = None,  # operating point; None for the bundle's, or 0.5
         input_range: str | None = None,  # of a Keras model, such as "0..255"; None: found, or measured
+        class_order: tuple[str, str] = CLASSES,  # classes of the outputs of a Keras model, in order
     ):
         self.bundle = as_bundle(model)
         if threshold is None:
@@ -63,11 +64,12 @@ class LiteRTExporter:
             raise InvalidOption(f"threshold {threshold}; it must be between 0 and 1")
         self.threshold = threshold
         source = self.bundle or read_keras_model(model)
-        self.model = load_keras_model(source, None if self.bundle else input_range or "0..1")
+        known_range = None if self.bundle else input_range or "0..1"
+        self.model = load_keras_model(source, known_range, class_order=class_order)
         self.size = tuple(self.model.input_shape[1:])
         self.images, self.labels = self._comparison_images(images, labels)
         if not self.bundle and input_range is None:  # measured on images of this size
-            self.model = load_keras_model(source, None, self.images, self.labels)
+            self.model = load_keras_model(source, None, self.images, self.labels, class_order)
         self.expected = run_model(self.model, self.images)
 
     def __repr__(self):

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
         "fine_tuning": [
+            "MAX_SEED",
             "RECIPES",
             "Recipe",
             "augmented_batches",

@@ -8,6 +8,7 @@ __all__ = ['make_bundle']
 # %% ../../nbs/08_recipe/04_own_model.ipynb #own0009
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
@@ -20,6 +21,7 @@ from ..core.bundle import Bundle
 from ..core.metrics import sigmoid
 from ..core.ood import OODDetector, ood_detector_bytes
 from ..data.dataset import MedicalDataLoader
+from ..data.files import MIN_VAL, list_images
 from ..evaluation.calibration import conformal_card
 from ..evaluation.evaluation import load_classifier, resized_loader, warn_if_weak
 from ..gradcam.gradcam import cam_unavailable, inference_model
@@ -34,7 +36,7 @@ from pneumonia_nbdev.recipe.recipe import (
     evaluate_and_write,
 )
 from ..training.linear_head import fit_temperature
-from ..transfer.adapt import layer_outputs, softmax_output, standard_logits
+from ..transfer.adapt import STANDARD_RANGE, layer_outputs, softmax_output, standard_logits
 
 # %% ../../nbs/08_recipe/04_own_model.ipynb #own0010
 keras = import_extra("keras")
@@ -155,7 +157,7 @@ def _make_card(model, loader, fit, name, source, class_order):
         metrics={},
         data=_describe_data(RunData(loader), loader),
         recipe=dict(
-            input_range=getattr(model, "input_range_source", "input range 0..1, the standard form"),
+            input_range=getattr(model, "input_range_source", STANDARD_RANGE),
             class_order=list(class_order),
             validation=fit.validation,
             **CARD_METHODS,
@@ -163,6 +165,32 @@ def _make_card(model, loader, fit, name, source, class_order):
         not_measured=fit.not_measured,
         intended_use="Research and teaching. Not a medical device; not for diagnosis.",
     )
+
+# %% ../../nbs/08_recipe/04_own_model.ipynb #c1d0497e
+SPLIT_HERE = (
+    "validation was split by patient: if the model was trained on these images, the metrics are optimistic"
+)
+
+
+def labeled_images(
+    data: str | Path,  # a folder `split/CLASS/file`, or a CSV
+    val: str | None = None,  # `patients`, `official`, or None: `official` if it has enough images
+    **options,  # of `MedicalDataLoader`, such as `classes` and `columns`
+) -> MedicalDataLoader:
+    "The images that measure a model that was trained elsewhere"
+    if val is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the loader gives the same warnings
+            files = list_images(data, options.get("classes"), options.get("columns"))
+        counts = [((files.split == "val") & (files.label == cls)).sum() for cls in CLASSES]
+        val = "official" if min(counts) >= MIN_VAL else "patients"
+    if val == "patients":
+        warnings.warn(SPLIT_HERE, stacklevel=3)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*validation images are too few")  # the metrics have an interval
+        loader = MedicalDataLoader(data, val=val, **options)
+    loader.split_here = val == "patients"
+    return loader
 
 # %% ../../nbs/08_recipe/04_own_model.ipynb #own0023
 class _Steps:
@@ -194,7 +222,7 @@ def _add_parts(fit, model, loader, n_augment, test_log):
     no_map = cam_unavailable(model)
     if no_map:
         fit.not_measured["cam"] = no_map
-    fit.not_measured["training"] = TRAINING_UNKNOWN
+    fit.not_measured["training"] = SPLIT_HERE if getattr(loader, "split_here", False) else TRAINING_UNKNOWN
     if "test" not in set(loader.files.split):
         fit.not_measured["test"] = "the data set has no test split"
     elif test_log is None:
@@ -239,10 +267,14 @@ def make_bundle(
     n_augment: int = 4,  # augmented copies of validation, for threshold and temperature
     verbose: bool = True,  # show progress
     extra_parts: Callable[[Bundle, MedicalDataLoader], dict[str, bytes]] | None = None,  # further parts
+    val: str | None = None,  # of a path: `official` or `patients`; None: `official` if it has enough images
 ) -> Bundle:  # the new bundle, opened
     "Calibrate and measure your own Keras model, and write its bundle"
     step = _Steps(5, verbose)
-    loader = loader if isinstance(loader, MedicalDataLoader) else MedicalDataLoader(loader)
+    if not isinstance(loader, MedicalDataLoader):
+        loader = labeled_images(loader, val)
+    elif val:
+        raise InvalidOption(f"val={val!r} is for a path; pass it to MedicalDataLoader")
     loader.check_training()
     adapted = load_classifier(model, loader, input_range, class_order)
     step(getattr(adapted, "input_range_source", "standard model, input range 0..1"))

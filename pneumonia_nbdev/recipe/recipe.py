@@ -255,7 +255,7 @@ def _describe_weights(weights):
         return "random"
     if Path(weights).suffix == ".bundle":
         return f"the bundle {Path(weights).name}, trained on {Bundle(weights).card['data']['name']}"
-    return f"ImageNet, from {'Keras' if weights == 'imagenet' else Path(weights).name}"
+    return "ImageNet, from Keras" if str(weights) == "imagenet" else f"the file {Path(weights).name}"
 
 # %% ../../nbs/08_recipe/01_recipe.ipynb #15045
 def keras_part(

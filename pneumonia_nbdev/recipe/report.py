@@ -6,6 +6,7 @@
 __all__ = ['augmented_scores', 'evaluate_bundle']
 
 # %% ../../nbs/08_recipe/03_report.ipynb #19004
+import warnings
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -54,14 +55,40 @@ from pneumonia_nbdev.recipe.rendering import Evaluation
 pd = import_extra("pandas")
 
 # %% ../../nbs/08_recipe/03_report.ipynb #n1945284
-def _bundle_loader(bundle, data, split):
-    "A loader with the input specification of the bundle"
+def _is_known(bundle, files):
+    "Whether the card of the bundle has the training or validation images of this table"
+    known = bundle.card["data"]
+    for split in ("val", "train"):
+        rows = files[files.split == split]
+        same_number = len(rows) and len(rows) == known.get("images", {}).get(split)
+        if same_number and fingerprint(rows) == known.get("fingerprint", {}).get(split):
+            return True
+    return False
+
+
+def open_images(
+    bundle: Bundle,  # the model
+    data: str | Path,  # a folder, or a CSV
+    split: str,  # `train`, `val` or `test`; for a table without splits, the one of all rows
+) -> MedicalDataLoader:  # without the split if the data set doesn't have it
+    "A loader with the input specification of the bundle, and with its splits if it was trained on this data set"
     loader = MedicalDataLoader(data, (bundle.spec.height, bundle.spec.width))
     loader.spec = bundle.spec
-    if loader.data_dir.suffix.lower() == ".csv":
+    if _is_known(bundle, loader.files):
+        return loader
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the loader issued the same warnings
         table = list_images(data)
-        if set(table.split) == {"train"}:
-            loader.files = table.assign(split=split)
+    if _is_known(bundle, table):
+        loader.files = table
+    elif loader.data_dir.suffix.lower() == ".csv" and set(table.split) == {"train"}:
+        loader.files = table.assign(split=split)
+    return loader
+
+
+def _bundle_loader(bundle, data, split):
+    "A loader for the evaluation of one split, decoded"
+    loader = open_images(bundle, data, split)
     loader.pixels(split)
     return loader
 

@@ -170,7 +170,8 @@ class LivePlot(keras.callbacks.Callback):
         metrics = tuple(k for k in ("loss", "auroc") if k in history)
         fig = plot_history(history, metrics, self.epochs, self.title, self.lang)
         png = base64.b64encode(figure_png(fig)).decode()
-        self.picture.show({"image/png": png, "text/plain": f"<plot of {len(self.rows)} epochs>"})
+        count = "1 epoch" if len(self.rows) == 1 else f"{len(self.rows)} epochs"
+        self.picture.show({"image/png": png, "text/plain": f"<plot of {count}>"})
 
     def _write(self, key, **values):
         "Replace the line below the plot"

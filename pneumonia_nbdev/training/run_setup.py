@@ -6,8 +6,12 @@
 __all__ = []
 
 # %% ../../nbs/05_training/03_run_setup.ipynb #rsimp01
+import hashlib
 import json
-from dataclasses import dataclass
+import operator
+import re
+from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -125,6 +129,21 @@ def before_embedding(
     names = [layer.name for layer in model.layers]
     return model.layers[: names.index("embedding")] if "embedding" in names else []
 
+
+def inner_layers(
+    model: keras.Model,  # with models or other layers as layers, or without
+) -> dict[str, keras.Layer]:  # `layer/inner layer` -> inner layer
+    "The layers inside the layers of a model"
+    inside = {layer.name: layer._flatten_layers(include_self=False) for layer in model.layers}
+    return {f"{name}/{inner.name}": inner for name, layers in inside.items() for inner in layers}
+
+
+def hash_weights(
+    weights: list[np.ndarray],  # from `get_weights`
+) -> str:  # 16 hex digits
+    "Hash of the values of weights"
+    return hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest()[:16]
+
 # %% ../../nbs/05_training/03_run_setup.ipynb #rscom02
 @dataclass
 class Start:
@@ -136,6 +155,7 @@ class Start:
     has_head_phase: bool  # some layers before the embedding are frozen
     config: dict  # arguments of `compile`; empty for a model that isn't compiled
     metrics: list[dict | str]  # serialized metrics, other than those of `classification_metrics`
+    frozen: list[str] = field(default_factory=list)  # frozen layers inside trainable ones, `layer/inner layer`
 
     @classmethod
     def of(
@@ -153,7 +173,9 @@ class Start:
         trained = [layer.name for layer in model.layers if layer.trainable]
         has_head_phase = bool(before_embedding(model)) and len(trained) < len(model.layers)
         seeds = [keras.ops.convert_to_numpy(variable) for variable in seed_states(model)]
-        return cls(model.get_weights(), seeds, trained, has_head_phase, config, metrics)
+        inner = {path: layer for path, layer in inner_layers(model).items() if path.split("/")[0] in trained}
+        frozen = [path for path, layer in inner.items() if not layer.trainable]
+        return cls(model.get_weights(), seeds, trained, has_head_phase, config, metrics, frozen)
 
     def restore(
         self,
@@ -265,6 +287,30 @@ def default_initial_epochs(epochs: int) -> int:
     return max(epochs // 5, 1)
 
 # %% ../../nbs/05_training/03_run_setup.ipynb #rsset03
+def check_integer(
+    name: str,  # of the argument, for the message
+    value: int,  # a Python or NumPy integer
+    least: int,  # smallest valid value
+) -> int:  # a Python integer
+    "Reject an argument that isn't an integer, or is too small"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        raise InvalidOption(f"{name}={value!r}; it is an integer, at least {least}")
+    return number
+
+
+def _check_rate(name, rate):
+    "Reject a learning rate that isn't a number above 0 or a schedule; None is valid"
+    if rate is None or is_schedule(rate):
+        return rate
+    if isinstance(rate, bool) or not isinstance(rate, Real) or not rate > 0:
+        raise InvalidOption(f"{name}={rate!r}; it is a number above 0, or a schedule of Keras")
+    return float(rate)
+
+
 def resolve_settings(
     start: Start,  # the model before training
     epochs: int,  # of both phases
@@ -273,11 +319,12 @@ def resolve_settings(
     fine_rate: float | None,  # of the second phase; None for a tenth
 ) -> dict:  # the same keys, without None
     "The epochs and learning rates of a call"
-    if not isinstance(epochs, int) or epochs < 1:
-        raise InvalidOption(f"epochs={epochs!r}; it is an integer, at least 1")
+    epochs = check_integer("epochs", epochs, 1)
     if initial_epochs is None:
         initial_epochs = default_initial_epochs(epochs) if start.has_head_phase else 0
-    initial_epochs = min(initial_epochs, epochs)
+    initial_epochs = min(check_integer("initial_epochs", initial_epochs, 0), epochs)
+    learning_rate = _check_rate("learning_rate", learning_rate)
+    fine_rate = _check_rate("fine_rate", fine_rate)
     rate = compiled_rate(start.config) if learning_rate is None else learning_rate
     two_phases = start.has_head_phase and 0 < initial_epochs < epochs
     if fine_rate is None and two_phases and is_schedule(rate):
@@ -285,6 +332,23 @@ def resolve_settings(
     if fine_rate is None:
         fine_rate = rate / 10 if two_phases else rate
     return dict(epochs=epochs, initial_epochs=initial_epochs, learning_rate=rate, fine_rate=fine_rate)
+
+
+def check_phases(
+    start: Start,  # the model before training
+    settings: dict,  # from `resolve_settings`
+    defaults: list[str],  # names of the settings that the caller didn't give
+) -> None:
+    "Reject settings of a new run that a training of a single phase doesn't use"
+    initial_epochs = settings["initial_epochs"]
+    if initial_epochs and not start.has_head_phase:
+        raise InvalidOption(
+            f"initial_epochs={initial_epochs}, but no layer before the layer `embedding` is frozen; "
+            "leave it out, or freeze the backbone"
+        )
+    given = {"learning_rate", "fine_rate"} - set(defaults)
+    if not initial_epochs and len(given) == 2 and settings["learning_rate"] != settings["fine_rate"]:
+        raise InvalidOption("a training of a single phase has one rate; give learning_rate without fine_rate")
 
 # %% ../../nbs/05_training/03_run_setup.ipynb #rsrec02
 def read_run(
@@ -297,17 +361,43 @@ def read_run(
     return run
 
 # %% ../../nbs/05_training/03_run_setup.ipynb #rsrec03
+# Keys of `to_json` that don't belong to the architecture
+OTHER_KEYS = ("trainable", "dtype", "seed", "code", "compile_config", "build_config", "module", "registered_name")
+
+
+def _without(value, keys):
+    "A JSON value without these keys of its dictionaries"
+    if isinstance(value, dict):
+        return {k: _without(v, keys) for k, v in value.items() if k not in keys}
+    return [_without(v, keys) for v in value] if isinstance(value, list) else value
+
+
+def _without_numbers(value):
+    "JSON text without the numbers at the end of names, which count the layers of a session"
+    return re.sub(r'_\d+(?=")', "", json.dumps(value, sort_keys=True))
+
+
+def describe_architecture(
+    model: keras.Model,  # compiled or not
+) -> dict:  # version of Keras -> 16 hex digits
+    "Hash of the layers and their options, without weights, precision and automatic names"
+    described = _without(json.loads(model.to_json()), OTHER_KEYS)
+    described["config"].pop("name", None)
+    return {keras.__version__: hashlib.sha256(_without_numbers(described).encode()).hexdigest()[:16]}
+
+
 def describe_inputs(
     model: keras.Model,  # compiled
     train: dict,  # from `check_batches`
     val: dict,  # from `check_batches`
 ) -> dict:  # JSON-ready, for the record
-    "Data, optimizer and loss of a run"
+    "Architecture, data, optimizer and loss of a run"
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     config = {k: v for k, v in optimizer.get_config().items() if k not in ("name", "learning_rate")}
     loss = model.loss.get_config() if hasattr(model.loss, "get_config") else str(model.loss)
     described = {k: v for k, v in train.items() if k not in ("images", "files")}
     return described | dict(
+        architecture=describe_architecture(model),
         train={k: train[k] for k in ("images", "files") if k in train},
         val={k: val[k] for k in ("images", "files") if k in val},
         optimizer=dict(kind=type(optimizer).__name__, **config),
@@ -347,4 +437,6 @@ def changed_settings(
         old = recorded.get(group, {})
         both = [(k, old[k], v) for k, v in new.get(group, {}).items() if k in old]
         changed += [_describe(*pair) for pair in both if _differs(*pair[1:])]
+    both = [k for k in ("trained", "frozen") if k in recorded and k in new]
+    changed += [f"{k} layers" for k in both if _without_numbers(recorded[k]) != _without_numbers(new[k])]
     return changed

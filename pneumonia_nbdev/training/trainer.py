@@ -9,6 +9,8 @@ __all__ = ['ModelTrainer']
 import json
 import os
 import shutil
+import warnings
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,11 +36,15 @@ from pneumonia_nbdev.training.run_setup import (
     before_embedding,
     changed_settings,
     check_batches,
+    check_integer,
     check_model,
     check_outputs,
+    check_phases,
     compile_phase,
     default_initial_epochs,
     describe_inputs,
+    hash_weights,
+    inner_layers,
     is_schedule,
     read_run,
     resolve_settings,
@@ -90,14 +96,15 @@ def setup_callbacks(
     built_in = keras.callbacks
     self.folder.mkdir(parents=True, exist_ok=True)
     callbacks = [StopOnNaN(), SaveCheckpoint(self.folder, phase)]
-    if self.model.optimizer.use_ema:
+    optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # with loss scaling
+    if optimizer.use_ema:
         callbacks.append(built_in.SwapEMAWeights(swap_on_epoch=True))
     callbacks += [
         SaveBest(self.folder / "best.keras"),
         EarlyStop(patience, self._earlier_scores),
         built_in.CSVLogger(str(self.folder / "history.csv"), append=True),
     ]
-    if not is_schedule(self.model.optimizer._learning_rate):
+    if not is_schedule(optimizer._learning_rate):
         half = max(patience // 2, 1)
         callbacks.append(built_in.ReduceLROnPlateau("val_auroc", mode="max", factor=0.2, patience=half))
     callbacks += self._loggers(phase)
@@ -134,6 +141,7 @@ def train_model(
 ) -> pd.DataFrame:  # one row per epoch
     "Train, or continue or load the run of this name; afterwards `model` is the best model of the run"
     train, val = (data[0] if isinstance(data, tuple) else data for data in (train, val))
+    patience = check_integer("patience", patience, 0)
     described = self._check_inputs(train, val, class_weight, kw)
     options = dict(initial_epochs=initial_epochs, learning_rate=learning_rate, fine_rate=fine_rate)
     settings = resolve_settings(self._start, epochs, **options) | dict(class_weight=class_weight, **kw)
@@ -188,9 +196,13 @@ def _head_epochs(self: ModelTrainer):
 @patch
 def _set_trainable(self: ModelTrainer, names):
     "Make the layers with these names trainable, and freeze the others before the embedding"
-    if self._start.has_head_phase:
-        for layer in before_embedding(self.model):
-            layer.trainable = layer.name in names
+    if not self._start.has_head_phase:
+        return
+    for layer in before_embedding(self.model):
+        layer.trainable = layer.name in names
+    inner = inner_layers(self.model)
+    for path in self.run.get("frozen", ()):  # version 0.1 has no such key
+        inner[path].trainable = False
 
 
 @patch
@@ -214,9 +226,8 @@ def _check_inputs(self: ModelTrainer, train, val, class_weight, options):
     described = [check_batches(data, split, shape) for data, split in ((train, "train"), (val, "val"))]
     if self._start is None or getattr(self.model, "optimizer", None) is not self._compiled:
         compiled = Start.of(self.model)
-        self._start = self._start or compiled
-        self._start.config = compiled.config
-        self._start.metrics = compiled.metrics
+        first = self._start or compiled
+        self._start = replace(compiled, weights=first.weights, seeds=first.seeds)
         check_outputs(self.model, tuple(train.element_spec[0].shape[1:]))
     return described
 
@@ -224,6 +235,8 @@ def _check_inputs(self: ModelTrainer, train, val, class_weight, options):
 @patch
 def _open_run(self: ModelTrainer, settings, described, defaults, patience, restart):
     "Compare with the record of the run, or write a new one; returns the state to continue from"
+    if restart or not (self.folder / "state.json").exists():
+        check_phases(self._start, settings, defaults)
     if restart:
         self._delete_run()
     state = self._read_state()
@@ -238,6 +251,9 @@ def _open_run(self: ModelTrainer, settings, described, defaults, patience, resta
             f"{self.folder} holds a run with other settings: {', '.join(changed)}; "
             "use another name or folder, or restart=True to delete that run"
         )
+    if recorded.get("initial_weights", new["initial_weights"]) != new["initial_weights"]:
+        reason = f"the run {self.name} began with other weights than those of this model"
+        warnings.warn(f"{reason}; it keeps its own weights", stacklevel=3)
     return self._continue_run(state, recorded, new)
 
 # %% ../../nbs/05_training/04_trainer.ipynb #trrun002
@@ -256,6 +272,8 @@ def _describe_run(self: ModelTrainer, settings, described, patience):
         seed=self.seed,
         run_metadata=self.run_metadata,
         trained=self._start.trained,
+        frozen=self._start.frozen,
+        initial_weights=hash_weights(self._start.weights),
         environment=environment(),
     )
 
@@ -264,6 +282,8 @@ def _describe_run(self: ModelTrainer, settings, described, patience):
 def _adopt_defaults(self: ModelTrainer, settings, recorded, defaults):
     "Take defaults from the record where they depend on `epochs` or on the version"
     old = recorded["settings"]
+    if not self._start.has_head_phase:  # the number has no effect
+        settings["initial_epochs"] = old["initial_epochs"]
     if "initial_epochs" in defaults and old["initial_epochs"] == default_initial_epochs(old["epochs"]):
         settings["initial_epochs"] = old["initial_epochs"]
     if "inputs" not in recorded:  # version 0.1 had other defaults

@@ -109,7 +109,8 @@ def _activation(layer):
         return "softmax"
     if not isinstance(layer, keras.layers.Layer):
         return type(layer).__name__.lower()  # an operation, such as `keras.ops.sigmoid`
-    return getattr(getattr(layer, "activation", None), "__name__", "linear")
+    name = getattr(getattr(layer, "activation", None), "__name__", "linear")
+    return "softmax" if name == "softmax_v2" else name  # the name of `tf.nn.softmax`
 
 # %% ../../nbs/04_transfer/01_adapt.ipynb #adapt20
 def _producer(tensor, nodes):
@@ -126,6 +127,15 @@ def _skip_identities(node, nodes):
     return node
 
 # %% ../../nbs/04_transfer/01_adapt.ipynb #adapt21
+def _is_activation(layer):
+    "Whether the layer is nothing but a sigmoid or softmax"
+    is_plain = isinstance(layer, (keras.layers.Activation, keras.layers.Softmax))
+    return (is_plain or not isinstance(layer, keras.layers.Layer)) and _activation(layer) in (
+        "sigmoid",
+        "softmax",
+    )
+
+
 def _check_units(shape, activation):
     "Raise `InvalidOption` unless the output belongs to two classes"
     classes = " and ".join(CLASSES)
@@ -148,23 +158,18 @@ def _two_logits(z, swap):
 
 
 def standard_logits(
-    nodes: dict[str, Node],  # from `layer_outputs`
+    nodes: dict[str, Node],  # from `layer_outputs`; the last layer is dense, a sigmoid or a softmax
     swap: bool = False,  # the outputs are PNEUMONIA, NORMAL
 ) -> keras.KerasTensor:  # (batch, 2), without a softmax
     "Logits of NORMAL and PNEUMONIA for the nodes of a flat model"
     last = _skip_identities(list(nodes.values())[-1], nodes)
-    is_dense = isinstance(last.layer, keras.layers.Dense)
-    activation = _activation(last.layer)
-    has_layer = activation in ("sigmoid", "softmax") and not is_dense
-    _check_units(last.output.shape, activation if is_dense or has_layer else "linear")
-    if has_layer:
+    _check_units(last.output.shape, _activation(last.layer))
+    if _is_activation(last.layer):
         before = _producer(last.input, nodes)
         is_dense = before and isinstance(before.layer, keras.layers.Dense)
         if not is_dense or _activation(before.layer) != "linear":
             return _two_logits(last.input, swap)
         last = before
-    elif not is_dense:
-        return _two_logits(last.output, swap)
     return _dense_logits(last, nodes, swap)
 
 # %% ../../nbs/04_transfer/01_adapt.ipynb #adapt23
@@ -204,6 +209,14 @@ def _dense_logits(node, nodes, swap):
 def _is_opaque(layer):
     "Whether the layer is a SavedModel or a model without a graph"
     return type(layer).__name__ == "TFSMLayer" or isinstance(layer, keras.Model)
+
+
+def _has_known_head(nodes):
+    "Whether the last layer is dense, a sigmoid or a softmax, and its input can be reached"
+    if any(_is_opaque(node.layer) for node in nodes.values()):
+        return False
+    last = _skip_identities(list(nodes.values())[-1], nodes)
+    return isinstance(last.layer, keras.layers.Dense) or _is_activation(last.layer)
 
 
 def _gives_probabilities(x, output):
@@ -248,21 +261,30 @@ def _range_of_scaling(black, white):
 # %% ../../nbs/04_transfer/01_adapt.ipynb #adapt29
 def _first_levels(x, nodes):
     "Values that the first layer with weights gets for black and for white images; (0, 1) if it can't be found"
-    statistics = (keras.layers.Normalization, keras.layers.BatchNormalization)
     for node in nodes.values():
         is_first = _is_opaque(node.layer) or getattr(node.layer, "weights", None)
-        if is_first and not isinstance(node.layer, statistics):
+        if is_first and not isinstance(node.layer, keras.layers.Normalization):
             break
-    if node.input is None or node.input is x or len(node.input.shape) != 4:
+    is_normalization = isinstance(node.layer, keras.layers.BatchNormalization)
+    is_map = len(getattr(node.input, "shape", ())) == 4
+    if not is_map or (node.input is x and not is_normalization):
         return 0.0, 1.0
     shape = tuple(side or 64 for side in x.shape[1:])
-    images = np.stack([np.zeros(shape, np.float32), np.ones(shape, np.float32)])
-    values = keras.ops.convert_to_numpy(keras.Model(x, node.input)(images, training=False))
+    values = np.stack([np.zeros(shape, np.float32), np.ones(shape, np.float32)])
+    if node.input is not x:
+        values = keras.ops.convert_to_numpy(keras.Model(x, node.input)(values, training=False))
+    if is_normalization:
+        mean, variance = map(keras.ops.convert_to_numpy, (node.layer.moving_mean, node.layer.moving_variance))
+        values = (values - mean) / np.sqrt(variance + node.layer.epsilon)
     rows, columns = values.shape[1:3]
     black, white = values[:, rows // 2, columns // 2].mean(-1)
     return float(black), float(white)
 
 # %% ../../nbs/04_transfer/01_adapt.ipynb #adapt30
+DECISIVE = 0.01  # smallest difference of the log losses that decides the range of a working model
+WORKING = 0.25  # a model works if its AUROC is this far from 0.5 in one of the ranges
+
+
 def _measure_range(raw, images, labels):
     "The range with the lowest log loss of a model with unscaled input, and a sentence with the measurements"
     from sklearn.metrics import log_loss, roc_auc_score
@@ -272,15 +294,20 @@ def _measure_range(raw, images, labels):
         raise BadData("the input range is measured on images of both classes; pass `input_range`")
     losses = {}
     texts = {}
+    is_working = False
     for name, (scale, offset) in INPUT_RANGES.items():
         inputs = (images[..., : raw.input_shape[-1]] * scale + offset).astype(np.float32)
         p = raw.predict(inputs, batch_size=32, verbose=0)[:, 1].astype(float)
         auroc = roc_auc_score(labels, p)
+        is_working |= abs(auroc - 0.5) >= WORKING
         texts[name] = f"{name}: log loss {log_loss(labels, p, labels=[0, 1]):.3f}, AUROC {auroc:.3f}"
         swapped = auroc < 0.3  # probably the classes are in the other order
         losses[name] = log_loss(labels, 1 - p if swapped else p, labels=[0, 1])
     best, second = sorted(losses, key=losses.get)[:2]
-    sentence = f"input range {best}, measured on {len(labels)} images ({'; '.join(texts.values())})"
+    measured = f"measured on {len(labels)} images ({'; '.join(texts.values())})"
+    if is_working and losses[second] - losses[best] < DECISIVE:
+        raise InvalidOption(f"input ranges {best} and {second} don't differ, {measured}; pass `input_range`")
+    sentence = f"input range {best}, {measured}"
     if losses[second] - losses[best] < 0.02:
         sentence += f"; the difference to {second} is small, so pass `input_range`"
     return best, sentence
@@ -302,16 +329,22 @@ def _choose_range(name, from_layers, raw, input_range, images, labels):
     return best, sentence
 
 # %% ../../nbs/04_transfer/01_adapt.ipynb #adapt33
+STANDARD_RANGE = "input range 0..1, the standard form"
+
+
 def is_standard(
     model: keras.Model,  # functional or Sequential
 ) -> bool:  # True for the models of this package
-    "Whether the model has the standard input and output, without nested models"
+    "Whether the model has the standard input and output layer, without nested models"
     if isinstance(model, keras.Sequential) or any(isinstance(layer, keras.Model) for layer in model.layers):
         return False
     last = model.layers[-1]
     shape = model.inputs[0].shape
     has_input = model.inputs[0].name.split(":")[0] == "image" and len(shape) == 4 and shape[3] == 3
-    return has_input and tuple(model.outputs[0].shape) == (None, 2) and _activation(last) == "softmax"
+    has_output = tuple(model.outputs[0].shape) == (None, 2) and _activation(last) == "softmax"
+    is_named = last.name.startswith("probability")
+    is_own = isinstance(last, keras.layers.Softmax) or "embedding" in {layer.name for layer in model.layers}
+    return has_input and has_output and is_named and is_own
 
 
 def _check_input(shape):
@@ -338,7 +371,7 @@ def _check_loss(model, nodes):
 
 
 def _standard_output(model, x, swap, probabilities):
-    "Output tensor of the standard head; `probabilities` is None for a model with a graph"
+    "Output tensor of the standard head; `probabilities` is None for a model with a known head"
     nodes = {}
     output = _flatten(model, x, nodes)
     if probabilities is None:
@@ -359,19 +392,21 @@ def adapt_model(
     x, nodes = layer_outputs(model, size)
     _check_input(tuple(x.shape[1:]))
     from_layers = _range_of_scaling(*_first_levels(x, nodes))
-    if is_standard(model) and input_range in (None, "0..1") and from_layers in (None, "0..1"):
-        if not swap:
-            return model
-        input_range = "0..1"
+    is_ready = is_standard(model) and input_range in (None, "0..1") and from_layers in (None, "0..1")
+    if is_ready and not swap:
+        return model
     _check_loss(model, nodes)
-    output = list(nodes.values())[-1].output
     probabilities = None
-    if any(_is_opaque(node.layer) for node in nodes.values()):
+    if not _has_known_head(nodes):
+        output = list(nodes.values())[-1].output
         _check_units(output.shape, "linear")
         probabilities = _gives_probabilities(x, output)
 
-    raw = keras.Model(x, _standard_output(model, x, swap, probabilities))
-    chosen, source = _choose_range(model.name, from_layers, raw, input_range, images, labels)
+    chosen = "0..1"
+    source = STANDARD_RANGE
+    if not is_ready or input_range:
+        raw = keras.Model(x, _standard_output(model, x, swap, probabilities))
+        chosen, source = _choose_range(model.name, from_layers, raw, input_range, images, labels)
     image = keras.Input((*x.shape[1:3], 3), name="image")
     scaled = _scaled_input(image, x.shape[3], *INPUT_RANGES[chosen])
     adapted = keras.Model(image, _standard_output(model, scaled, swap, probabilities), name=model.name)

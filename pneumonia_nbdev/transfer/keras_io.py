@@ -9,6 +9,7 @@ __all__ = ['linear_model', 'as_bundle', 'load_keras_model']
 import io
 import json
 import re
+import shutil
 import tempfile
 import zipfile
 from pathlib import Path
@@ -50,7 +51,7 @@ def is_keras_source(
     if isinstance(source, keras.Model):
         return True
     path = Path(source)
-    return path.suffix in KERAS_SUFFIXES or (path / "saved_model.pb").exists()
+    return path.suffix.lower() in KERAS_SUFFIXES or (path / "saved_model.pb").exists()
 
 # %% ../../nbs/04_transfer/02_keras_io.ipynb #nf74755b
 def as_bundle(
@@ -106,11 +107,20 @@ def read_keras_model(
     if path.is_dir():
         return _read_saved_model(path)
     try:
-        model = keras.saving.load_model(path, compile=False)
+        model = _load_file(path)
     except Exception as e:
         raise InvalidOption(_advice(path, str(e).replace(str(path), path.name)), file=path) from None
     model.saved_loss = _saved_loss(path)
     return model
+
+# %% ../../nbs/04_transfer/02_keras_io.ipynb #9db6a040
+def _load_file(path):
+    "The model of a file; Keras needs its suffix in lower case"
+    if path.suffix == path.suffix.lower():
+        return keras.saving.load_model(path, compile=False)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copy(path, Path(folder) / f"model{path.suffix.lower()}")
+        return keras.saving.load_model(copy, compile=False)
 
 # %% ../../nbs/04_transfer/02_keras_io.ipynb #20010
 def _advice(path, problem):

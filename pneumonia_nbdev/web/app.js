@@ -812,7 +812,7 @@ function report() {
           make(
             "div",
             { className: "pair" },
-            ...(i.result.heatmap_png ? [false, true] : [false]).map((heat) =>
+            ...(i.result?.heatmap_png ? [false, true] : [false]).map((heat) =>
               make("div", { className: "stage" }, layers(i, heat)),
             ),
           ),
