@@ -45,6 +45,7 @@ PRELOADED = (
 )
 # The longest notebooks start first, so that both cores are busy until the end.
 LONGEST = (
+    "one_page",
     "cli",
     "export",
     "end_to_end",
@@ -55,6 +56,11 @@ LONGEST = (
     "attribution",
     "trainer",
     "explorer",
+    "cnn",
+    "gradcam",
+    "own_model",
+    "fine_tuning",
+    "bundle",
 )
 SLOW_FLAG = "slow"
 
