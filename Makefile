@@ -1,17 +1,19 @@
-# make run | serve | test | test-slow | test-lab | lab | docs | readme | train | export | clean
+# make run | serve | test | test-slow | test-lab | fuzz | lab | docs | readme | lock | pin | train | export | clean
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python3.10,$(shell command -v $(p) >/dev/null 2>&1 && $(p) tools/system.py >/dev/null 2>&1 && echo $(p))) python3)
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 DATA ?= $(or $(PNEUMONIA_DATA),../shared/data/chest_xray_224)
 WEIGHTS ?= ../shared/weights/efficientnet_lite0_imagenet_notop_fp16.npz
 OUT ?= pneumonia-report
+MINUTES ?= 5
+SEED ?= 1
 
 export PIP_CONSTRAINT := $(abspath constraints.txt)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run serve test test-slow test-lab lab docs readme train export clean
+.PHONY: run serve test test-slow test-lab fuzz lab docs readme lock pin train export clean
 
 run: $(VENV)/.installed  ## screen the X-rays of the embedded sample
 	@pneumonia screen --sample --out "$(OUT)"
@@ -28,6 +30,9 @@ test-slow: $(VENV)/.installed-dev  ## run also the cells marked `slow`, the whee
 test-lab: $(VENV)/.installed-dev  ## run the notebooks in real kernels, with changed settings, and the solutions of the exercises
 	@python tools/lab.py
 
+fuzz: $(VENV)/.installed-dev  ## send damaged files to the reader, the server and the command line, for MINUTES=5
+	@python tools/fuzz.py --minutes "$(MINUTES)" --seed "$(SEED)" $(if $(KEEP),--keep "$(KEEP)")
+
 lab: $(VENV)/.installed-dev  ## open the notebooks in JupyterLab
 	@jupyter lab --config=tools/jupyter_server_config.py
 
@@ -40,6 +45,12 @@ readme: $(VENV)/.installed-dev  ## write README.md from nbs/index.ipynb, and the
 
 export: $(VENV)/.installed-dev  ## write the package from the notebooks
 	@nbdev_export && nbdev_clean && python tools/structure.py
+
+lock: $(VENV)/.installed-dev  ## write the lock files of the container image; needs the package index
+	@python tools/lock.py
+
+pin: $(VENV)/.installed-dev  ## pin the actions of the workflows and the base image; needs the network
+	@python tools/pin.py
 
 train: $(VENV)/.installed-dev  ## train the default model again, on the full data set
 	@pneumonia train --recipe default --data "$(DATA)" --weights "$(WEIGHTS)" \

@@ -35,8 +35,21 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "sample_dir",
         ],
         "core.xray": [
+            "MAX_BYTES",
+            "MAX_PIXELS",
+            "MAX_SIDE",
             "XRay",
             "to_pil",
+        ],
+        "core.reader_process": [
+            "IsolationFailed",
+            "TooSlow",
+        ],
+        "core.quality": [
+            "Quality",
+            "REASONS",
+            "assess_quality",
+            "quality_metrics",
         ],
         "core.image": [
             "COLORMAPS",
@@ -46,12 +59,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "overlay",
             "preprocess",
             "read_xray",
-        ],
-        "core.quality": [
-            "Quality",
-            "REASONS",
-            "assess_quality",
-            "quality_metrics",
         ],
         "core.ood": [
             "OODDetector",
@@ -65,15 +72,17 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "core.card": [
             "CARD_SCHEMA",
         ],
-        "core.bundle": [
-            "Bundle",
+        "core.packing": [
             "default_bundle",
             "find_bundle",
+            "read_bundle",
+            "write_bundle",
+        ],
+        "core.bundle": [
+            "Bundle",
             "heatmap",
             "predict_images",
-            "read_bundle",
             "verify_bundle",
-            "write_bundle",
         ],
         "core.metrics": [
             "bootstrap_weights",
@@ -257,6 +266,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "deidentified_png",
             "has_burned_in_text",
             "pseudonym",
+        ],
+        "deployment.readers": [
+            "NotOwner",
+            "QuotaExceeded",
+            "ReaderKeys",
         ],
         "deployment.case_database": [
             "CaseNotFound",

@@ -362,10 +362,11 @@ def explorer_notebook(folder, _):
 def explorer_page(folder, pictures):
     "`pneumonia explore` with a case store"
     port = free_port()
-    url = f"http://127.0.0.1:{port}/"
+    url = f"http://127.0.0.1:{port}/?token=local"
     program = [sys.executable, "-c", "from pneumonia_nbdev.cli.cli import main; main()"]
     options = ["--no-browser", "--port", port, "--reviews", folder / "reviews"]
-    with server([*program, "explore", *options], url, folder), page(WIDTH, 900) as opened:
+    command = [*program, "explore", *options]
+    with server(command, url, folder, JUPYTER_TOKEN="local"), page(WIDTH, 900) as opened:
         opened.goto(url, timeout=SLOW)
         review(opened, folder / "reviews")
         use_explorer(opened, pictures, "explorer-page")

@@ -265,6 +265,12 @@ def prose():
 # --- the installed project
 
 
+def supply_chain():
+    "The lock file has the pinned versions and hashes; the workflows have few rights"
+    run(sys.executable, "tools/pin.py", "--self-test")
+    return run(sys.executable, "tools/lock.py", "--check").splitlines()[0]
+
+
 def wheel():
     "The wheel, installed alone: predict, screen, serve and doctor from an empty folder; one version everywhere"
     return run(sys.executable, "tools/wheel.py", "--serving").splitlines()[-1]
@@ -309,6 +315,12 @@ def tutorials():
 def container():
     "The steps of the Dockerfile, without Docker"
     return run(sys.executable, "tools/container.py").splitlines()[-1]
+
+
+def fuzz():
+    "A minute of damaged files: the reader, the server and the command line go on"
+    lines = run(sys.executable, "tools/fuzz.py", "--seconds", "60").splitlines()
+    return next(line for line in reversed(lines) if "damaged files" in line)
 
 
 # --- notebooks
@@ -372,9 +384,9 @@ def attempt(name, check):
 
 
 GENERATORS = (export, clean, structure, readme)  # they write files that the others read
-LIGHT = (committed_outputs, layers, light_imports, names, article, hints, module_size, ruff, prose)
+LIGHT = (committed_outputs, layers, light_imports, names, article, hints, module_size, ruff, prose, supply_chain)
 HEAVY = (docs, serving_page, explorer, wheel)
-SLOW = (wheel_extras, container, tutorials)
+SLOW = (wheel_extras, container, tutorials, fuzz)
 
 
 def notebook_name(path):
@@ -419,4 +431,6 @@ def main():
 
 if __name__ == "__main__":
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    main()
+    with tempfile.TemporaryDirectory() as settings_folder:
+        os.environ["XDG_CONFIG_HOME"] = settings_folder  # keys of test stores
+        main()

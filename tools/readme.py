@@ -25,6 +25,7 @@ PAGES = dict(  # pages of the guide that contain a file of the root
     model_card="MODEL_CARD.md",
     changelog="CHANGELOG.md",
     contributing="CONTRIBUTING.md",
+    security="SECURITY.md",
     chinese="README.zh-CN.md",
 )
 

@@ -260,9 +260,10 @@ def find_files(
 # %% ../../nbs/30_cli/02_app.ipynb #36043
 def check_writable(
     folder: Path,  # created if needed
+    private: bool = False,  # True for results with patient data: only the owner can read a new folder
 ) -> None:
     "Raise `CannotWrite` if a file can't be written to a folder"
-    write_atomic(folder / ".probe", "").unlink()
+    write_atomic(folder / ".probe", "", private=private).unlink()
 
 # %% ../../nbs/30_cli/02_app.ipynb #36043a
 def silence_tensorflow() -> None:

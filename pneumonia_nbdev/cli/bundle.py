@@ -200,7 +200,7 @@ def _as_bundle(model, data, folder, val, options):
     from pneumonia_nbdev.transfer.keras_io import is_keras_source
 
     if model is None or not is_keras_source(model):
-        return Bundle(model)
+        return Bundle(model, trial=True)
     print(
         f"{model.name} is measured as a temporary bundle; `pneumonia bundle` writes a bundle", file=sys.stderr
     )

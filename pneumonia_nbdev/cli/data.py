@@ -137,7 +137,7 @@ def audit_command(
     def in_language(text):
         return translate(str(text), lang.value)
 
-    check_writable(out)
+    check_writable(out, private=True)
     loader = open_data(folder, classes, columns, val)
     with warnings_as_lines():
         audit = loader.audit()

@@ -50,7 +50,7 @@ except PneumoniaError as e:
 """
 
 
-def run_isolated(
+def run_python(
     code: str,  # one line of Python that prints its result; `import_extra` is defined
     seconds: float = 120,  # time limit
 ) -> tuple[bool, str]:  # (success, last line of output)
@@ -81,7 +81,7 @@ def run_isolated(
 # %% ../../nbs/30_cli/01_doctor.ipynb #36060
 def check_opencv() -> CheckResult:  # with OpenCV's own version
     "Check that OpenCV starts"
-    success, output = run_isolated("print(import_extra('cv2', '').__version__)")
+    success, output = run_python("print(import_extra('cv2', '').__version__)")
     reason, _, fix = output.partition("; on Debian or Ubuntu: ")
     return CheckResult("opencv", reason, "" if success else "opencv_broken", fix)
 
@@ -123,7 +123,7 @@ def check_engine_package(
         code = "import_extra('tensorrt_rtx', 'tensorrt').__version__"
     else:
         code = f"from pneumonia_nbdev.cli.doctor import run_identity; run_identity({name!r})"
-    success, output = run_isolated(code)
+    success, output = run_python(code)
     return CheckResult(
         check=f"engine {name}",
         found=version if success else f"{version}: {output}",
@@ -158,7 +158,7 @@ def reference_probability(
     from pneumonia_nbdev.core.bundle import PARITY_TOLERANCES, Bundle
     from pneumonia_nbdev.core.image import load_image, preprocess
 
-    bundle = Bundle(path, 1)
+    bundle = Bundle(path, 1, trial=True)
     xray = preprocess(load_image(min(sample_dir().rglob("*.jpeg"))), bundle.spec)
     actual = float(bundle.run(xray[None])["probability"][0])
     expected = bundle.card["sample"]["probability"][0]
@@ -173,7 +173,7 @@ def check_litert(
 ) -> CheckResult:  # with both probabilities
     "Check that LiteRT computes the reference output of a model"
     code = "from pneumonia_nbdev.cli.doctor import reference_probability; "
-    success, output = run_isolated(f"{code}print(*reference_probability({str(path)!r}))")
+    success, output = run_python(f"{code}print(*reference_probability({str(path)!r}))")
     version = installed_version("ai-edge-litert")
     if not success:
         fix = pip_line("ai-edge-litert", "--force-reinstall")
@@ -183,13 +183,46 @@ def check_litert(
         return CheckResult("engine litert", f"{version}: {actual} ≈ {expected}")
     return CheckResult("engine litert", f"{actual} ≠ {expected}", "wrong_answer")
 
+# %% ../../nbs/30_cli/01_doctor.ipynb #36d11
+def isolation_report() -> str:  # JSON
+    "State and limits of the processes that decode images, after one of them was started"
+    from pneumonia_nbdev.core.isolation import isolation_ready, isolation_status
+
+    ready = isolation_ready(60.0)
+    return json.dumps(isolation_status() | {"ready": ready})
+
+
+def isolation_result(
+    status: dict,  # from `isolation_report`
+) -> CheckResult:  # with the limits
+    "The result of the check of the processes"
+    if status["method"] == "off":
+        return CheckResult("isolation", "", "isolation_off", needed=False)
+    if not status["ready"]:
+        return CheckResult("isolation", status["method"], "isolation_broken")
+    number = status["processes"]
+    if not status["memory_limited"]:
+        return CheckResult("isolation", f"{number} × {status['method']}", "no_memory_limit", needed=False)
+    one = status["memory"] / 2**30
+    found = f"{number} × {status['method']}, {number} × {one:.1f} GiB = {number * one:.1f} GiB"
+    return CheckResult("isolation", found)
+
+
+def check_isolation() -> CheckResult:  # with the limits
+    "Check that processes for decoding can be started, and which limits they have"
+    code = "from pneumonia_nbdev.cli.doctor import isolation_report; print(isolation_report())"
+    success, output = run_python(code)
+    if not success:
+        return CheckResult("isolation", output, "isolation_broken")
+    return isolation_result(json.loads(output))
+
 # %% ../../nbs/30_cli/01_doctor.ipynb #36079
 def check_font() -> CheckResult:  # with the name of the font
     "Check that there is a font for Chinese plots"
     if not all(map(has_module, ("matplotlib", "pandas"))):
         return CheckResult("font", "–", needed=False)
     code = "from pneumonia_nbdev.core.plots import chinese_font; print(chinese_font() or '')"
-    success, name = run_isolated(code)
+    success, name = run_python(code)
     found = success and name
     fix = "" if found else "apt install fonts-noto-cjk"
     return CheckResult("font", name, "" if found else "no_font", fix, needed=False)
@@ -254,9 +287,25 @@ SETTINGS = {
     "PNEUMONIA_SHARED": "folder",
     "PNEUMONIA_RUNS": "folder",
     "PNEUMONIA_API_KEY": "secret",
+    "PNEUMONIA_KEY_FILE": "key",
+    "PNEUMONIA_ALLOWED_HOSTS": "names",
+    "PNEUMONIA_ISOLATION": "method",
     "PNEUMONIA_VERBOSE": "flag",
     "PNEUMONIA_EXPLORE": "internal",
 }
+SHOWN_SETTINGS = ("folder", "data", "key", "names", "method", "flag")
+
+
+def _path_problem(kind, value):
+    "Code of the problem of a path; empty without one"
+    path = Path(value)
+    if kind == "key":
+        if path.is_dir():
+            return "bad_setting"
+        others_read = os.name == "posix" and path.exists() and path.stat().st_mode & 0o077
+        return "key_exposed" if others_read else ""
+    is_table = kind == "data" and path.is_file()
+    return "" if is_table or path.is_dir() else "bad_setting"
 
 
 def check_setting(
@@ -266,13 +315,13 @@ def check_setting(
     kind = SETTINGS.get(name)
     value = os.environ.get(name, "")
     found = "•••" if value else "–"  # a secret isn't displayed
-    if kind in ("folder", "data", "flag"):
+    if kind in SHOWN_SETTINGS:
         found = _without_home(value)
     code = "" if kind else "unknown_setting"
-    is_table = kind == "data" and Path(value).is_file()
-    if kind in ("folder", "data") and value and not (is_table or Path(value).is_dir()):
-        code = "bad_setting"
-    return CheckResult(f"setting {name}", found, code, needed=False)
+    if kind in ("folder", "data", "key") and value:
+        code = _path_problem(kind, value)
+    fix = f'chmod 600 "${name}"' if code == "key_exposed" else ""
+    return CheckResult(f"setting {name}", found, code, fix, needed=False)
 
 # %% ../../nbs/30_cli/01_doctor.ipynb #36095
 OPTIONAL_CHECKS = (check_extra, check_engine_package, check_font, check_port, check_folder, check_setting)
@@ -315,6 +364,7 @@ def _all_checks(every):
         *_package_checks(every),
         (check_opencv,),
         (check_litert,),
+        (check_isolation,),
         *((check_engine_package, name) for name in ENGINE_PACKAGES),
         (check_bundle_file, "default"),
         (check_bundle_file, "int8"),

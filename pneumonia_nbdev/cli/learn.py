@@ -84,7 +84,7 @@ def add_replay_command(
     from pneumonia_nbdev.core.bundle import Bundle
     from pneumonia_nbdev.data.dataset import MedicalDataLoader
 
-    model = Bundle(bundle)
+    model = Bundle(bundle, trial=True)
     loader = MedicalDataLoader(data, (model.spec.height, model.spec.width))
     print(add_replay(model, loader, bundle, coreset))
 
@@ -154,7 +154,7 @@ def monitor_command(
     from pneumonia_nbdev.continual.drift import load_reference, monitor, plot_drift
     from pneumonia_nbdev.core.bundle import Bundle
 
-    bundle = Bundle(model)
+    bundle = Bundle(model, trial=True)
     reference = load_reference(bundle)
     if out:
         check_writable(out)

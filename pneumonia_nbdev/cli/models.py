@@ -79,7 +79,7 @@ def models_show(name: NameArgument, models: RegistryOption = Path("models")) -> 
         "model": path.stem,
         "in_use": path.stem == registry.current,
         "card": {key: value for key, value in card.items() if key not in ("files", "sample")},
-        "history": [h for h in registry.state["history"] if path.stem in (h["model"], h["before"])],
+        "history": [h for h in registry.state["history"] if path.stem in (h["model"], h.get("before"))],
     }
     print(json.dumps(description, indent=1, ensure_ascii=False))
 

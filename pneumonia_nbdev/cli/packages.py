@@ -56,7 +56,7 @@ MODULES = {
     "pillow": "PIL",
     "opencv-python": "cv2",
     "pydicom": "pydicom",
-    "python-gdcm": "gdcm",
+    "imagecodecs": "imagecodecs",
     "ai-edge-litert": "ai_edge_litert",
     "jinja2": "jinja2",
     "typer": "typer",
@@ -71,6 +71,7 @@ MODULES = {
     "filelock": "filelock",
     "lazy-loader": "lazy_loader",
     "packaging": "packaging",
+    "tomli": "tomli",
 }
 
 # %% ../../nbs/30_cli/00_packages.ipynb #36018

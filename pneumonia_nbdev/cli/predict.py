@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/30_cli/03_predict.ipynb #36025
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +34,26 @@ from pneumonia_nbdev.core.i18n import texts
 
 if TYPE_CHECKING:
     import rich.table
+
+# %% ../../nbs/30_cli/03_predict.ipynb #37b05
+QuarantineOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder for copies of files that end a decoder; they may show patients."),
+]
+
+
+def use_quarantine(
+    folder: Path | None,  # created if needed; None keeps no copies
+) -> None:
+    "Keep copies of files that end a decoder"
+    from pneumonia_nbdev.core.isolation import configure_isolation
+
+    if folder is None:
+        return
+    with suppress(OSError):  # `check_writable` reports it
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_writable(folder, private=True)
+    configure_isolation(quarantine=folder)
 
 # %% ../../nbs/30_cli/03_predict.ipynb #36011
 TERMINAL_COLORS = {"NORMAL": "green", "PNEUMONIA": "red"}
@@ -95,8 +116,10 @@ def predict_command(
     engine: EngineOption = "litert",
     lang: LangOption = Lang.en,
     as_json: JsonOption = False,
+    quarantine: QuarantineOption = None,
 ) -> None:
     "Predict pneumonia for image files."
+    use_quarantine(quarantine)
     results = []
     for result in open_detector(model, lang, engine).stream(files, file_labels(files)):
         results.append(result)
@@ -145,6 +168,7 @@ def screen_command(
     engine: EngineOption = "litert",
     lang: LangOption = Lang.en,
     as_json: JsonOption = False,
+    quarantine: QuarantineOption = None,
 ) -> None:
     "Predict a folder of images, and write a report with heat maps."
     from pneumonia_nbdev.deployment.predictor import Report
@@ -152,7 +176,8 @@ def screen_command(
     if (folder is None) != sample:
         raise InvalidOption("give either a folder or --sample")
     root, files = _files_to_screen(folder)
-    check_writable(out)
+    check_writable(out, private=True)
+    use_quarantine(quarantine)
     detector = open_detector(model, lang, engine)
     stream = detector.stream(files, [str(path.relative_to(root)) for path in files], pictures=True)
     results = []

@@ -8,6 +8,7 @@ __all__ = []
 # %% ../../nbs/30_cli/06_serve.ipynb #37e04
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -16,7 +17,32 @@ from typing import Annotated
 
 import typer
 from pneumonia_nbdev.cli.app import EngineOption, Lang, LangOption, ModelOption, ReviewsOption, app
+from pneumonia_nbdev.cli.predict import QuarantineOption, use_quarantine
 from pneumonia_nbdev.core.base import CLASSES, import_extra
+
+# %% ../../nbs/30_cli/06_serve.ipynb #36067a
+ReadersOption = Annotated[
+    Path | None, typer.Option(help="File of reader keys, from `pneumonia review add-reader`.")
+]
+AllowedHostOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allowed-host",
+        help="Host name in the URL of clients; may be repeated; also PNEUMONIA_ALLOWED_HOSTS, with commas.",
+    ),
+]
+TrustedProxyOption = Annotated[
+    str | None, typer.Option(help="Address of the proxy in front of the server, such as 127.0.0.1.")
+]
+
+
+def allowed_hosts(
+    names: list[str] | None,  # values of `--allowed-host`
+) -> tuple[str, ...]:  # the names of the option and of the environment, without duplicates
+    "Host names under which clients reach the server"
+    listed = os.environ.get("PNEUMONIA_ALLOWED_HOSTS", "").split(",")
+    stripped = [name.strip() for name in [*(names or ()), *listed]]
+    return tuple(dict.fromkeys(name for name in stripped if name))
 
 # %% ../../nbs/30_cli/06_serve.ipynb #36067
 @app.command("serve")
@@ -41,6 +67,10 @@ def serve_command(
         typer.Option("--reload", help="Reload the bundle when its file changes; a registry always is."),
     ] = False,
     reviews: ReviewsOption = None,
+    readers: ReadersOption = None,
+    allowed_host: AllowedHostOption = None,
+    quarantine: QuarantineOption = None,
+    trusted_proxy: TrustedProxyOption = None,
 ) -> None:
     "Serve the page and the HTTP API; PNEUMONIA_API_KEY in the environment requires a key from clients."
     from pneumonia_nbdev.deployment.api import PneumoniaDetectionAPI
@@ -48,6 +78,7 @@ def serve_command(
     from pneumonia_nbdev.deployment.server import limit_malloc_arenas
 
     limit_malloc_arenas()
+    use_quarantine(quarantine)
     api = PneumoniaDetectionAPI(
         model,
         Limits.parse(limits),
@@ -56,6 +87,10 @@ def serve_command(
         cors=tuple(cors or ()),
         engine=engine,
         reviews=reviews,
+        readers=readers,
+        allowed_hosts=allowed_hosts(allowed_host),
+        quarantine=quarantine,
+        trusted_proxy=trusted_proxy,
     )
     api.run(host, port, reload)
 
@@ -71,19 +106,48 @@ def _check_explorer_options(models, images, reviews, *options):
     if reviews:
         CaseStore(reviews)
 
+# %% ../../nbs/30_cli/06_serve.ipynb #36063c
+# The process doesn't import modules from the current folder, which may come from elsewhere.
+PAGE_PROGRAM = (
+    "import sys; sys.path = [p for p in sys.path if p]; "
+    "from pneumonia_nbdev.gradcam.explorer_server import main; main()"
+)
+
+
+def page_access(
+    host: str = "127.0.0.1",  # address of the page
+    port: int = 8866,  # port of the page
+    hosts: tuple[str, ...] = (),  # host names that requests may use, beside those of this machine
+    token: bool = True,  # require a token
+    browser: bool = True,  # open a browser
+) -> dict:  # with the token and the address of the page
+    "How the page can be opened"
+    import_extra("voila", "lab")
+    from pneumonia_nbdev.gradcam.explorer_server import check_access, page_url
+
+    check_access(host, hosts, token)
+    secret = (os.environ.get("JUPYTER_TOKEN") or secrets.token_hex(24)) if token else ""
+    url = page_url(host, port, secret, hosts)
+    return {
+        "host": host,
+        "port": port,
+        "allowed_hosts": hosts,
+        "browser": browser,
+        "token": secret,
+        "url": url,
+    }
+
 # %% ../../nbs/30_cli/06_serve.ipynb #36063a
-def voila_command(
+def page_command(
     models: list[Path],  # bundles or Keras files; empty for the default
     images: Path | None,  # folder or file; None for $PNEUMONIA_DATA or the sample
-    port: int,  # port of the page
+    access: dict,  # from `page_access`
     lang: str = "en",  # `en` or `zh`
-    browser: bool = True,  # open a browser
     reviews: Path | None = None,  # folder of the case store
     input_range: str | None = None,  # pixel values of Keras models; None for those of their scaling layers
     class_order: tuple[str, ...] = CLASSES,  # classes of the outputs of Keras models, in order
 ) -> tuple[list[str], dict[str, str]]:  # (command, environment)
     "The process that serves the explorer"
-    import_extra("voila", "lab")
     from pneumonia_nbdev.core.bundle import find_bundle
     from pneumonia_nbdev.gradcam.explorer import explorer_page
     from pneumonia_nbdev.gradcam.explorer_model import is_bundle
@@ -98,20 +162,12 @@ def voila_command(
         "reviews": reviews and str(reviews.resolve()),
         "input_range": input_range,
         "class_order": class_order,
+        "page": {name: access[name] for name in ("host", "port", "allowed_hosts", "browser")},
     }
-    command = [
-        sys.executable,
-        "-m",
-        "voila",
-        str(explorer_page()),
-        f"--port={port}",
-        "--Voila.port_retries=0",
-        "--Voila.ip=127.0.0.1",
-        "--show_tracebacks=False",
-    ]
-    if not browser:
-        command.append("--no-browser")
-    return command, os.environ | {"PNEUMONIA_EXPLORE": json.dumps(options)}
+    command = [sys.executable, "-c", PAGE_PROGRAM, str(explorer_page())]
+    # Every user of the machine can read the arguments of a process, so the token isn't one of them.
+    environment = {"PNEUMONIA_EXPLORE": json.dumps(options), "JUPYTER_TOKEN": access["token"]}
+    return command, os.environ | environment
 
 # %% ../../nbs/30_cli/06_serve.ipynb #36063b
 def _run_page(command, environment):
@@ -141,7 +197,12 @@ def explore_command(
         Path | None,
         typer.Option(help="Folder of X-rays, or one file; default: $PNEUMONIA_DATA, or the sample."),
     ] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page, on this machine.")] = 8866,
+    host: Annotated[str, typer.Option(help="Address of the page; others need --allowed-host.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 8866,
+    allowed_host: AllowedHostOption = None,
+    token: Annotated[
+        bool, typer.Option("--token/--no-token", help="Require the token in the printed URL.")
+    ] = True,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
     lang: LangOption = Lang.en,
     reviews: ReviewsOption = None,
@@ -154,8 +215,9 @@ def explore_command(
 ) -> None:
     "Explore heat maps in the browser."
     classes = tuple(name.strip() for name in class_order.split(","))
-    command, environment = voila_command(
-        models or [], images, port, lang.value, browser, reviews, input_range, classes
+    access = page_access(host, port, allowed_hosts(allowed_host), token, browser)
+    command, environment = page_command(
+        models or [], images, access, lang.value, reviews, input_range, classes
     )
-    print(f"http://127.0.0.1:{port}/  (Ctrl-C to stop)", file=sys.stderr)
+    print(f"{access['url']}  (Ctrl-C to stop)", file=sys.stderr)
     raise typer.Exit(_run_page(command, environment))

@@ -6,7 +6,6 @@
 __all__ = ['AcceptanceCriteria']
 
 # %% ../../nbs/11_continual/04_acceptance.ipynb #32004
-import io
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from fastcore.basics import patch
 
 from .replay import ReplayBuffer, load_replay
 from .update import ReviewedCases
+from ..core.archive import load_arrays
 from ..core.base import CLASSES, BadData, InvalidOption, MissingFile
 from ..core.bundle import Bundle, compare_reference, predict_images
 from ..core.i18n import LANGS, translate
@@ -123,8 +123,8 @@ def head_scores(
         raise BadData(
             f"{bundle.path.name} was not updated from {base.path.name}; a comparison needs the source images"
         )
-    with np.load(io.BytesIO(bundle.parts["head.npz"])) as head:
-        return sigmoid((memory.X @ head["w"] + head["b"]) / head["temperature"])
+    head = load_arrays(bundle.parts["head.npz"], "w", "b", "temperature")
+    return sigmoid((memory.X @ head["w"] + head["b"]) / head["temperature"])
 
 # %% ../../nbs/11_continual/04_acceptance.ipynb #32014
 def source_scores(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ..core.archive import load_arrays
 from ..core.base import BadData, InvalidOption, import_extra
 from ..core.bundle import Bundle, predict_images
 from ..core.i18n import texts
@@ -139,8 +140,9 @@ def load_reference(
         raise InvalidOption(
             f"{bundle.path.name} contains no reference; `pneumonia add-replay` adds one from a data set"
         )
-    with np.load(io.BytesIO(bundle.parts["reference.npz"])) as arrays:
-        mean, components, features = (arrays[key].astype(np.float32) for key in ("mean", "axes", "numbers"))
+    names = ("mean", "axes", "numbers")
+    arrays = load_arrays(bundle.parts["reference.npz"], *names)
+    mean, components, features = (arrays[name].astype(np.float32) for name in names)
     overflow = np.flatnonzero(~np.isfinite(components).all(0))
     components[:, overflow] = 0
     features[:, overflow] = 0

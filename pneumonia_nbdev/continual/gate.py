@@ -32,7 +32,7 @@ from pneumonia_nbdev.continual.acceptance import (
     target_scores,
 )
 from .update import load_reviewed_cases, update
-from ..core.base import CLASSES, PneumoniaError, sample_dir, write_atomic
+from ..core.base import CLASSES, PneumoniaError, markdown_text, sample_dir, write_atomic
 from ..core.bundle import Bundle
 from ..core.i18n import texts, translate
 from ..core.image import preprocess
@@ -100,8 +100,9 @@ def markdown(
     "The result as a table"
     words = texts("gate", lang)
     names = texts("gate_checks", lang)
+    models = f"**{markdown_text(self.candidate)}** / {markdown_text(self.current)}"
     lines = [
-        f"**{self.candidate}** / {self.current}, {self.time}: {words['passed' if self else 'refused']}",
+        f"{models}, {self.time}: {words['passed' if self else 'refused']}",
         "",
         f"| {words['rule']} | {words['found']} | {words['limit']} | {words['kept']} | {words['note']} |",
         "| --- | --- | --- | --- | --- |",
@@ -110,7 +111,7 @@ def markdown(
         found = "–" if np.isnan(check.found) else f"{check.found:.4g}"
         sign = "≤" if check.name in AT_MOST else "≥"
         answer = words["yes" if check.passed else "no"]
-        note = check.note_zh if lang == "zh" and check.note_zh else check.note
+        note = markdown_text(check.note_zh if lang == "zh" and check.note_zh else check.note)
         lines.append(f"| {names[check.name]} | {found} | {sign} {check.limit:g} | {answer} | {note} |")
     return "\n".join(lines)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from .drift import MEASURES, Observations, fit_reference, observe, reference_bytes
+from ..core.archive import load_arrays
 from ..core.base import CLASSES, InvalidOption, import_extra
 from ..core.bundle import Bundle, write_bundle
 from ..core.image import load_resized, rescale_intensity
@@ -114,9 +115,10 @@ def load_replay(
         raise InvalidOption(
             f"{bundle.path.name} contains no replay memory; `pneumonia add-replay` adds one from a data set"
         )
-    with np.load(io.BytesIO(bundle.parts["memory.npz"])) as stored:
-        fields = {field: stored[name] for field, (name, _) in _STORED_ARRAYS.items()}
-        return ReplayBuffer(X=stored["X"] * stored["step"] + stored["low"], **fields)
+    names = [name for name, _ in _STORED_ARRAYS.values()]
+    stored = load_arrays(bundle.parts["memory.npz"], "X", "step", "low", *names)
+    fields = {field: stored[name] for field, (name, _) in _STORED_ARRAYS.items()}
+    return ReplayBuffer(X=stored["X"] * stored["step"] + stored["low"], **fields)
 
 # %% ../../nbs/11_continual/02_replay.ipynb #31021
 def coreset_rows(

@@ -33,8 +33,21 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "sample_dir",
         ],
         "xray": [
+            "MAX_BYTES",
+            "MAX_PIXELS",
+            "MAX_SIDE",
             "XRay",
             "to_pil",
+        ],
+        "reader_process": [
+            "IsolationFailed",
+            "TooSlow",
+        ],
+        "quality": [
+            "Quality",
+            "REASONS",
+            "assess_quality",
+            "quality_metrics",
         ],
         "image": [
             "COLORMAPS",
@@ -44,12 +57,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "overlay",
             "preprocess",
             "read_xray",
-        ],
-        "quality": [
-            "Quality",
-            "REASONS",
-            "assess_quality",
-            "quality_metrics",
         ],
         "ood": [
             "OODDetector",
@@ -63,15 +70,17 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "card": [
             "CARD_SCHEMA",
         ],
-        "bundle": [
-            "Bundle",
+        "packing": [
             "default_bundle",
             "find_bundle",
+            "read_bundle",
+            "write_bundle",
+        ],
+        "bundle": [
+            "Bundle",
             "heatmap",
             "predict_images",
-            "read_bundle",
             "verify_bundle",
-            "write_bundle",
         ],
         "metrics": [
             "bootstrap_weights",

@@ -9,6 +9,7 @@ __all__ = ['CLASSES', 'PneumoniaError', 'InputError', 'MissingFile', 'Unreadable
 
 # %% ../../nbs/00_core/02_base.ipynb #00004
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -277,35 +278,120 @@ def shared_path(
         print(reason, file=sys.__stderr__ if os.environ.get("IN_TEST") else sys.stdout)
     return None
 
+# %% ../../nbs/00_core/02_base.ipynb #bsout001
+def clean_values(
+    value: object,  # strings, numbers, lists and dictionaries, as from JSON
+) -> object:  # the same structure
+    "A value whose strings have no control characters; line breaks become spaces"
+    if isinstance(value, str):
+        return value if value.isprintable() else clean_name(" ".join(value.split()))
+    if isinstance(value, dict):
+        return {clean_values(key): clean_values(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean_values(entry) for entry in value]
+    return value
+
+# %% ../../nbs/00_core/02_base.ipynb #bsout002
+def markdown_text(
+    value: object,  # shown as text
+) -> str:  # one line
+    "A value as Markdown without links, HTML and table separators"
+    text = re.sub(r"([\\`\[\]|])", r"\\\1", clean_values(str(value)))
+    return text.replace("<", "&lt;")
+
+
+def _visible_text(value):
+    "A value of a page; its control characters are replaced, and its line breaks are kept"
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
+        return value
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in value)
+
 # %% ../../nbs/00_core/02_base.ipynb #00pg1
 def page_template(
     name: str,  # file name in `templates`, such as `report.html`
     **filters: Callable,  # additional Jinja2 filters by name
 ) -> "jinja2.Template":  # noqa: F821 (jinja2 is imported on first use)
-    "Load a page template of the package; values in HTML are escaped"
+    "Load a template of the package; HTML is escaped, and Markdown templates use the filter `md`"
     jinja2 = import_extra("jinja2", "")
+    is_page = name.endswith(".html")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pneumonia_nbdev"),
         autoescape=jinja2.select_autoescape(["html"]),
+        finalize=_visible_text if is_page else None,
         keep_trailing_newline=True,
     )
-    environment.filters |= filters
+    environment.filters |= dict(md=markdown_text) | filters
     return environment.get_template(name)
+
+# %% ../../nbs/00_core/02_base.ipynb #bsout005
+_IGNORED = (
+    r"[\x00-\x20\x7f-\xa0'\"\u00ad\u1680\u2000-\u200f\u2018-\u201f\u2028-\u202f\u205f-\u206f\u3000\ufeff]*"
+)
+_SIGN = r"[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b]"  # ASCII, full width, small forms
+FORMULA_START = rf"^(?:{_IGNORED}{_SIGN}|['\" ]*[\t\r\n])"
+FORMULA_PART = rf"([;\t\r\n])(?={_IGNORED}{_SIGN})"  # of a line that is separated at semicolons or tabs
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def spreadsheet_cell(
+    value: object,  # content of a cell
+) -> object:  # numbers and other plain values are unchanged
+    "A cell that a spreadsheet shows as text, never as a formula"
+    if not isinstance(value, (str, os.PathLike, list, tuple, dict, set)):
+        return value
+    text = str(value)
+    if _NUMBER.fullmatch(text):
+        return text
+    text = re.sub(FORMULA_PART, r"\1'", text)
+    return f"'{text}" if re.match(FORMULA_START, text) else text
+
+# %% ../../nbs/00_core/02_base.ipynb #bsout006
+def original_cell(
+    text: str,  # a cell of a table that was written with `spreadsheet_cell`
+) -> str:  # the text before it was written
+    "Remove the apostrophes that `spreadsheet_cell` added"
+    if text[:1] == "'" and re.match(FORMULA_START, text[1:]) and not _NUMBER.fullmatch(text[1:]):
+        text = text[1:]
+    return re.sub(FORMULA_PART.replace("])(?", "])'(?"), r"\1", text)
+
+
+def spreadsheet_table(
+    table: "pandas.DataFrame",  # noqa: F821 (pandas is not imported here)
+) -> "pandas.DataFrame":  # noqa: F821
+    "A table whose texts, names of columns and index labels are safe in a spreadsheet"
+    safe = table.rename(columns=spreadsheet_cell, index=spreadsheet_cell).map(spreadsheet_cell)
+    return safe.rename_axis(index=[spreadsheet_cell(name) for name in table.index.names])
+
+# %% ../../nbs/00_core/02_base.ipynb #bsprv001
+def make_private_folder(
+    path: str | Path,  # an existing folder keeps its mode
+) -> Path:  # the same path
+    "Create a folder with its missing parents; only the owner can enter the new ones"
+    path = Path(path)
+    for folder in reversed([parent for parent in path.parents if not parent.exists()]):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path
 
 # %% ../../nbs/00_core/02_base.ipynb #00046
 def write_atomic(
     path: str | Path,  # target path; its folder is created if needed
     content: bytes | str | Callable,  # text is encoded as UTF-8; a function receives the open file
+    private: bool = False,  # True for patient data: mode 0600, and 0700 for new folders
 ) -> Path:  # the same path
     "Write a file completely or not at all"
     path = Path(path)
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        if private:
+            make_private_folder(path.parent)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mode 0600
         with os.fdopen(descriptor, "wb") as file:
             _write_and_sync(file, content)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp ignores the umask of the user
+        if not private:
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp ignores the umask of the user
         os.replace(temporary, path)
     except BaseException as e:
         if temporary:

@@ -9,6 +9,7 @@ __all__ = ['CARD_SCHEMA']
 import hashlib
 import json
 import math
+import re
 
 from .base import CLASSES, BadBundle
 from .image import InputSpec
@@ -33,8 +34,10 @@ GENERATED_KEYS = ("format", "version", "files", "sha256")  # entries of the card
 
 # %% ../../nbs/00_core/13_card.ipynb #cd000011
 def _is_number(value):
-    "Whether a value of the card is a finite number"
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    "Whether a value of the card is a finite number; an integer fits 64 bits"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)
 
 
 def _has_type(value, kind):
@@ -43,6 +46,13 @@ def _has_type(value, kind):
 
 # %% ../../nbs/00_core/13_card.ipynb #cd000012
 _OPTIONAL_TYPES = dict(conformal=(dict, type(None)), not_measured=dict)
+_MAX_CHARACTERS = 2_000  # of a required text
+
+
+def _short(value):
+    "A value for an error, at most 80 characters"
+    text = repr(value) if not isinstance(value, int) or _is_number(value) else "a large integer"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _type_faults(card):
@@ -52,10 +62,14 @@ def _type_faults(card):
         if key not in card:
             faults[key] = f"the card has no {key!r}"
         elif not _has_type(card[key], kind):
-            faults[key] = f"{key!r} in the card should be {kind.__name__}, not {card[key]!r}"
+            faults[key] = f"{key!r} in the card should be {kind.__name__}, not {_short(card[key])}"
+        elif kind is str and len(card[key]) > _MAX_CHARACTERS:
+            faults[key] = (
+                f"{key!r} in the card has {len(card[key]):,} characters, at most {_MAX_CHARACTERS:,} are allowed"
+            )
     for key, kind in _OPTIONAL_TYPES.items():
         if key in card and not isinstance(card[key], kind):
-            faults[key] = f"{key!r} in the card should be dict, not {card[key]!r}"
+            faults[key] = f"{key!r} in the card should be dict, not {_short(card[key])}"
     return faults
 
 # %% ../../nbs/00_core/13_card.ipynb #cd000013
@@ -72,13 +86,21 @@ def _temperature_faults(temperature):
     return [] if temperature > 0 else [f"temperature {temperature} is not above 0"]
 
 
+_MAX_SIDE = 2048  # pixels; networks for X-rays have 64 to 1,024
+
+
 def _input_faults(spec):
     "The preparation of the input"
     try:
         InputSpec.from_dict(spec)
     except Exception as e:
         return [f"input {spec}: {getattr(e, 'reason', None) or e}"]
-    return []
+    height, width = (spec.get(side, 0) for side in ("height", "width"))
+    return (
+        [f"input of {height} x {width} pixels, at most {_MAX_SIDE} a side"]
+        if max(height, width) > _MAX_SIDE
+        else []
+    )
 
 # %% ../../nbs/00_core/13_card.ipynb #cd000014
 def _conformal_faults(limits):
@@ -134,6 +156,42 @@ def check_card(
     if faults:
         raise BadBundle("; ".join(faults))
     return card
+
+# %% ../../nbs/00_core/13_card.ipynb #cd000029
+_HASH = re.compile("[0-9a-f]{64}")
+
+
+def _part_fault(name, entry, content):
+    "What is wrong with a part; empty if nothing is"
+    values = entry if isinstance(entry, dict) else {}
+    if not isinstance(values.get("bytes"), int) or not _HASH.fullmatch(str(values.get("sha256"))):
+        return f"the card should give the hash and the size of {name}"
+    if len(content) != values["bytes"]:
+        return f"the size of {name} differs from the card"
+    if hashlib.sha256(content).hexdigest() != values["sha256"]:
+        return f"{name} was changed after the bundle was written"
+    return ""
+
+
+def check_parts(
+    card: dict,  # with the entry `files`
+    parts: dict[str, bytes],  # name -> content
+) -> dict[str, bytes]:  # the same, in the order of the card
+    "Raise `BadBundle` unless the card lists all parts with their hashes"
+    listed = card.get("files")
+    if not isinstance(listed, dict):
+        raise BadBundle("the card lists no parts")
+    for names, reason in (
+        (listed.keys() - parts.keys(), "is missing"),
+        (parts.keys() - listed.keys(), "is not in the card"),
+    ):
+        if names:
+            raise BadBundle(f"{min(names)[:80]} {reason}")
+    for name, entry in listed.items():
+        fault = _part_fault(name, entry, parts[name])
+        if fault:
+            raise BadBundle(fault)
+    return {name: parts[name] for name in listed}
 
 # %% ../../nbs/00_core/13_card.ipynb #cd000021
 def card_hash(

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from fastcore.basics import patch
 
-from .base import import_extra
+from .archive import load_arrays
+from .base import BadBundle, import_extra
 
 # %% ../../nbs/00_core/11_ood.ipynb #02022
 @dataclass
@@ -75,10 +76,25 @@ def ood_detector_bytes(
     return buffer.getvalue()
 
 # %% ../../nbs/00_core/11_ood.ipynb #02026
+_MAX_CENTROID_VALUES = 2**22  # 64 centroids of 1,280 values are 81,920
+
+
 def load_ood_detector(
     raw: bytes,  # result of `ood_detector_bytes`
 ) -> OODDetector:  # the stored detector
-    "Deserialize a detector"
-    with np.load(io.BytesIO(raw)) as stored:
-        arrays = [stored[key].astype(np.float32) for key in ("mean", "spread", "centres")]
-        return OODDetector(*arrays, threshold=float(stored["limit"]))
+    "Deserialize a detector; raises `BadBundle` for arrays that don't belong together"
+    stored = load_arrays(raw, "mean", "spread", "centres", "limit")
+    if any(stored[key].dtype.kind != "f" for key in ("mean", "spread", "centres", "limit")):
+        raise BadBundle("the arrays of the out-of-distribution detector aren't real numbers")
+    mean, scale, centroids = (stored[key].astype(np.float32) for key in ("mean", "spread", "centres"))
+    is_matrix = centroids.ndim == 2 and 0 < centroids.size <= _MAX_CENTROID_VALUES
+    if not is_matrix or mean.shape != scale.shape or mean.shape != centroids.shape[1:]:
+        shapes = f"{mean.shape}, {scale.shape} and {centroids.shape}"
+        raise BadBundle(f"the arrays of the out-of-distribution detector have the shapes {shapes}")
+    if not all(np.isfinite(array).all() for array in (mean, scale, centroids)) or not (scale > 0).all():
+        raise BadBundle(
+            "the arrays of the out-of-distribution detector aren't finite, or a scale isn't above 0"
+        )
+    if stored["limit"].shape != () or not 0 < stored["limit"] < np.inf:
+        raise BadBundle("the threshold of the out-of-distribution detector isn't above 0")
+    return OODDetector(mean, scale, centroids, threshold=float(stored["limit"]))

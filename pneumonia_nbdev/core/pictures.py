@@ -7,15 +7,17 @@ __all__ = []
 
 # %% ../../nbs/00_core/06_pictures.ipynb #pc004
 import io
-import threading
-import warnings
+import struct
+import zlib
 from contextlib import suppress
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from .base import MultiFrame, PneumoniaError, TooLarge, UnreadableImage, import_extra
-from .xray import MAX_PIXELS, XRay, check_size, scale_range
+from .limits import BUDGET, check_exif, check_size
+from .picture_structure import PNG_CHANNELS, check_content, guess_format, png_chunks
+from .xray import XRay, scale_range
 
 # %% ../../nbs/00_core/06_pictures.ipynb #01022
 def _rgb(img):
@@ -26,11 +28,13 @@ def _rgb(img):
     return img.convert("RGB")
 
 # %% ../../nbs/00_core/06_pictures.ipynb #01023
-def color_fraction(rgb):
+def color_fraction(
+    rgb: Image.Image,  # 8-bit RGB
+) -> float:  # 0 to 1
     "Fraction of pixels whose channels differ by more than 32 levels; JPEG noise stays below that"
-    small = np.asarray(rgb.resize((128, 128), Image.Resampling.NEAREST), np.int16)
-    channels = np.moveaxis(small, -1, 0)
-    difference = np.maximum.reduce(channels) - np.minimum.reduce(channels)
+    small = rgb.resize((128, 128), Image.Resampling.NEAREST)
+    red, green, blue = (np.asarray(band) for band in small.split())
+    difference = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return float((difference > 32).mean())
 
 # %% ../../nbs/00_core/06_pictures.ipynb #01026
@@ -38,13 +42,36 @@ def _is_png16_color(raw):
     return raw[:4] == b"\x89PNG" and raw[24] == 16 and raw[25] != 0
 
 
+def _bounded_png(raw):
+    "The same PNG file with stored pixel data, and without data after the last row"
+    width, height, _, color = struct.unpack_from(">IIBB", raw, 16)
+    size = height * (width * PNG_CHANNELS[color] * 2 + 4) + 64  # with the filter bytes of interlaced rows
+    chunks = [(start, end) for name, start, end in png_chunks(raw) if name == b"IDAT"]
+    compressed = b"".join(raw[start:end] for start, end in chunks)
+    stored = zlib.compress(zlib.decompressobj().decompress(compressed, size), 0)
+    parts = [raw[: chunks[0][0] - 8]]
+    for name, content in ((b"IDAT", stored), (b"IEND", b"")):
+        parts += [
+            struct.pack(">I", len(content)),
+            name,
+            content,
+            struct.pack(">I", zlib.crc32(name + content)),
+        ]
+    return b"".join(parts)
+
+
 def _png16_gray(raw):
     "Gray levels of 16-bit RGB, RGBA or gray with alpha, composed over black"
     cv2 = import_extra("cv2", "")
-    x = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED).astype(np.float32)
-    gray = x[..., :3] @ np.array([0.114, 0.587, 0.299], np.float32)  # OpenCV's order is blue, green, red
-    if x.shape[-1] == 4:
-        gray *= x[..., 3] / 65535
+    x = cv2.imdecode(np.frombuffer(_bounded_png(raw), np.uint8), cv2.IMREAD_UNCHANGED)
+    gray = np.empty(x.shape[:2], np.float32)
+    for top in range(0, len(x), 256):  # a float copy of all channels would need a gigabyte
+        rows = x[top : top + 256].astype(np.float32)
+        gray[top : top + 256] = rows[..., :3] @ np.array(
+            [0.114, 0.587, 0.299], np.float32
+        )  # blue, green, red
+        if x.shape[-1] == 4:
+            gray[top : top + 256] *= rows[..., 3] / 65535
     return scale_range(gray)
 
 # %% ../../nbs/00_core/06_pictures.ipynb #01028a
@@ -56,18 +83,29 @@ def _from_8_bit(img, fmt, color=0.0):
     return image
 
 # %% ../../nbs/00_core/06_pictures.ipynb #01029
+def _check_exif_text(img):
+    "Limit the EXIF block in a text chunk, which old programs write to PNG files"
+    text = img.info.get("Raw profile type exif")
+    if text:
+        with suppress(ValueError):  # Pillow ignores it as well
+            check_exif(bytes.fromhex("".join(text.split("\n")[3:])))
+
+
 def _picture(img, raw):
     "Convert an opened Pillow image to an `XRay`"
-    fmt = img.format
+    fmt = "JPEG" if img.format == "MPO" else img.format  # a photo with a second image
     white_is_zero = fmt == "TIFF" and img.tag_v2.get(262) == 0
     img.load()
+    _check_exif_text(img)
     with suppress(Exception):
         img = ImageOps.exif_transpose(img)  # a damaged EXIF block is ignored
     if img.mode[0] in "IF":
         x = scale_range(np.asarray(img))
         return XRay(255 - x if white_is_zero else x, fmt)
     if _is_png16_color(raw):
-        return XRay(_png16_gray(raw), fmt, color_fraction(_rgb(img)))
+        color = color_fraction(_rgb(img))
+        img.close()  # its pixels aren't needed for the gray levels
+        return XRay(_png16_gray(raw), fmt, color)
     if img.mode == "L" and "transparency" not in img.info:
         return _from_8_bit(img, fmt)
     rgb = _rgb(img)
@@ -75,42 +113,24 @@ def _picture(img, raw):
 
 # %% ../../nbs/00_core/06_pictures.ipynb #01032
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
-_warnings = threading.Lock()  # Python's warning filters are global
 
 # %% ../../nbs/00_core/06_pictures.ipynb #01033
-def read_picture(raw):
-    "Read the bytes of a file that is not DICOM"
+def read_picture(
+    raw: bytes,  # content of a file
+) -> XRay:  # gray image
+    "Check and decode a file that isn't DICOM"
     try:
-        with _warnings, warnings.catch_warnings():  # `check_size` is stricter than the warning of Pillow
-            warnings.simplefilter("ignore")
-            img = Image.open(io.BytesIO(raw), formats=FORMATS)
+        check_content(raw)
+        img = Image.open(io.BytesIO(raw), formats=FORMATS)
         check_size(*img.size)
         if img.format in ("TIFF", "WEBP", "PNG") and getattr(img, "n_frames", 1) > 1:
             raise MultiFrame(f"{img.n_frames} in one {img.format}")
         return _picture(img, raw)
-    except PneumoniaError:
+    except (PneumoniaError, MemoryError):  # the caller limits the memory
         raise
     except Image.DecompressionBombError:
-        raise TooLarge(f"more than {MAX_PIXELS / 1e6:.0f} megapixels") from None
+        raise TooLarge(f"more than {BUDGET.pixels / 1e6:.0f} megapixels") from None
     except Image.UnidentifiedImageError:
-        raise UnreadableImage(_guess_format(raw)) from None
+        raise UnreadableImage(guess_format(raw)) from None
     except Exception as e:
         raise UnreadableImage(str(e) or type(e).__name__) from None
-
-# %% ../../nbs/00_core/06_pictures.ipynb #01035
-def _guess_format(raw):
-    "A description of the probable file type"
-    kinds = {
-        b"%PDF": "a PDF document",
-        b"PK": "a ZIP archive or Office document",
-        b"GIF8": "a GIF, which is not supported",
-        b"\x1f\x8b": "a gzip archive",
-        b"<": "HTML, XML or SVG text",
-    }
-    start = raw.lstrip()[:8]
-    for magic, kind in kinds.items():
-        if start.startswith(magic):
-            return f"it looks like {kind}"
-    if min(raw[:512]) > 8:
-        return "it looks like text"
-    return f"supported formats: {', '.join(FORMATS)}, DICOM"

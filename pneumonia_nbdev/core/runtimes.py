@@ -7,6 +7,7 @@ __all__ = ['ENGINES', 'load_litert', 'load_onnx', 'load_openvino']
 
 # %% ../../nbs/00_core/12_runtimes.ipynb #00_core05_runtimes3
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -99,6 +100,87 @@ def load_litert(
     run.keep_alive = (interpreter, litert)  # the runner would read freed memory without them
     return run
 
+# %% ../../nbs/00_core/12_runtimes.ipynb #rtext002
+_ONNX_MESSAGES = {  # message -> field -> message of the field
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
+    "node": {5: "attribute"},
+    "attribute": {
+        5: "tensor",
+        6: "graph",
+        10: "tensor",
+        11: "graph",
+        22: "sparse tensor",
+        23: "sparse tensor",
+    },
+    "sparse tensor": {1: "tensor", 2: "tensor"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "tensor": {},
+}
+_EXTERNAL_DATA = 13  # field of a tensor: path, offset and length
+_DATA_LOCATION = 14  # field of a tensor: 0 for inside the file
+_OP_TYPE = 4  # field of a node: name of its operation
+_MAX_FIELDS = 200_000
+_MAX_LEVELS = 64
+
+# %% ../../nbs/00_core/12_runtimes.ipynb #rtext003
+def _varint(raw, at, end, max_bytes=10):
+    "A number of variable length, and the position behind it"
+    value = 0
+    for i in range(min(max_bytes, end - at)):
+        byte = raw[at + i]
+        value |= (byte & 127) << 7 * i
+        if byte < 128:
+            return value, at + i + 1
+    raise BadBundle("the ONNX file is damaged: a number has no end")
+
+
+def _field(raw, at, end):
+    "The next field: its number, kind and value, the start of its content, and the position behind it"
+    tag, start = _varint(raw, at, end, 5)
+    number = tag >> 3
+    kind = tag & 7
+    value = 0
+    if kind == 0:
+        value, stop = _varint(raw, start, end)
+    elif kind == 2:
+        value, start = _varint(raw, start, end)
+        stop = start + value
+    else:
+        stop = start + {1: 8, 5: 4}.get(kind, end)
+    if not 0 < number < 2**29 or stop > end:
+        raise BadBundle("the ONNX file is damaged: a field has no number, or no end")
+    return number, kind, value, start, stop
+
+# %% ../../nbs/00_core/12_runtimes.ipynb #rtext004
+def check_onnx(
+    content: bytes,  # an ONNX model
+) -> None:
+    "Raise `BadBundle` for an ONNX file that names other files, or that isn't a protocol buffer"
+    messages = [("model", 0, len(content), 0)]
+    has_graph = False
+    fields = 0
+    while messages:
+        message, at, end, level = messages.pop()
+        while at < end:
+            number, kind, value, start, at = _field(content, at, end)
+            fields += 1
+            if fields > _MAX_FIELDS or level > _MAX_LEVELS:
+                raise BadBundle(f"the ONNX file has more than {_MAX_FIELDS:,} fields or {_MAX_LEVELS} levels")
+            if message == "tensor" and (
+                number == _EXTERNAL_DATA or number == _DATA_LOCATION and (kind or value)
+            ):
+                raise BadBundle("the ONNX file names other files that contain its weights")
+            if message == "node" and number == _OP_TYPE and content[start:at] == b"EPContext":
+                raise BadBundle("the ONNX file names other files that contain compiled code")
+            inner = _ONNX_MESSAGES[message].get(number)
+            if inner and kind == 2:
+                messages.append((inner, start, at, level + 1))
+                has_graph = has_graph or inner == "graph"
+    if not has_graph:
+        raise BadBundle("the ONNX file has no graph")
+
 # %% ../../nbs/00_core/12_runtimes.ipynb #03037
 def load_onnx(
     content: bytes,  # an ONNX model
@@ -107,7 +189,9 @@ def load_onnx(
 ) -> Callable:  # (n, height, width, channels) -> dict of outputs; its `outputs` are their names
     "Load a network with ONNX Runtime"
     ort = import_extra("onnxruntime", "engines")
+    check_onnx(content)
     options = ort.SessionOptions()
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.intra_op_num_threads = num_threads(threads)
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
@@ -131,7 +215,9 @@ def load_openvino(
     threads: int | None = None,  # CPU threads; None for all, at most 4
 ) -> Callable:  # (1, height, width, channels) -> dict of outputs; its `outputs` are their names
     "Load a network with OpenVINO"
+    sys.modules.setdefault("openvino_telemetry", None)  # it writes to the home folder and sends statistics
     core = import_extra("openvino", "engines").Core()
+    check_onnx(content)  # it also refuses the other formats that OpenVINO detects
     options = dict(
         INFERENCE_PRECISION_HINT="f32",
         INFERENCE_NUM_THREADS=num_threads(threads),

@@ -7,7 +7,6 @@ __all__ = ['find_duplicates', 'Audit', 'shortcut_report']
 
 # %% ../../nbs/01_data/03_audit.ipynb #07004
 import hashlib
-import io
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from fastcore.basics import patch
-from PIL import Image
 
 from pneumonia_nbdev.core.base import (
     BadData,
@@ -24,10 +22,11 @@ from pneumonia_nbdev.core.base import (
     clean_name,
     import_extra,
     page_template,
+    spreadsheet_table,
     write_atomic,
 )
 from ..core.i18n import texts, translate
-from ..core.image import InputSpec, is_dicom, read_xray, resize_to_input
+from ..core.image import InputSpec, file_coding, read_xray, resize_to_input
 from ..core.xray import read_bytes
 from ..core.metrics import metrics_with_ci
 from .dataset import MedicalDataLoader
@@ -56,7 +55,7 @@ def file_features(
     except InputError as e:
         return dict(error=e.code)
     height, width = image.pixels.shape
-    mode, jpeg_step = ("DICOM", 0.0) if is_dicom(raw) else _coding(raw)
+    coding = file_coding(raw)
     return dict(
         error="",
         width=width,
@@ -64,19 +63,12 @@ def file_features(
         aspect=width / height,
         bytes=len(raw),
         density=len(raw) / (width * height),
-        mode=mode,
-        jpeg_step=jpeg_step,
+        mode=coding["mode"],
+        jpeg_step=coding["jpeg_step"],
         pixels=hashlib.sha256(repr(image.pixels.shape).encode() + image.pixels.tobytes()).hexdigest(),
         hash=perceptual_hash(image.pixels),
         small=resize_to_input(image.pixels, InputSpec(64, 64, jpeg=None)),
     )
-
-# %% ../../nbs/01_data/03_audit.ipynb #07009a
-def _coding(raw):
-    "(color mode, mean step of the JPEG quantization table; 0 without a table)"
-    with Image.open(io.BytesIO(raw)) as img:
-        tables = getattr(img, "quantization", None)
-        return img.mode, float(np.mean(tables[0])) if tables else 0.0
 
 # %% ../../nbs/01_data/03_audit.ipynb #07012
 def all_file_features(
@@ -325,8 +317,9 @@ def save(
         "left_out": self.excluded,
     }  # file names that other programs may read
     for name, table in stored.items():
-        write_atomic(folder / f"{name}.csv", table.to_csv(index=False))
-    return write_atomic(folder / "audit.html", html)
+        content = spreadsheet_table(table).to_csv(index=False)
+        write_atomic(folder / f"{name}.csv", content, private=True)
+    return write_atomic(folder / "audit.html", html, private=True)
 
 # %% ../../nbs/01_data/03_audit.ipynb #9a74fc17
 def _translated(table, lang):

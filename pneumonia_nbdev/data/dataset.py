@@ -188,7 +188,7 @@ def pixels(
             decoded = list(pool.map(lambda p: _try_read(p, self.spec), rows.path))
         images = self._exclude(rows, decoded)
         if file and len(images) == len(rows):
-            write_atomic(file, lambda f: np.save(f, images))
+            write_atomic(file, lambda f: np.save(f, images), private=True)
     self._pixels[split] = self.split_rows(split).path.tolist(), images
     return images
 

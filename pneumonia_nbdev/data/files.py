@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.base import CLASSES, BadData, InvalidOption, import_extra
+from ..core.base import CLASSES, BadData, InvalidOption, import_extra, original_cell
 from ..core.image import is_image_file
 
 # %% ../../nbs/01_data/01_files.ipynb #datafilesi1
@@ -276,9 +276,16 @@ def _rename_columns(table, columns, csv):
     return pd.DataFrame({column: table[name] for column, name in found.items() if name is not None})
 
 # %% ../../nbs/01_data/01_files.ipynb #tab00003
+def _path_in_table(folder, name):
+    "The path of a cell; an apostrophe that protects a cell is removed if no file has it in its name"
+    original = original_cell(name)
+    return folder / (name if original == name or os.path.lexists(folder / name) else original)
+
+
 def _locate(folder, names, splits):
     "Paths of the rows of a table; bare file names are searched below its folder"
-    paths = [folder / name.strip() if isinstance(name, str) and name.strip() else None for name in names]
+    stripped = [name.strip() if isinstance(name, str) else "" for name in names]
+    paths = [_path_in_table(folder, name) if name else None for name in stripped]
     lost = [p is not None and p.parent == folder and not os.path.lexists(p) for p in paths]
     by_name = {}
     for path in _walk([folder]) if any(lost) else ():

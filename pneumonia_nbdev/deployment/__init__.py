@@ -16,6 +16,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "has_burned_in_text",
             "pseudonym",
         ],
+        "readers": [
+            "NotOwner",
+            "QuotaExceeded",
+            "ReaderKeys",
+        ],
         "case_database": [
             "CaseNotFound",
             "InvalidStore",

@@ -6,13 +6,12 @@
 __all__ = ['PneumoniaDetectionAPI']
 
 # %% ../../nbs/09_deployment/15_api.ipynb #35004
-import hmac
 import json
+import math
 import sys
 import threading
 import time
 import traceback
-import uuid
 from collections.abc import Iterator
 from functools import cached_property, wraps
 from pathlib import Path
@@ -26,23 +25,24 @@ from werkzeug.exceptions import HTTPException
 from .. import __version__
 from ..core.base import InvalidOption, PneumoniaError, clean_name, sample_dir
 from ..core.i18n import texts
+from ..core.isolation import configure_isolation, isolation_ready, prepare_isolation
 from ..core.runtimes import num_threads
+from .access import AccessChecks, flask_error
 from .case_store import CaseStore
+from .connections import ConnectionRules
 from pneumonia_nbdev.deployment.http import (
     ROUTES,
-    SECURITY_HEADERS,
+    AccessRules,
+    CachedCheck,
     InMemoryRequest,
     Limits,
     NoFile,
-    NotFound,
     Permit,
     TooManyFiles,
-    Unauthorized,
-    WrongHost,
-    WrongMethod,
+    check_allowed_host,
     check_api_key,
     check_origin,
-    is_local_host,
+    check_proxies,
     is_loopback,
     lang,
     read_upload,
@@ -52,6 +52,7 @@ from pneumonia_nbdev.deployment.http import (
 from .info_routes import InfoRoutes
 from .model_watcher import ModelWatcher, model_ids
 from .observability import Metrics, json_on_stderr, log_line
+from .readers import ReaderKeys
 from .review_routes import ReviewRoutes
 from pneumonia_nbdev.deployment.schemas import (
     BatchForm,
@@ -62,11 +63,11 @@ from pneumonia_nbdev.deployment.schemas import (
     Problem,
     response_json,
 )
-from .server import REFUSALS, BadRequest, BodyTooLarge, Server, listen
-from .workers import Busy, Workers
+from .server import Server, listen
+from .workers import Busy, ClientShares, Workers
 
 # %% ../../nbs/09_deployment/15_api.ipynb #35064
-class PneumoniaDetectionAPI(InfoRoutes, ReviewRoutes):
+class PneumoniaDetectionAPI(AccessChecks, InfoRoutes, ReviewRoutes):
     "The detector behind HTTP"
 
     def __init__(
@@ -78,20 +79,38 @@ class PneumoniaDetectionAPI(InfoRoutes, ReviewRoutes):
         cors: tuple[str, ...] = (),  # origins, such as `https://example.org`, whose pages may send requests
         engine: str = "litert",  # inference engine: `litert`, `onnx` or `openvino`
         reviews: str | Path | None = None,  # folder of the case store; None stores nothing
+        readers: str | Path | None = None,  # file with a key for each reader; None for no such keys
+        allowed_hosts: tuple[str, ...] = (),  # names under which clients address the server
+        quarantine: str | Path | None = None,  # folder for files that ended a process; None stores none
+        trusted_proxy: str | None = None,  # address of a proxy whose header `X-Forwarded-For` is used
     ):
         limits = Limits() if limits is None else limits
         if not isinstance(limits, Limits):
             raise InvalidOption(f"limits={limits!r}; use `Limits`. There is no folder for uploads")
         self.limits = limits
-        self.api_key = check_api_key(api_key)
-        self.cors = frozenset(map(check_origin, cors))
+        self.readers = None if readers is None else ReaderKeys.load(readers)
+        if self.readers is not None:
+            self.readers.on_error = lambda error: log_line("readers not read", code=error.code)
+        self.access = AccessRules(
+            check_api_key(api_key),
+            self.readers,
+            frozenset(map(check_origin, cors)),
+            frozenset(map(check_allowed_host, allowed_hosts)),
+        )
+        self.proxies = check_proxies(trusted_proxy)
         self.store = None if reviews is None else CaseStore(reviews)
         self.host = None  # set by `server`
         self.stopping = threading.Event()
         self.watcher = ModelWatcher(model_path)  # before the model is opened
-        self.workers = Workers(model_path, num_threads(threads), limits.queue, engine)
+        threads = num_threads(threads)
+        configure_isolation(threads + 2, quarantine, lambda record: self.metrics.count_death(record))
+        prepare_isolation()
+        self.can_read = CachedCheck(isolation_ready)
+        self.workers = Workers(model_path, threads, limits.queue, engine, limits.share)
         self.workers.on_error = lambda error: self._log_unexpected(error)
         self.metrics = Metrics(self.workers)
+        batches = math.ceil(limits.share * limits.batches) if limits.share < 1 else math.inf
+        self.batch_shares = ClientShares(batches)
         self.batch_slots = threading.BoundedSemaphore(limits.batches)
         self.review_slots = threading.BoundedSemaphore(2)
         self.samples = {p.name: p for p in sorted((sample_dir() / "originals").rglob("*.jpeg"))}
@@ -104,43 +123,14 @@ class PneumoniaDetectionAPI(InfoRoutes, ReviewRoutes):
     def __repr__(self):
         return f"PneumoniaDetectionAPI({self.workers.bundle!r}, {len(self.workers.systems)} threads)"
 
-# %% ../../nbs/09_deployment/15_api.ipynb #35073
-@patch
-def _before(self: PneumoniaDetectionAPI):
-    "Start the clock, and check host and key"
-    g.start = time.perf_counter()
-    g.code = ""
-    g.id = uuid.uuid4().hex[:12]
-    if not self.api_key:
-        if self.host and is_loopback(self.host) and not is_local_host(request.headers.get("Host")):
-            raise WrongHost()
-        return
-    free = {"static", *(r["view"] for r in ROUTES if r["free"])}
-    if request.method == "OPTIONS" or request.endpoint in free:
-        return
-    bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    key = request.headers.get("X-API-Key") or bearer
-    if not hmac.compare_digest(key.encode(), self.api_key.encode()):
-        raise Unauthorized()
-
 # %% ../../nbs/09_deployment/15_api.ipynb #35074
 @patch
 def _after(self: PneumoniaDetectionAPI, response):
     "Add headers, count the request, and log it when the response is complete"
     address = str(request.url_rule or "none")
-    response.headers.extend({**SECURITY_HEADERS, "X-Request-Id": g.id, "Vary": "Accept-Language, Origin"})
+    response.headers.extend({**self._extra_headers(request.headers.get("Origin")), "X-Request-Id": g.id})
     if not response.headers.get("Cache-Control"):
         response.headers["Cache-Control"] = "no-store"
-    origin = request.headers.get("Origin")
-    if origin in self.cors:
-        response.headers.extend(
-            {
-                "Access-Control-Allow-Origin": origin,
-                "Access-Control-Allow-Headers": "X-API-Key, Authorization, Content-Type, Accept-Language",
-                "Access-Control-Allow-Methods": "GET, POST, DELETE",
-                "Access-Control-Expose-Headers": "Retry-After, X-Request-Id",
-            }
-        )
     self.metrics.requests.labels(address, response.status_code).inc()
     values = dict(
         id=g.id,
@@ -178,7 +168,7 @@ def _error_response(self: PneumoniaDetectionAPI, e):
         if e.code == 308:
             return e.get_response()
         status = e.code
-        error = {404: NotFound, 405: WrongMethod, 413: BodyTooLarge}.get(status, BadRequest)()
+        error = flask_error(e)
         if getattr(e, "valid_methods", None):
             headers["Allow"] = ", ".join(e.valid_methods)
     elif not isinstance(e, PneumoniaError):
@@ -187,7 +177,7 @@ def _error_response(self: PneumoniaDetectionAPI, e):
     g.code = error.code
     self.metrics.errors.labels(error.code).inc()
     if status in (429, 503):
-        headers["Retry-After"] = "2"
+        headers["Retry-After"] = str(getattr(error, "retry_after", 2))
     reason = "" if status == 500 else clean_name(error.reason)
     return dict(code=error.code, message=error.sentence(lang()), reason=reason), status, headers
 
@@ -209,10 +199,10 @@ def _add_route(self: PneumoniaDetectionAPI, app, method, address, view, model, s
     def function(*args, **kw):
         return bound(*args, **kw)  # flask-openapi3 sets attributes, which a bound method doesn't allow
 
-    needs_key = bool(self.api_key) and not free
-    access = [401] if needs_key else []
-    if not self.api_key:
-        access = [421]  # without a key, the host name is checked
+    needs_key = self.access.needs_key and not free
+    access = [401, 421] if needs_key else [421]
+    if method != "get":
+        access.append(403)
     responses = {200: model} | dict.fromkeys((*statuses, *access), Problem) if model else None
     security = dict(security=[{"key": []}]) if needs_key else {}
     add = getattr(app, method)
@@ -223,7 +213,9 @@ def _add_route(self: PneumoniaDetectionAPI, app, method, address, view, model, s
 def make_app(self: PneumoniaDetectionAPI) -> OpenAPI:  # for Flask's test client, or any WSGI server
     "Make a Flask application with all routes"
     description = f"Chest X-ray pneumonia detection. {texts('predictor', 'en')['warning']}"
-    schemes = dict(key={"type": "apiKey", "in": "header", "name": "X-API-Key"}) if self.api_key else {}
+    schemes = (
+        dict(key={"type": "apiKey", "in": "header", "name": "X-API-Key"}) if self.access.needs_key else {}
+    )
     app = OpenAPI(
         "pneumonia_nbdev.api",
         info=Info(title="pneumonia-nbdev", version=__version__, description=description),
@@ -247,6 +239,11 @@ def make_app(self: PneumoniaDetectionAPI) -> OpenAPI:  # for Flask's test client
     return app
 
 # %% ../../nbs/09_deployment/15_api.ipynb #35086
+def _disconnected():
+    "A function that is true when the client of the current request has disconnected"
+    return request.environ.get("waitress.client_disconnected", bool)
+
+
 @patch
 @route("post", "/predict", PredictionResponse, 400, 413, 415, 422, 429, 503)
 def predict(self: PneumoniaDetectionAPI, form: PredictForm, query: PredictQuery) -> dict:
@@ -254,11 +251,23 @@ def predict(self: PneumoniaDetectionAPI, form: PredictForm, query: PredictQuery)
     raw, name = read_upload(form.file)
     if not raw and not name:
         raise NoFile("the field `file` is empty")
-    result = self.workers.predict(raw, name, lang(), self.limits.seconds, 1024 * query.preview)
+    options = dict(preview=1024 * query.preview, client=g.client, gone=_disconnected())
+    result = self.workers.predict(raw, name, lang(), self.limits.seconds, **options)
     return response_json(self.metrics.count(result), lang())
 
 # %% ../../nbs/09_deployment/15_api.ipynb #35094
 NDJSON = "application/x-ndjson"
+
+
+@patch
+def _batch_permit(self: PneumoniaDetectionAPI, client) -> Permit:
+    "A place for a batch of a client, or `Busy`"
+    if not self.batch_shares.acquire(client):
+        raise Busy(f"{self.batch_shares.limit} batches of this client are in work")
+    if not self.batch_slots.acquire(blocking=False):
+        self.batch_shares.release(client)
+        raise Busy(f"{self.limits.batches} batches are in work")
+    return Permit(lambda: (self.batch_slots.release(), self.batch_shares.release(client)))
 
 
 @patch
@@ -287,16 +296,15 @@ def batch_predict(self: PneumoniaDetectionAPI, form: BatchForm, query: PredictQu
     "Predict many chest X-rays; a file that fails doesn't affect the others."
     if len(form.files) > self.limits.files:
         raise TooManyFiles(f"{len(form.files)} files; {self.limits.files} are allowed")
-    if not self.batch_slots.acquire(blocking=False):
-        raise Busy(f"{self.limits.batches} batches are in work")
-    permit = Permit(self.batch_slots)
+    permit = self._batch_permit(g.client)
+    disconnected = _disconnected()
+    options = dict(preview=1024 * query.preview, client=g.client, gone=disconnected)
     try:
         files = [read_upload(f) for f in form.files]
-        stream = self.workers.stream(files, lang(), self.limits.seconds, 1024 * query.preview)
+        stream = self.workers.stream(files, lang(), self.limits.seconds, **options)
     except BaseException:
         permit.release()
         raise
-    disconnected = request.environ.get("waitress.client_disconnected", bool)
     results = self._batch_results(stream, permit, lang(), disconnected)
     if request.accept_mimetypes.best_match(["application/json", NDJSON]) != NDJSON:
         return dict(results=list(results))
@@ -314,22 +322,46 @@ def server(
     port: int = 5000,  # 0 to 65535; 0 takes a free port
 ) -> Server:  # not yet running
     "The application on a socket"
-    if self.store and not self.api_key and not is_loopback(host):
-        where = f"{host or 'all addresses'}, which others can reach,"
-        raise InvalidOption(f"a server with reviews on {where} needs an API key; set PNEUMONIA_API_KEY")
+    self._check_address(host)
     limits = self.limits
     threads = limits.queue + len(self.workers.systems) + limits.batches + 8
-    sock = listen(host, port)
-    server = Server(self.app, sock, threads, limits.body, limits.memory, on_refused=self._count_refused)
+    rules = ConnectionRules(
+        body=limits.body,
+        memory=limits.memory,
+        share=limits.share,
+        requests=threads,
+        upload=limits.upload,
+        proxies=self.proxies,
+        admit=self._admit,
+        is_quick=lambda parsed: parsed.path in ("/health/live", "/health/ready"),
+        refusal_headers=lambda headers: self._extra_headers(headers.get("ORIGIN")).items(),
+        on_refused=self._count_refused,
+    )
+    app = self.app  # made before the first request, which `_admit` checks
+    server = Server(app, listen(host, port), rules, threads)
     self.host = host
     self.stopping = server.stopping
     return server
 
+# %% ../../nbs/09_deployment/15_api.ipynb #ap000003
+@patch
+def _check_address(self: PneumoniaDetectionAPI, host):
+    "Raise `InvalidOption` for an address that others can reach, if a key or a host name is missing"
+    if is_loopback(host):
+        return
+    missing = []
+    if not self.access.needs_key:
+        missing.append("set PNEUMONIA_API_KEY=… or add --readers FILE")
+    if not self.access.allowed_hosts:
+        missing.append("add --allowed-host NAME, the name under which clients address this server")
+    if missing:
+        where = host or "all addresses"
+        raise InvalidOption(f"others can reach {where}: {'; '.join(missing)}")
+
 # %% ../../nbs/09_deployment/15_api.ipynb #35150
 @patch
-def _count_refused(self: PneumoniaDetectionAPI, status):
-    "Count and log a request that the server refused before the application"
-    code = REFUSALS.get(status, BadRequest).code
+def _count_refused(self: PneumoniaDetectionAPI, status, code):
+    "Count and log a request that was refused before the application"
     self.metrics.errors.labels(code).inc()
     self.metrics.requests.labels("none", status).inc()
     log_line("refused", status=status, code=code)

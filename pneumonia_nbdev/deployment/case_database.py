@@ -11,6 +11,7 @@ import os
 import secrets
 import sqlite3
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timezone
@@ -24,6 +25,7 @@ from pneumonia_nbdev.core.base import (
     InvalidOption,
     PneumoniaError,
     clean_name,
+    make_private_folder,
 )
 
 # %% ../../nbs/09_deployment/03_case_database.ipynb #23007
@@ -65,6 +67,7 @@ CREATE TABLE IF NOT EXISTS lessons(
 CREATE TABLE IF NOT EXISTS decisions(
   number INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL, what TEXT NOT NULL, model TEXT NOT NULL,
   facts TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS settings(name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS reviews_by_case ON reviews(case_id);
 """
 REVIEW_LABELS = (*CLASSES, "UNSURE")
@@ -99,32 +102,62 @@ def _create_atomic(path, content):
         Path(temporary).unlink(missing_ok=True)
 
 # %% ../../nbs/09_deployment/03_case_database.ipynb #23035a
-def _create_private(path, content):
-    "Create a file in a folder that only the owner may read; an existing file is kept"
+def create_private(
+    path: Path,  # an existing file is kept
+    content: bytes,  # of a new file
+    advice: str = "",  # end of the error message
+) -> None:
+    "Create a file in a folder that only the owner may read"
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         if not path.exists():
             _create_atomic(path, content)
     except FileExistsError:
-        raise CannotWrite("a file has the name of the folder", file=path.parent) from None
+        raise CannotWrite(f"a file has the name of the folder{advice}", file=path.parent) from None
     except OSError as e:
-        raise CannotWrite(e.strerror or str(e), file=path.parent) from None
+        raise CannotWrite(f"{e.strerror or e}{advice}", file=path.parent) from None
 
-# %% ../../nbs/09_deployment/03_case_database.ipynb #04f0beca
-def _create_key(db, path):
-    "Create the key, unless it exists or a stored pseudonym depends on a lost one"
-    pseudonyms = db.execute("SELECT 1 FROM cases WHERE patient<>id LIMIT 1").fetchone()
-    if not path.exists() and not pseudonyms:
-        _create_private(path, secrets.token_bytes(32))
+# %% ../../nbs/09_deployment/03_case_database.ipynb #dbperm01
+def _is_part_of_store(name):
+    "Whether a file in the folder belongs to the store"
+    return name == "key" or name.startswith(("reviews.db", ".new-"))
 
 
+def _is_reachable(folder):
+    "Whether other users can enter a folder: it, and all folders above it"
+    try:
+        return all(path.stat().st_mode & 0o011 for path in (folder, *folder.resolve().parents))
+    except OSError:
+        return True
+
+# %% ../../nbs/09_deployment/03_case_database.ipynb #dbperm03
+def _restrict(path):
+    "Remove the permissions of other users; True if they had any"
+    mode = path.stat().st_mode & 0o777
+    if not mode & 0o077:
+        return False
+    with suppress(PermissionError):  # owned by another user
+        path.chmod(mode & 0o700)
+    return True
+
+# %% ../../nbs/09_deployment/03_case_database.ipynb #dbperm02
 def _restrict_permissions(folder):
-    "Make all files of a store readable by their owner only"
+    "Make a store readable by its owner only; a warning lists what others could, or still can, read"
     if os.name != "posix":
         return
-    for path in (folder / "key", *folder.glob("reviews.db*")):
-        with suppress(OSError):  # owned by another user, or already deleted
-            path.chmod(0o600)
+    open_before = _is_reachable(folder)
+    names = [path.name for path in folder.iterdir()]
+    paths = [folder / name for name in names if _is_part_of_store(name)]
+    notes = []
+    for path in paths:
+        with suppress(FileNotFoundError):  # another process deleted it
+            if _restrict(path) and open_before:
+                state = "can still read it" if path.stat().st_mode & 0o077 else "could read it until now"
+                notes.append(f"{clean_name(path.name)}: other users {state}")
+    if all(_is_part_of_store(name) for name in names):
+        _restrict(folder)
+    if notes:
+        warnings.warn("; ".join(notes), stacklevel=3)
 
 # %% ../../nbs/09_deployment/03_case_database.ipynb #23040
 def _error_from_sqlite(error, path):
@@ -152,7 +185,7 @@ class CaseDatabase:
         self.model = model
         self.seconds = seconds
         self.path = self.folder / "reviews.db"
-        _create_private(self.path, b"")
+        create_private(self.path, b"")
         with self.transaction() as db:
             version = _schema_version(db)
             if version not in (None, SCHEMA_VERSION):
@@ -163,7 +196,7 @@ class CaseDatabase:
                 db.execute(command)
             db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             db.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            _create_key(db, self.folder / "key")
+            db.execute("INSERT OR IGNORE INTO settings VALUES('id', ?)", (secrets.token_hex(8),))
         _restrict_permissions(self.folder)
 
     def __repr__(self):
@@ -210,34 +243,6 @@ def counts(self: CaseDatabase) -> dict[str, int]:  # table -> rows
             table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
             for table in ("cases", "reviews", "decisions")
         }
-
-# %% ../../nbs/09_deployment/03_case_database.ipynb #23114
-@patch
-def _key(self: CaseDatabase):
-    "The key of the pseudonyms"
-    try:
-        key = (self.folder / "key").read_bytes()
-    except OSError:
-        raise InvalidStore(
-            "the key of the pseudonyms is missing; a new one would change the pseudonyms of known patients",
-            file=self.path,
-        ) from None
-    if len(key) < 16:
-        raise InvalidStore(
-            f"the key of the pseudonyms has {len(key)} bytes; at least 16 are needed", file=self.path
-        )
-    return key
-
-# %% ../../nbs/09_deployment/03_case_database.ipynb #23114a
-@patch
-def check(self: CaseDatabase) -> None:
-    "Check the whole file and the key; raises `InvalidStore`"
-    self._key()
-    with self.connection() as db:
-        findings = [row[0] for row in db.execute("PRAGMA integrity_check(3)")]
-        orphans = db.execute("PRAGMA foreign_key_check").fetchall()
-    if findings != ["ok"] or orphans:
-        raise InvalidStore("; ".join(map(str, findings))[:300], file=self.path)
 
 # %% ../../nbs/09_deployment/03_case_database.ipynb #23114b
 @patch

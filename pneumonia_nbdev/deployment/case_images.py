@@ -18,13 +18,8 @@ from ..core.base import clean_name
 from ..core.bundle import Bundle
 from ..core.image import read_xray
 from ..core.xray import XRay, read_bytes
-from pneumonia_nbdev.deployment.case_database import (
-    CaseDatabase,
-    CaseNotFound,
-    check_label,
-    now,
-    write_review,
-)
+from .case_database import CaseNotFound, check_label, now, write_review
+from .case_key import KeyedDatabase
 from pneumonia_nbdev.deployment.privacy import (
     case_id,
     deidentified_png,
@@ -66,7 +61,7 @@ def _case_from_row(row):
     return Case(**fields)
 
 # %% ../../nbs/09_deployment/04_case_images.ipynb #23054
-class CaseImages(CaseDatabase):
+class CaseImages(KeyedDatabase):
     "Images, predictions, features and training records in one folder"
 
     _bundle = None
@@ -75,7 +70,7 @@ class CaseImages(CaseDatabase):
     def bundle(self) -> Bundle:  # opened at first use
         "The default model of the store"
         if self._bundle is None:
-            self._bundle = Bundle(self.model)
+            self._bundle = Bundle(self.model, trial=True)
         return self._bundle
 
 # %% ../../nbs/09_deployment/04_case_images.ipynb #23055
@@ -92,7 +87,7 @@ def read_case(
     bundle = bundle or self.bundle
     image = read_xray(raw, name)
     quality, outputs = bundle.infer(image)
-    header_number, burned_in = dicom_identity(raw)
+    header_number, burned_in = dicom_identity(image)
     id = case_id(image)
     number = patient.strip() or header_number.strip()
     measures = {name: round(float(value), 5) for name, value in quality.measures.items()}
@@ -100,7 +95,7 @@ def read_case(
         id=id,
         added=now(),
         source=source,
-        patient=pseudonym(number, self._key()) if number else id,
+        patient=pseudonym(number, self._key(create=True)) if number else id,
         model=bundle.id,
         probability=float(outputs["probability"][0]),
         threshold=bundle.threshold,
@@ -200,6 +195,8 @@ def patient_cases(
     patient: str,  # the hospital's patient number
 ) -> list[Case]:  # in the order they were added
     "All cases of a patient"
+    if not self.has_pseudonyms():
+        return []
     alias = pseudonym(patient, self._key())
     return [case for case in self.cases() if case.patient == alias]
 

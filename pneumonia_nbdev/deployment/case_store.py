@@ -12,6 +12,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from pneumonia_nbdev.core.base import (
     MissingFile,
     PneumoniaError,
     clean_name,
+    original_cell,
     write_atomic,
 )
 from ..core.bundle import Bundle
@@ -39,6 +41,7 @@ from pneumonia_nbdev.deployment.case_database import (
 )
 from .case_images import Case, CaseImages
 from .privacy import deidentified_png
+from .readers import NotOwner
 
 # %% ../../nbs/09_deployment/05_case_store.ipynb #02casest02
 class CaseStore(CaseImages):
@@ -102,23 +105,41 @@ def disagreements(
     return [case for case, v in self.votes(id).items() if v["NORMAL"] == v["PNEUMONIA"] > 0]
 
 # %% ../../nbs/09_deployment/05_case_store.ipynb #23091
-def _read_rows(path):
-    "Numbered rows of a table with the required columns"
+TABLE_BYTES = 2**24
+TABLE_ROWS = 100_000
+TABLE_COLUMNS = 100
+
+
+def _read_table(path):
+    "The text of a table"
+    raw = read_bytes(path)
+    if len(raw) > TABLE_BYTES:
+        raise BadData(f"the table has more than {TABLE_BYTES >> 20} MiB", file=path)
     try:
-        text = read_bytes(path).decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadData("the table is not UTF-8", file=path) from None
-    reader = csv.DictReader(io.StringIO(text))
+
+
+def _read_rows(path):
+    "Numbered rows of a table with the required columns"
+    reader = csv.DictReader(io.StringIO(_read_table(path)))
     try:
-        missing = {"file", "label"} - set(reader.fieldnames or ())
+        names = reader.fieldnames or ()
+        missing = {"file", "label"} - set(names)
         if missing:
             raise BadData(f"the table has no column {', '.join(sorted(missing))}", file=path)
-        return [
+        if len(names) > TABLE_COLUMNS:  # a missing cell of a row is filled, for each column
+            raise BadData(f"the table has {len(names):,} columns; at most {TABLE_COLUMNS}", file=path)
+        rows = [
             (number, {name: value or "" for name, value in row.items() if isinstance(name, str)})
-            for number, row in enumerate(reader, 2)
+            for number, row in enumerate(islice(reader, TABLE_ROWS + 1), 2)
         ]
     except csv.Error as e:
         raise BadData(f"the table cannot be read: {e}", file=path) from None
+    if len(rows) > TABLE_ROWS:
+        raise BadData(f"the table has more than {TABLE_ROWS:,} rows", file=path)
+    return rows
 
 # %% ../../nbs/09_deployment/05_case_store.ipynb #23091a
 def _file_beside(table, name):
@@ -126,10 +147,13 @@ def _file_beside(table, name):
     if "\0" in name:
         raise MissingFile("the name contains a NUL character", file=name)
     root = table.parent.resolve()
-    path = (root / name).resolve()
-    if not path.is_relative_to(root):
-        raise MissingFile("only files beside the table are read", file=name)
-    return path
+    try:
+        paths = [(root / each).resolve() for each in dict.fromkeys((name, original_cell(name)))]
+        if all(path.is_relative_to(root) for path in paths):
+            return next((path for path in paths if path.exists()), paths[0])
+    except (OSError, RuntimeError) as e:  # a name that is too long, or a loop of links
+        raise MissingFile(getattr(e, "strerror", None) or "a loop of links", file=name) from None
+    raise MissingFile("only files beside the table are read", file=name)
 
 # %% ../../nbs/09_deployment/05_case_store.ipynb #23089
 @patch
@@ -176,7 +200,7 @@ def export(
     id: str,  # id of a case
     path: str | Path,  # a `.zip` file
 ) -> Path:  # the archive
-    "Write everything that is stored about a case into an archive"
+    "Write everything that is stored about a case into an archive that only its owner can read"
     case = self.case(id)
     with self.connection() as db:
         features = {
@@ -194,7 +218,7 @@ def export(
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("case.json", json.dumps(record, indent=1, ensure_ascii=False))
         archive.writestr("image.png", deidentified_png(self.pixels(case.id)))
-    return write_atomic(path, buffer.getvalue())
+    return write_atomic(path, buffer.getvalue(), private=True)
 
 # %% ../../nbs/09_deployment/05_case_store.ipynb #23100
 def _delete_case(db, id):
@@ -223,10 +247,14 @@ def _truncate_after_delete(self: CaseStore):
 def delete(
     self: CaseStore,
     id: str,  # id of a case
+    reader: str | None = None,  # raise `NotOwner` if the case has reviews of others; None: not checked
 ) -> list[str]:  # names of the models that were trained on it, as in the registry
     "Delete a case with its reviews, features and training records"
     id = self.case(id).id
     with self.transaction() as db:
+        others = "SELECT 1 FROM reviews WHERE case_id=? AND reader<>? LIMIT 1"
+        if reader is not None and db.execute(others, (id, reader)).fetchone():
+            raise NotOwner("the case has reviews of other readers")
         models = _delete_case(db, id)
     self._truncate_after_delete()
     return models
@@ -237,12 +265,17 @@ def delete_review(
     self: CaseStore,
     id: str,  # id of a case
     number: int,  # number of the review
+    reader: str | None = None,  # raise `NotOwner` for a review of another reader; None: not checked
 ) -> bool:  # True if the case was deleted, too
     "Delete a review, and the case with its last review"
     id = self.case(id).id
     with self.transaction() as db:
-        if not db.execute("DELETE FROM reviews WHERE case_id=? AND number=?", (id, number)).rowcount:
+        found = db.execute("SELECT reader FROM reviews WHERE case_id=? AND number=?", (id, number)).fetchone()
+        if found is None:
             raise CaseNotFound(f"no review {number} of this case")
+        if reader not in (None, found["reader"]):
+            raise NotOwner("only its own reader can delete a review")
+        db.execute("DELETE FROM reviews WHERE number=?", (number,))
         remaining = db.execute("SELECT count(*) FROM reviews WHERE case_id=?", (id,)).fetchone()[0]
         if not remaining:
             _delete_case(db, id)

@@ -6,14 +6,17 @@
 __all__ = ['Limits']
 
 # %% ../../nbs/09_deployment/09_http.ipynb #h004
+import hmac
 import ipaddress
 import math
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from io import BytesIO
 
+from fastcore.basics import patch
 from flask import Request, request
 from flask_openapi3 import FileStorage
 
@@ -25,9 +28,11 @@ from pneumonia_nbdev.core.base import (
     TooLarge,
     UnreadableImage,
 )
+from ..core.isolation import TooSlow
 from .case_database import CaseNotFound, StoreBusy
+from .connections import BadRequest, language
 from .predictor import display_name
-from .server import BadRequest, language
+from .readers import NotOwner, QuotaExceeded
 from .workers import Busy, PredictionTimeout
 
 # %% ../../nbs/09_deployment/09_http.ipynb #35006
@@ -62,7 +67,7 @@ class NoReviews(NotFound):
 
 # %% ../../nbs/09_deployment/09_http.ipynb #35006e
 class ForbiddenOrigin(PneumoniaError):
-    "A write request from the page of another web site"
+    "A POST or DELETE request from the page of another web site"
 
     code = "foreign_page"
 
@@ -74,7 +79,7 @@ class WrongMethod(PneumoniaError):
 
 # %% ../../nbs/09_deployment/09_http.ipynb #35006g
 class WrongHost(PneumoniaError):
-    "A request to a local server under a name of another host"
+    "A request under a host name that isn't allowed"
 
     code = "wrong_host"
 
@@ -84,6 +89,12 @@ class Stopping(PneumoniaError):
 
     code = "stopping"
 
+# %% ../../nbs/09_deployment/09_http.ipynb #ht000001
+class NotReady(PneumoniaError):
+    "A server whose processes that read files don't answer"
+
+    code = "not_ready"
+
 # %% ../../nbs/09_deployment/09_http.ipynb #35008
 STATUS = {
     TooLarge: 413,
@@ -92,15 +103,19 @@ STATUS = {
     BadRequest: 400,
     InvalidOption: 400,
     CaseNotFound: 404,
+    TooSlow: 422,
     InputError: 422,
     Unauthorized: 401,
     ForbiddenOrigin: 403,
+    NotOwner: 403,
     NotFound: 404,
     WrongMethod: 405,
     WrongHost: 421,
     Busy: 429,
+    QuotaExceeded: 429,
     PredictionTimeout: 503,
     Stopping: 503,
+    NotReady: 503,
     StoreBusy: 503,
     CannotWrite: 507,
     PneumoniaError: 500,
@@ -114,7 +129,16 @@ def status_of(
     return next(status for kind, status in STATUS.items() if isinstance(error, kind))
 
 # %% ../../nbs/09_deployment/09_http.ipynb #35011
-LIMIT_MAXIMA = dict(body=2**31, memory=2**36, files=10_000, queue=1_000, batches=100, seconds=3600)
+LIMIT_MAXIMA = dict(
+    body=2**31,
+    memory=2**36,
+    files=10_000,
+    queue=1_000,
+    batches=100,
+    seconds=3600,
+    upload=86_400,
+    share=1,
+)
 
 # %% ../../nbs/09_deployment/09_http.ipynb #h005
 @dataclass(frozen=True)
@@ -122,11 +146,15 @@ class Limits:
     "Limits of a server"
 
     body: int = 2**27  # bytes of one request
-    memory: int = 2**28  # bytes of all requests in memory
+    memory: int = 2**29  # bytes of all requests in memory
     files: int = 200  # files of one request
     queue: int = 32  # files that may wait, over all requests
     batches: int = 8  # batch requests at once
     seconds: float = 60.0  # time limit of one file in seconds
+    upload: float = 600.0  # time limit of one upload in seconds
+    share: float = (
+        0.5  # part of queue, memory, threads and connections for one client, above 0; 1 for no limit
+    )
 
     def __post_init__(self):
         for name, value in vars(self).items():
@@ -170,20 +198,20 @@ def lang() -> str:  # `en` or `zh`
 
 # %% ../../nbs/09_deployment/09_http.ipynb #35093
 class Permit:
-    "A place of a semaphore that is released once"
+    "A place that is released once"
 
     def __init__(
         self,
-        semaphore: threading.Semaphore,  # already acquired
+        on_release: Callable[[], object],  # releases the place
     ):
-        self.semaphore = semaphore
+        self.on_release = on_release
 
     def release(self) -> None:
         "Release the place; further calls do nothing"
-        semaphore = self.semaphore
-        self.semaphore = None
-        if semaphore:
-            semaphore.release()
+        on_release = self.on_release
+        self.on_release = None
+        if on_release:
+            on_release()
 
 # %% ../../nbs/09_deployment/09_http.ipynb #35057
 ROUTES = []
@@ -244,12 +272,133 @@ def is_loopback(
     except ValueError:
         return False
 
-# %% ../../nbs/09_deployment/09_http.ipynb #5830a3a7
-def is_local_host(
-    host: str | None,  # header `Host`, such as `localhost:5000`; None if there is none (never in a browser)
-) -> bool:  # True if the name belongs to this machine
-    "Whether a request uses a loopback name"
-    return host is None or is_loopback(re.sub(r":\d*$", "", host).strip("[]"))
+# %% ../../nbs/09_deployment/09_http.ipynb #ht000011
+def check_allowed_host(
+    name: str,  # such as `xray.example.org` or `xray.example.org:8443`
+) -> str:  # in lower case
+    "Validate a name under which a server may be addressed"
+    if not re.fullmatch(r"[\w.-]+(:\d+)?|\[?[0-9a-fA-F:]+\]?|\[[0-9a-fA-F:]+\]:\d+", name, re.ASCII):
+        raise InvalidOption(f"{name!r} isn't a host name; a host name looks like xray.example.org")
+    return name.lower() if re.search(r"\]:\d+$", name) else name.lower().strip("[]")
+
+
+def check_proxies(
+    text: str | None,  # addresses or networks with commas between; None for no proxy
+) -> tuple:  # networks
+    "Validate the addresses of trusted proxies"
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    try:
+        return tuple(ipaddress.ip_network(name, strict=False) for name in names)
+    except ValueError:
+        raise InvalidOption(
+            f"{text!r} isn't an address; use addresses such as 10.0.0.5 or 10.0.0.0/24"
+        ) from None
+
+# %% ../../nbs/09_deployment/09_http.ipynb #ht000012
+@dataclass(frozen=True)
+class AccessRules:
+    "Hosts, origins and keys of requests"
+
+    api_key: str | None = None  # shared key; None for none
+    readers: object = None  # `ReaderKeys`; None for none
+    cors: frozenset = frozenset()  # origins whose pages may send requests
+    allowed_hosts: frozenset = frozenset()  # from `check_allowed_host`
+
+    @property
+    def needs_key(self) -> bool:
+        "Whether a request needs a key"
+        return self.api_key is not None or self.readers is not None
+
+    def accepts_host(
+        self,
+        host: str | None,  # header `Host`; None if there is none (never in a browser)
+        bound: str | None,  # address of the server; None if another program opened the socket
+        peer: str,  # address of the connection
+    ) -> bool:
+        "Whether a server may be addressed by a name"
+        if host is None or (bound is None and not self.allowed_hosts):
+            return True
+        name = re.sub(r":\d*$", "", host).strip("[]").lower()
+        if not self.allowed_hosts.isdisjoint((name, host.lower())):
+            return True
+        return is_loopback(name) and (bound is None or is_loopback(bound) or is_loopback(peer))
+
+    def is_foreign_page(
+        self,
+        header: Callable[[str], str | None],  # value of a header of the request
+    ) -> bool:
+        "Whether a request comes from the page of another site"
+        origin = header("Origin")
+        if origin in self.cors:
+            return False
+        site = header("Sec-Fetch-Site")
+        if site:
+            return site not in ("same-origin", "none")
+        if origin is None:
+            return False
+        place = origin.partition("://")[2].lower()
+        return not place or place not in {(header("Host") or "").lower(), *self.allowed_hosts}
+
+# %% ../../nbs/09_deployment/09_http.ipynb #ht000014
+@patch
+def reader_of(
+    self: AccessRules,
+    header: Callable[[str], str | None],  # value of a header of the request
+) -> str | None:  # None for the shared key, and if no key is needed
+    "The reader whose key was sent; raises `Unauthorized` if a key is needed and missing"
+    if not self.needs_key:
+        return None
+    scheme, _, token = (header("Authorization") or "").partition(" ")
+    key = header("X-API-Key") or (token.strip() if scheme.lower() == "bearer" else "")
+    if self.api_key and hmac.compare_digest(key.encode(), self.api_key.encode()):
+        return None
+    reader = self.readers.reader_of(key) if self.readers and key else None
+    if reader is None:
+        raise Unauthorized()
+    return reader
+
+
+@patch
+def check(
+    self: AccessRules,
+    header: Callable[[str], str | None],  # value of a header of the request
+    method: str,  # HTTP method
+    free: bool,  # whether the address needs no key
+    bound: str | None,  # address of the server; None if another program opened the socket
+    peer: str,  # address of the connection
+) -> str | None:  # the reader whose key was sent
+    "Raise an error for a request that isn't allowed"
+    if not self.accepts_host(header("Host"), bound, peer):
+        raise WrongHost()
+    if method not in ("GET", "HEAD", "OPTIONS") and self.is_foreign_page(header):
+        raise ForbiddenOrigin()
+    if free or method == "OPTIONS":
+        return None
+    return self.reader_of(header)
+
+# %% ../../nbs/09_deployment/09_http.ipynb #ht000017
+class CachedCheck:
+    "A check whose result is kept for a while"
+
+    def __init__(
+        self,
+        check: Callable[[], bool],  # may take seconds
+        seconds: float = 1.0,  # how long a result is kept
+    ):
+        self.check = check
+        self.seconds = seconds
+        self.lock = threading.Lock()
+        self.result = False  # until the first check is finished
+        self.until = 0.0
+
+    def __call__(self) -> bool:
+        if time.monotonic() >= self.until and self.lock.acquire(blocking=False):
+            try:
+                self.result = self.check()
+                self.until = time.monotonic() + self.seconds
+            finally:
+                self.lock.release()
+        return self.result
 
 # %% ../../nbs/09_deployment/09_http.ipynb #35071
 POLICY = "; ".join(

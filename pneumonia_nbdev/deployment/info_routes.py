@@ -14,8 +14,9 @@ from flask import Response, current_app, jsonify, request, send_file, send_from_
 
 from ..core.base import CLASSES, error_codes, import_extra, label
 from ..core.i18n import LANGS, texts, translate
+from ..core.isolation import isolation_status
 from ..core.quality import DICOM_CHECKS, REASONS
-from .http import NotFound, Stopping, binary_response, lang, route
+from .http import NotFound, NotReady, Stopping, binary_response, lang, route
 from .schemas import Codes, Health, ModelsInUse, SampleName, Samples
 
 # %% ../../nbs/09_deployment/14_info_routes.ipynb #f005
@@ -36,6 +37,8 @@ def ready(self: InfoRoutes) -> dict:
     "Whether the server accepts requests."
     if self.stopping.is_set():
         raise Stopping()
+    if not self.can_read():
+        raise NotReady("the processes that read files don't answer")
     return dict(status="ready")
 
 # %% ../../nbs/09_deployment/14_info_routes.ipynb #35125
@@ -47,7 +50,12 @@ def models(self: InfoRoutes) -> dict:
     card = {k: v for k, v in bundle.card.items() if k not in ("files", "sha256", "recipe", "sample")}
     model = {k: card[k] for k in ("name", "version", "backbone")} | dict(id=bundle.id)
     note = dict(figures_note=texts("predictor", lang())["figures"])
-    return dict(models=[model | card | note], limits=vars(self.limits), reviews=self.store is not None)
+    status = isolation_status()
+    reading = dict(reading_processes=status["processes"], reading_memory=status["memory"])
+    memory_sum = status["processes"] * status["memory"] + 2 * self.limits.memory
+    limits = vars(self.limits) | reading | dict(memory_sum=memory_sum)
+    access = dict(reviews=self.store is not None, readers=self.readers is not None)
+    return dict(models=[model | card | note], limits=limits, **access)
 
 # %% ../../nbs/09_deployment/14_info_routes.ipynb #35126
 @patch

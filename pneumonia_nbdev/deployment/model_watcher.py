@@ -13,7 +13,7 @@ from pathlib import Path
 from fastcore.basics import patch
 
 from ..core.base import BadBundle, PneumoniaError
-from ..core.bundle import Bundle, find_bundle
+from ..core.bundle import Bundle, find_bundle, trial_load
 from .observability import log_line
 from .workers import Workers
 
@@ -68,6 +68,7 @@ def model_ids(
 def _swap(self: ModelWatcher, workers, path, version) -> bool:
     "Change the model, and log the result; False if it failed"
     try:
+        trial_load(path, workers.engine)
         workers.swap(path)
         error = None
     except PneumoniaError as e:

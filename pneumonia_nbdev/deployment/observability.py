@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/09_deployment/10_observability.ipynb #o004
+import faulthandler
 import json
 import logging
 import os
@@ -16,10 +17,18 @@ from contextlib import contextmanager
 
 from fastcore.basics import patch
 
+from ..core.isolation import isolation_status
 from ..core.prediction import FailedPrediction, Prediction
 from .workers import Workers
 
 # %% ../../nbs/09_deployment/10_observability.ipynb #35049
+PROCESS_GAUGES = {
+    "processes": "Largest number of processes that read files",
+    "busy": "Processes that read a file at the moment",
+    "memory": "Memory limit of each process in bytes",
+}
+
+
 class Metrics:
     "Counters of one server"
 
@@ -40,7 +49,11 @@ class Metrics:
         self.errors = new(Counter, "errors", "Requests or files that failed", ("code",))
         self.waited = new(Histogram, "waited_seconds", "Seconds of a file in the queue", buckets=buckets)
         self.judged = new(Histogram, "was_judged_seconds", "Seconds of a prediction", buckets=buckets)
+        self.deaths = new(Counter, "reading_process_deaths", "Reading processes that died", ("cause",))
         new(Gauge, "waiting", "Files in the queue").set_function(workers.pool.jobs.qsize)
+        for name, text in PROCESS_GAUGES.items():
+            gauge = new(Gauge, f"reading_{name}", text)
+            gauge.set_function(lambda name=name: isolation_status()[name])
 
 # %% ../../nbs/09_deployment/10_observability.ipynb #35050
 @patch
@@ -64,6 +77,16 @@ def text(self: Metrics) -> str:  # text format of Prometheus
     from prometheus_client import generate_latest
 
     return generate_latest(self.registry).decode()
+
+# %% ../../nbs/09_deployment/10_observability.ipynb #ob000002
+@patch
+def count_death(
+    self: Metrics,
+    record: dict,  # from `core.isolation`, without names
+) -> None:
+    "Count and log a process that a file ended"
+    self.deaths.labels(record.get("limit") or record.get("signal") or "exit").inc()
+    log_line("reader_died", **{key: value for key, value in record.items() if key != "event"})
 
 # %% ../../nbs/09_deployment/10_observability.ipynb #35053
 log = logging.getLogger("pneumonia_nbdev.api")
@@ -90,9 +113,14 @@ def json_on_stderr() -> Iterator[None]:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+    was_enabled = faulthandler.is_enabled()
+    faulthandler.enable(handler.stream)
     try:
         yield
     finally:
+        faulthandler.disable()
+        if was_enabled:
+            faulthandler.enable(sys.__stderr__)
         log.removeHandler(handler)
         handler.stream.close()
         os.dup2(saved, 2)

@@ -29,11 +29,13 @@ from pneumonia_nbdev.core.base import (
     import_extra,
     label,
     page_template,
+    spreadsheet_cell,
     write_atomic,
 )
 from ..core.bundle import Bundle
 from ..core.i18n import texts, translate
 from ..core.image import overlay, preprocess, read_xray
+from ..core.isolation import prepare_isolation
 from ..core.xray import XRay, to_pil
 from ..core.prediction import FailedPrediction, Prediction
 from ..core.runtimes import num_threads
@@ -51,7 +53,8 @@ class PneumoniaDetectionSystem:
         engine: str = "litert",  # inference engine: `litert`, or `onnx` or `openvino` if the bundle has it
     ):
         self.lang = check_lang(lang)
-        self.bundle = Bundle(model_path, threads, engine)
+        prepare_isolation()  # the process starts while the network is loaded
+        self.bundle = Bundle(model_path, threads, engine, trial=True)
         self.threads = num_threads(threads)
 
     def __repr__(self):
@@ -270,11 +273,10 @@ def csv(self: Report) -> str:  # columns file, class, label, probability, thresh
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #n16p08
 def _csv_row(r):
-    "One result as the cells of a row"
-    name = r["file"]
-    file = f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
+    "One result as the cells of a row, safe in a spreadsheet"
+    file = spreadsheet_cell(r["file"])
     if "error" in r:
-        return [file, "", "", "", "", "", "", r["error"]["code"]]
+        return [file, "", "", "", "", "", "", spreadsheet_cell(r["error"]["code"])]
     probability = f"{r['probabilities']['PNEUMONIA']:.4f}"
     refer = "refer" if r["refer"] else ""
     quality = " ".join(r["quality"]["reasons"])
@@ -311,8 +313,8 @@ def save(
     folder: str | Path,  # created if it doesn't exist
 ) -> Path:  # the page
     "Write `report.html` and `results.csv` into a folder"
-    write_atomic(Path(folder) / "results.csv", self.csv())
-    return write_atomic(Path(folder) / "report.html", self.html())
+    write_atomic(Path(folder) / "results.csv", self.csv(), private=True)
+    return write_atomic(Path(folder) / "report.html", self.html(), private=True)
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16064a
 @patch

@@ -8,11 +8,9 @@ __all__ = ['deidentified_png', 'pseudonym', 'has_burned_in_text']
 # %% ../../nbs/09_deployment/02_privacy.ipynb #09_deployment01_privacy3
 import hashlib
 import hmac
-import io
 
 import numpy as np
 from ..core.base import import_extra
-from ..core.image import is_dicom
 from ..core.xray import XRay
 
 # %% ../../nbs/09_deployment/02_privacy.ipynb #23010
@@ -51,17 +49,10 @@ def patient_fold(
 
 # %% ../../nbs/09_deployment/02_privacy.ipynb #23020
 def dicom_identity(
-    raw: bytes,  # content of a file
+    image: XRay,  # from `read_xray`
 ) -> tuple[str, bool]:  # (patient number or "", True if the header declares burned-in text)
     "Patient number and burned-in text, from the header of a DICOM file"
-    if not is_dicom(raw):
-        return "", False
-    try:
-        ds = import_extra("pydicom", "").dcmread(io.BytesIO(raw), stop_before_pixels=True, force=True)
-    except Exception:
-        return "", False
-    number = str(ds.get("PatientID") or ds.get("PatientName") or "")
-    return number, str(ds.get("BurnedInAnnotation", "")).upper() == "YES"
+    return str(image.identity.get("patient") or "").strip(), bool(image.identity.get("burned_in"))
 
 # %% ../../nbs/09_deployment/02_privacy.ipynb #23025
 def _count_in_line(center, height, centers, heights):

@@ -16,12 +16,24 @@ from pneumonia_nbdev.core.base import (
     BadBundle,
     CannotWrite,
     InvalidOption,
+    MissingFile,
     PneumoniaError,
     clean_name,
     import_extra,
     write_atomic,
 )
-from ..core.bundle import REGISTRY_FILE, find_bundle, read_bundle
+from ..core.archive import clean_texts, load_json, read_limited
+from ..core.bundle import try_bundle
+from pneumonia_nbdev.core.packing import (
+    REGISTRY_BYTES,
+    REGISTRY_FILE,
+    bundle_bytes,
+    find_bundle,
+    is_model_name,
+    parse_bundle,
+    read_bundle,
+    registry_path,
+)
 from .case_database import now
 
 # %% ../../nbs/09_deployment/06_registry.ipynb #28007
@@ -57,6 +69,18 @@ def registry_lock(
     finally:
         lock.release()
 
+# %% ../../nbs/09_deployment/06_registry.ipynb #28rgst01
+def _is_state(state):
+    "Whether the content of `registry.json` has the right types, and valid names"
+    if not isinstance(state, dict) or not all(
+        isinstance(state.get(key), list) for key in ("before", "history")
+    ):
+        return False
+    names = state["before"] if state.get("current") is None else [*state["before"], state["current"]]
+    entries = [entry if isinstance(entry, dict) else {} for entry in state["history"]]
+    texts = [entry.get(key) for entry in entries for key in ("time", "what", "model", "reason")]
+    return all(map(is_model_name, names)) and all(isinstance(text, str) for text in texts)
+
 # %% ../../nbs/09_deployment/06_registry.ipynb #28012
 class ModelRegistry:
     "Models in a folder, one of them in use"
@@ -74,18 +98,14 @@ class ModelRegistry:
     @property
     def state(self) -> dict:  # keys: current, before, history
         "The content of `registry.json`"
-        path = self.folder / REGISTRY_FILE
+        path = registry_path(self.folder)
         try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            state = clean_texts(load_json(read_limited(path, REGISTRY_BYTES), REGISTRY_BYTES))
+        except MissingFile:
             return dict(format=1, current=None, before=[], history=[])
-        except (OSError, ValueError) as e:
-            raise BadBundle(f"the registry cannot be read: {e}", file=path) from None
-        if (
-            not isinstance(state, dict)
-            or not all(isinstance(state.get(key), list) for key in ("before", "history"))
-            or not isinstance(state.get("current"), (str, type(None)))
-        ):
+        except BadBundle as e:
+            raise BadBundle(f"the registry cannot be read: {e.reason}", file=path) from None
+        if not _is_state(state):
             raise BadBundle("not a model registry", file=path)
         return state
 
@@ -103,7 +123,8 @@ class ModelRegistry:
 @patch
 def names(self: ModelRegistry) -> list[str]:  # sorted
     "The names of all models"
-    return sorted(path.stem for path in (self.folder / "bundles").glob("*.bundle"))
+    stems = (path.stem for path in (self.folder / "bundles").glob("*.bundle"))
+    return sorted(filter(is_model_name, stems))
 
 # %% ../../nbs/09_deployment/06_registry.ipynb #28015a
 @patch
@@ -118,7 +139,7 @@ def path(
     found = [n for n in self.names() if n.startswith(name)]
     if len(found) != 1:
         raise ModelNotFound(f"{len(found)} models begin with {clean_name(name)!r}", file=self.folder)
-    return self.folder / "bundles" / f"{found[0]}.bundle"
+    return registry_path(self.folder, found[0])
 
 # %% ../../nbs/09_deployment/06_registry.ipynb #28018
 @patch
@@ -128,28 +149,42 @@ def add(
 ) -> str:  # name in the registry
     "Add a copy of a bundle; a damaged copy is replaced"
     path = find_bundle(path)
-    name = read_bundle(path)[0]["sha256"][:12]
-    target = self.folder / "bundles" / f"{name}.bundle"
-    if not target.exists() or target.read_bytes() != path.read_bytes():
-        write_atomic(target, path.read_bytes()).chmod(0o444)
+    raw = bundle_bytes(path)
+    name = parse_bundle(raw, path)[0]["sha256"][:12]
+    try_bundle(raw, path)
+    target = registry_path(self.folder, name)
+    if not target.exists() or target.stat().st_size != len(raw) or target.read_bytes() != raw:
+        write_atomic(target, raw).chmod(0o444)
     return name
 
 # %% ../../nbs/09_deployment/06_registry.ipynb #28021
+_MAX_REASON = 2_000  # characters
+
+
 @patch
 def _write_state(self: ModelRegistry, what, name, reason, **changes):
     "Write the changed state and an entry of the history as one file"
     state = self.state
-    entry = dict(time=now(), what=what, model=name, before=state["current"], reason=str(reason))
+    reason = clean_texts(str(reason))
+    if len(reason) > _MAX_REASON:
+        raise InvalidOption(f"the reason has {len(reason):,} characters; at most {_MAX_REASON:,}")
+    entry = dict(time=now(), what=what, model=name, before=state["current"], reason=reason)
     state = state | changes | dict(history=state["history"] + [entry])
-    write_atomic(self.folder / REGISTRY_FILE, json.dumps(state, indent=1, ensure_ascii=False))
+    text = json.dumps(state, indent=1, ensure_ascii=False).encode()
+    if len(text) > REGISTRY_BYTES:
+        raise CannotWrite("its history is too long; start another registry", file=self.folder / REGISTRY_FILE)
+    write_atomic(registry_path(self.folder), text)
     return name
 
 # %% ../../nbs/09_deployment/06_registry.ipynb #28021a
 @patch
-def _checked_name(self: ModelRegistry, path):
+def _checked_name(self: ModelRegistry, path, trial=False):
     "The name of a bundle, which must match the hash of its card"
-    if read_bundle(path)[0]["sha256"][:12] != path.stem:
+    raw = bundle_bytes(path)
+    if parse_bundle(raw, path)[0]["sha256"][:12] != path.stem:
         raise BadBundle("the file contains another bundle than its name states", file=path)
+    if trial:
+        try_bundle(raw, path)
     return path.stem
 
 # %% ../../nbs/09_deployment/06_registry.ipynb #28022
@@ -169,7 +204,7 @@ def promote(
         current = self.current
         if expected_current is not None and current != expected_current:
             raise RegistryLocked(f"the model in use is {current}, not {expected_current}", file=self.folder)
-        name = self._checked_name(self.path(name))
+        name = self._checked_name(self.path(name), trial=True)
         if name == current:
             return name
         previous = self.previous + ([current] if current else [])
@@ -229,7 +264,7 @@ def models(self: ModelRegistry) -> list[dict]:  # in the order of their first pr
 def _model_row(self: ModelRegistry, name, in_use):
     "One row of the table; a damaged bundle has an error instead of facts"
     try:
-        card, _ = read_bundle(self.folder / "bundles" / f"{name}.bundle")
+        card, _ = read_bundle(registry_path(self.folder, name))
     except PneumoniaError as e:
         return dict(model=name, in_use=in_use, error=e.code)
     row = dict(

@@ -7,11 +7,18 @@ __all__ = []
 
 # %% ../../nbs/09_deployment/13_review_routes.ipynb #v003
 from fastcore.basics import patch
-from flask import request
+from flask import g
 
+from ..core.base import InvalidOption
 from .case_database import CaseNotFound
 from .case_store import CaseStore
-from .http import ForbiddenOrigin, NoFile, NoReviews, read_upload, route
+from pneumonia_nbdev.deployment.http import (
+    NoFile,
+    NoReviews,
+    Unauthorized,
+    read_upload,
+    route,
+)
 from .schemas import CaseId, Deleted, ReviewForm, ReviewNumber, ReviewResult
 from .workers import Busy
 
@@ -19,19 +26,28 @@ from .workers import Busy
 class ReviewRoutes:
     "Addresses for reviews; a base class of `PneumoniaDetectionAPI`"
 
+    readers = None  # `ReaderKeys`; None: the name of a reader comes from the form
+
 # %% ../../nbs/09_deployment/13_review_routes.ipynb #35107
 @patch
 def _writable_store(self: ReviewRoutes) -> CaseStore:
-    "The store, if the client may write to it"
+    "The store; raises `NoReviews` if the server has none"
     if self.store is None:
         raise NoReviews()
-    site = request.headers.get("Sec-Fetch-Site")
-    origin = request.headers.get("Origin")
-    other_host = origin and origin.partition("://")[2] != request.host
-    foreign = site not in ("same-origin", "none") if site else other_host
-    if foreign and origin not in self.cors:
-        raise ForbiddenOrigin()
     return self.store
+
+# %% ../../nbs/09_deployment/13_review_routes.ipynb #rrkey002
+@patch
+def _reader_name(self: ReviewRoutes, named: str = "") -> str:
+    "The reader of the request; raises an error for the shared key, or for another name"
+    if self.readers is None:
+        return named
+    reader = getattr(g, "reader", None)
+    if reader is None:
+        raise Unauthorized("the shared key can't write reviews; use the key of a reader")
+    if named.strip() not in ("", reader):
+        raise InvalidOption("reader: the name differs from that of the key; leave the field empty")
+    return reader
 
 # %% ../../nbs/09_deployment/13_review_routes.ipynb #35109
 @patch
@@ -39,6 +55,9 @@ def _writable_store(self: ReviewRoutes) -> CaseStore:
 def review(self: ReviewRoutes, form: ReviewForm) -> dict:
     "Store a chest X-ray and the label of a reader."
     store = self._writable_store()
+    reader = self._reader_name(form.reader)
+    if self.readers is not None:
+        self.readers.use(reader)
     raw, _ = read_upload(form.file)
     if not raw:
         raise NoFile("the field `file` is empty")
@@ -46,7 +65,7 @@ def review(self: ReviewRoutes, form: ReviewForm) -> dict:
         raise Busy("other reviews are being stored")
     about = dict(source="page", patient=form.patient)
     try:
-        case = store.add(raw, self.workers.bundle, form.label, form.reader, form.comment, **about)
+        case = store.add(raw, self.workers.bundle, form.label, reader, form.comment, **about)
     finally:
         self.review_slots.release()
     return dict(
@@ -66,10 +85,11 @@ def review(self: ReviewRoutes, form: ReviewForm) -> dict:
 def forget(self: ReviewRoutes, path: CaseId, query: ReviewNumber) -> dict:
     "Delete a case with all reviews, or one review."
     store = self._writable_store()
+    reader = self._reader_name() if self.readers is not None else None
     if len(path.id) != 32:
         raise CaseNotFound("an id has 32 hex digits")
     if query.number is None:
-        return dict(deleted=path.id, whole=True, models=store.delete(path.id))
+        return dict(deleted=path.id, whole=True, models=store.delete(path.id, reader))
     models = store.models_trained_on(path.id)
-    whole = store.delete_review(path.id, query.number)
+    whole = store.delete_review(path.id, query.number, reader)
     return dict(deleted=path.id, whole=whole, models=models if whole else [])

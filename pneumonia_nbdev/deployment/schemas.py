@@ -60,7 +60,11 @@ class ReviewForm(PredictForm):
     label: Literal[REVIEW_LABELS] | SkipJsonSchema[None] = Field(
         None, description="Label by the reader; without it, the case is unread."
     )
-    reader: str = Field("", max_length=80, description="Name or initials of the reader.")
+    reader: str = Field(
+        "",
+        max_length=80,
+        description="Name or initials of the reader. With reader keys, the name comes from the key.",
+    )
     comment: str = Field("", max_length=2000, description="Comment of the reader, without names.")
     patient: str = Field("", max_length=200, description="Patient number; only a pseudonym of it is stored.")
 
@@ -167,6 +171,7 @@ class ModelsInUse(BaseModel):
     )
     limits: dict[str, float]
     reviews: bool = Field(description="Whether this server stores reviews.")
+    readers: bool = Field(False, description="Whether the name of a reader comes from the key.")
 
 # %% ../../nbs/09_deployment/11_schemas.ipynb #35034c
 class Codes(BaseModel):

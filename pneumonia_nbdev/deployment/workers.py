@@ -6,22 +6,27 @@
 __all__ = ['Workers']
 
 # %% ../../nbs/09_deployment/07_workers.ipynb #33004
+import math
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import wait as wait_for_futures
 from functools import partial
 from pathlib import Path
 
 from fastcore.basics import patch
 
-from ..core.base import InvalidOption, PneumoniaError, check_lang
-from ..core.bundle import Bundle
+from ..core.base import InputError, InvalidOption, PneumoniaError, check_lang, clean_name
+from ..core.bundle import Bundle, is_shipped_path, try_bundle
+from ..core.image import read_xray
+from ..core.isolation import TooSlow
+from ..core.packing import bundle_bytes, find_bundle
 from ..core.prediction import FailedPrediction, Prediction, Timing
 from .pool import WorkerPool, ordered_futures
-from .predictor import PneumoniaDetectionSystem
+from .predictor import PneumoniaDetectionSystem, encode_jpeg
 
 # %% ../../nbs/09_deployment/07_workers.ipynb #33006
 class Busy(PneumoniaError):
@@ -35,6 +40,98 @@ class PredictionTimeout(PneumoniaError):
 
     code = "late"
 
+# %% ../../nbs/09_deployment/07_workers.ipynb #wkshr002
+class ClientShares:
+    "Places that clients use, with a limit for each client"
+
+    def __init__(
+        self,
+        limit: float,  # places of one client; infinite for no limit
+    ):
+        self.limit = limit
+        self.used = Counter()
+        self.released = threading.Condition()
+
+    def acquire(
+        self,
+        client: str,  # any text that identifies a client
+        wait: float = 0,  # seconds to wait for a place
+    ) -> bool:  # False if the client uses its whole share
+        "Take a place"
+        with self.released:
+            if not self.released.wait_for(lambda: self.used[client] < self.limit, wait):
+                return False
+            self.used[client] += 1
+            return True
+
+    def release(
+        self,
+        client: str,  # has a place
+    ) -> None:
+        "Return a place"
+        with self.released:
+            self.used[client] -= 1
+            if not self.used[client]:
+                del self.used[client]
+            self.released.notify_all()
+
+# %% ../../nbs/09_deployment/07_workers.ipynb #wkshr006
+class FairQueue(queue.Queue):
+    "A queue that takes the jobs of clients in turn"
+
+    def _init(self, maxsize):
+        self.waiting = {}  # client -> its jobs; the next client is first
+
+    def _qsize(self):
+        return sum(map(len, self.waiting.values()))
+
+    def _put(self, job):
+        client = job and job[1][-1]  # the last argument
+        self.waiting.setdefault(client, deque()).append(job)
+
+    def _get(self):
+        client = next((c for c in self.waiting if c is not None), None)  # the job None ends a thread
+        jobs = self.waiting.pop(client)
+        job = jobs.popleft()
+        if jobs:
+            self.waiting[client] = jobs
+        return job
+
+    def remove(
+        self,
+        future: Future,  # of a job that is cancelled
+    ) -> None:
+        "Remove a job, if it waits"
+        with self.mutex:
+            for client, jobs in self.waiting.items():
+                kept = deque(job for job in jobs if job is None or job[0] is not future)
+                if len(kept) < len(jobs):
+                    self.waiting[client] = kept
+                    self.not_full.notify()
+                    break
+            if not self.waiting.get(client, True):
+                del self.waiting[client]
+
+
+class FairPool(WorkerPool):
+    "A pool of threads whose queue takes clients in turn; the last argument of a job is the client"
+
+    def __init__(
+        self,
+        functions: Iterable[Callable],  # one for each thread
+        queue_size: int,  # jobs that may wait
+    ):
+        super().__init__((), queue_size)
+        self.jobs = FairQueue(queue_size)
+        self.functions = list(functions)
+        names = [f"worker-{i}" for i in range(len(self.functions))]
+        self.threads = [
+            threading.Thread(target=self._work, args=(i,), daemon=True, name=name)
+            for i, name in enumerate(names)
+        ]
+        for thread in self.threads:
+            thread.start()
+
 # %% ../../nbs/09_deployment/07_workers.ipynb #33010
 class Workers:
     "Threads that predict, each with a detector, and one bounded queue"
@@ -45,18 +142,23 @@ class Workers:
         threads: int = 2,  # files in work at once, at least 1
         queue_size: int = 32,  # files that may wait, at least 1
         engine: str = "litert",  # inference engine: `litert`, `onnx` or `openvino`
+        share: float = 1.0,  # part of the places that one client may use, above 0; 1 for no limit
     ):
         if threads < 1 or queue_size < 1:
             raise InvalidOption(f"threads={threads}, queue_size={queue_size}; both must be at least 1")
         self.engine = engine
         self.systems = self._open(model_path, threads)
-        self.pool = WorkerPool([partial(self._predict, i) for i in range(threads)], queue_size)
+        self.pool = FairPool([partial(self._predict, i) for i in range(threads)], queue_size)
+        self.shares = ClientShares(math.ceil(share * (threads + queue_size)) if share < 1 else math.inf)
         self.batch_slots = threading.BoundedSemaphore(max(queue_size // 2, 1))  # half of the queue
         self.on_error = lambda error: None  # called with unexpected errors
 
     def _open(self, model_path, n):
-        "Detectors with the same model, for n threads"
-        return PneumoniaDetectionSystem(model_path, threads=1, engine=self.engine).replicas(n)
+        "Detectors with the same model, for n threads; an unknown model is first loaded on trial"
+        path = find_bundle(model_path)
+        if not is_shipped_path(path):
+            try_bundle(bundle_bytes(path), path, self.engine)
+        return PneumoniaDetectionSystem(path, threads=1, engine=self.engine).replicas(n)
 
     @property
     def bundle(self) -> Bundle:  # used for the next jobs
@@ -65,12 +167,24 @@ class Workers:
 
 # %% ../../nbs/09_deployment/07_workers.ipynb #33013
 @patch
-def _predict(self: Workers, i, raw, name, lang, preview, accepted) -> Prediction:
+def _predict(self: Workers, i, raw, name, lang, preview, accepted, seconds, gone, client) -> Prediction:
     "Predict one file with the detector of thread i"
     start = time.perf_counter()
+    left = accepted + seconds - start
+    if left <= 0 or gone():
+        raise PredictionTimeout(f"{seconds:g} seconds" if left <= 0 else "the client has disconnected")
     system = self.systems[i]
     system.lang = lang
-    result = system.predict(raw, name, preview)
+    try:
+        image = read_xray(raw, name, left)
+        result = system.predict_image(image, name)
+    except InputError as e:
+        e.file = name  # the quality check raises errors without a file name
+        if isinstance(e, TooSlow) and time.perf_counter() >= start + left:
+            raise PredictionTimeout(f"{seconds:g} seconds", name) from None
+        raise
+    if preview:
+        result.preview = encode_jpeg(image, preview)
     result.seconds = Timing(waited=start - accepted, judged=time.perf_counter() - start)
     return result
 
@@ -83,12 +197,22 @@ def submit(
     lang: str = "en",  # language of labels and messages, `en` or `zh`
     wait: float = 0,  # seconds to wait for a place in the queue
     preview: int = 0,  # longest side of a preview in pixels; 0 for none
+    seconds: float = 60.0,  # time limit in seconds, with the time in the queue
+    client: str = "",  # whose share of the queue is used
+    gone: Callable[[], bool] = bool,  # whether the client has disconnected
 ) -> Future:  # of the prediction
     "Put a file into the queue, or raise `Busy`"
+    arguments = raw, clean_name(name), check_lang(lang), preview, time.perf_counter(), seconds, gone, client
+    if not self.shares.acquire(client, wait):
+        raise Busy(f"{self.shares.limit} files of this client are in work")
     try:
-        return self.pool.submit(raw, name, check_lang(lang), preview, time.perf_counter(), wait=wait)
+        future = self.pool.submit(*arguments, wait=wait)
     except queue.Full:
+        self.shares.release(client)
         raise Busy(f"{self.pool.jobs.maxsize} files are waiting") from None
+    future.add_done_callback(lambda _: self.shares.release(client))
+    future.add_done_callback(lambda done: done.cancelled() and self.pool.jobs.remove(done))
+    return future
 
 # %% ../../nbs/09_deployment/07_workers.ipynb #33019
 @patch
@@ -97,29 +221,35 @@ def predict(
     raw: bytes,  # content of a file
     name: str = "",  # name in the result
     lang: str = "en",  # language of labels and messages, `en` or `zh`
-    seconds: float = 60.0,  # time limit in seconds
+    seconds: float = 60.0,  # time limit in seconds, with the time in the queue
     preview: int = 0,  # longest side of a preview in pixels; 0 for none
+    client: str = "",  # whose share of the queue is used
+    gone: Callable[[], bool] = bool,  # whether the client has disconnected
 ) -> Prediction:  # with `seconds`
     "Predict one file, or raise `Busy` or `PredictionTimeout`"
-    return _result_in_time(self.submit(raw, name, lang, preview=preview), seconds)
+    future = self.submit(raw, name, lang, 0, preview, seconds, client, gone)
+    return _result_in_time(future, seconds, gone)
 
 # %% ../../nbs/09_deployment/07_workers.ipynb #33020
-def _result_in_time(future, seconds):
+def _result_in_time(future, seconds, gone=bool):
     "The result of a future, or `PredictionTimeout`"
-    try:
-        return future.result(seconds)
-    except FutureTimeout:
-        future.cancel()
-        raise PredictionTimeout(f"{seconds:g} seconds") from None
+    until = time.monotonic() + seconds
+    left = seconds
+    while left > 0 and not gone():
+        if wait_for_futures([future], min(left, 0.5)).done:
+            return future.result()
+        left = until - time.monotonic()
+    future.cancel()
+    raise PredictionTimeout("the client has disconnected" if left > 0 else f"{seconds:g} seconds")
 
 # %% ../../nbs/09_deployment/07_workers.ipynb #33025
 @patch
-def _submit_of_batch(self: Workers, file, lang, preview, wait):
+def _submit_of_batch(self: Workers, file, wait, **options):
     "Submit a file of a batch within the share of the queue that batches have"
     if not self.batch_slots.acquire(timeout=wait or None, blocking=wait > 0):
         raise Busy("other batches are in work")
     try:
-        future = self.submit(*file, lang, wait, preview)
+        future = self.submit(*file, wait=wait, **options)
     except BaseException:
         self.batch_slots.release()
         raise
@@ -134,22 +264,25 @@ def stream(
     lang: str = "en",  # language of labels and messages, `en` or `zh`
     seconds: float = 60.0,  # time limit of each file in seconds
     preview: int = 0,  # longest side of a preview in pixels; 0 for none
+    client: str = "",  # whose share of the queue is used
+    gone: Callable[[], bool] = bool,  # whether the client has disconnected
 ) -> Iterator[Prediction | FailedPrediction]:  # one result for each file, in order
     "Results as soon as they are ready, or raise `Busy`"
     files = list(files)
-    submitted = [self._submit_of_batch(files[0], lang, preview, 0)] if files else []
-    return self._stream(files, submitted, lang, seconds, preview)
+    options = dict(lang=lang, preview=preview, seconds=seconds, client=client, gone=gone)
+    submitted = [self._submit_of_batch(files[0], 0, **options)] if files else []
+    return self._stream(files, submitted, options)
 
 # %% ../../nbs/09_deployment/07_workers.ipynb #33024
 @patch
-def _stream(self: Workers, files, submitted, lang, seconds, preview):
+def _stream(self: Workers, files, submitted, options):
     "The results of a batch whose first file is submitted"
 
     def submit(file, nothing_ahead):
         if submitted:
             return submitted.pop()
         try:
-            return self._submit_of_batch(file, lang, preview, seconds if nothing_ahead else 0)
+            return self._submit_of_batch(file, options["seconds"] if nothing_ahead else 0, **options)
         except Busy as e:
             if not nothing_ahead:
                 return None
@@ -160,16 +293,16 @@ def _stream(self: Workers, files, submitted, lang, seconds, preview):
     futures = ordered_futures(files, submit, 2 * len(self.systems))
     try:
         for (_, name), future in futures:
-            yield self._result(name, future, lang, seconds)
+            yield self._result(name, future, options["lang"], options["seconds"], options["gone"])
     finally:
         futures.close()
 
 # %% ../../nbs/09_deployment/07_workers.ipynb #33026
 @patch
-def _result(self: Workers, name, future, lang, seconds):
+def _result(self: Workers, name, future, lang, seconds, gone):
     "The prediction of one file of a batch, or its error"
     try:
-        return _result_in_time(future, seconds)
+        return _result_in_time(future, seconds, gone)
     except PneumoniaError as e:
         return FailedPrediction.from_error(e, name, lang)
     except Exception as e:

@@ -28,6 +28,7 @@ from pneumonia_nbdev.core.base import (
     check_lang,
     import_extra,
     label,
+    spreadsheet_cell,
     write_atomic,
 )
 from ..core.bundle import Bundle
@@ -174,7 +175,7 @@ def as_predictor(
     if not path.exists():
         raise MissingFile(file=path)
     if path.suffix == ".bundle":
-        return _from_bundle(Bundle(path))
+        return _from_bundle(Bundle(path, trial=True))
     if path.suffix == ".tflite":
         return _from_tflite(path.read_bytes())
     if path.suffix == ".onnx":
@@ -385,6 +386,7 @@ def log_test_evaluation(
         row[name] = f"{metric.value:.4f}"
         row[f"{name}_low"] = f"{metric.low:.4f}"
         row[f"{name}_high"] = f"{metric.high:.4f}"
+    row = {name: spreadsheet_cell(value) for name, value in row.items()}
     previous = Path(test_log).read_text(encoding="utf-8") if Path(test_log).exists() else ""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, row, lineterminator="\n")

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.base import CLASSES, BadData, import_extra
-from ..core.image import rescale_intensity
+from ..core.base import CLASSES, BadData, InputError, import_extra
+from ..core.image import file_coding, rescale_intensity
 from pneumonia_nbdev.core.metrics import (
     bootstrap_weights,
     sigmoid,
@@ -110,13 +110,11 @@ def subgroups(
 # %% ../../nbs/06_evaluation/03_robustness.ipynb #17015
 def _image_area(path):
     "Pixels of an image file from its header, without decoding it; NaN for other files"
-    from PIL import Image
-
     try:
-        with Image.open(path) as img:
-            return img.width * img.height
-    except Exception:
+        coding = file_coding(path)
+    except InputError:
         return np.nan
+    return coding["width"] * coding["height"]
 
 # %% ../../nbs/06_evaluation/03_robustness.ipynb #17015a
 def _age_label(interval):

@@ -19,6 +19,7 @@ from pneumonia_nbdev.core.base import (
     CLASSES,
     CannotWrite,
     PneumoniaError,
+    TooLarge,
     check_lang,
     clean_name,
     import_extra,
@@ -29,6 +30,7 @@ from pneumonia_nbdev.core.base import (
 from ..core.bundle import Bundle, heatmap
 from ..core.i18n import texts
 from ..core.image import COLORMAPS
+from ..core.xray import MAX_BYTES
 from pneumonia_nbdev.gradcam.explorer_model import (
     KERAS_METHODS,
     ModelSource,
@@ -83,6 +85,7 @@ class GradCAMExplorer:
         self.on_review = on_review
         self.save_to = Path(save_to)
         self.width = width
+        self._uploaded = 0  # bytes of the uploads
         self._accepted = set()  # images that are explained despite a warning
         self._maxima = {}
         self._updating = False
@@ -360,7 +363,7 @@ def save_png(
     path = Path(path or free_path(self.save_to, self.image.value, shown))
     link = download_html(content, clean_name(path.name), self.lang)
     try:
-        written = write_atomic(path, content)
+        written = write_atomic(path, content, private=True)
     except CannotWrite as error:
         self._show_status(f"{html.escape(error.message(self.lang))} {link}")
         return None
@@ -368,10 +371,30 @@ def save_png(
     return written
 
 # %% ../../nbs/07_gradcam/07_explorer.ipynb #24058
+MAX_UPLOADS = 8 * MAX_BYTES  # bytes of all uploads of one explorer
+
+
+@patch
+def _check_uploads(self: GradCAMExplorer, files):
+    "Raise an error if uploaded files are too large"
+    sizes = [len(file["content"]) for file in files]
+    if max(sizes) > MAX_BYTES:
+        raise TooLarge(f"more than {MAX_BYTES >> 20} MiB")
+    self._uploaded += sum(sizes)
+    if self._uploaded > MAX_UPLOADS:
+        self._uploaded -= sum(sizes)
+        raise TooLarge(f"more than {MAX_UPLOADS >> 20} MiB of uploads; open the explorer again")
+
+# %% ../../nbs/07_gradcam/07_explorer.ipynb #24058a
 @patch
 def _on_upload(self: GradCAMExplorer, files):
     "Add uploaded files to the list, and select the last one"
     if not files:
+        return
+    try:
+        self._check_uploads(files)
+    except TooLarge as error:
+        self._show_status(f"<span style='color:#b00'>{html.escape(error.message(self.lang))}</span>")
         return
     for file in files:
         name = clean_name(Path(file["name"].replace("\\", "/")).name) or "upload"

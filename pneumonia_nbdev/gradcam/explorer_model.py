@@ -93,7 +93,7 @@ class ModelSource:
         self.bundle = None
         self.threshold = 0.5
         if is_bundle(model):
-            self.bundle = model if isinstance(model, Bundle) else Bundle(model)
+            self.bundle = model if isinstance(model, Bundle) else Bundle(model, trial=True)
             self.threshold = self.bundle.threshold
         else:
             self._explainer = self._new_explainer(model, input_range=input_range, class_order=class_order)

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from fastcore.basics import patch
 
-from ..core.base import check_lang, import_extra, page_template, write_atomic
+from pneumonia_nbdev.core.base import (
+    check_lang,
+    import_extra,
+    markdown_text,
+    page_template,
+    write_atomic,
+)
 from ..core.i18n import texts, translate
 from ..core.metrics import PRIMARY_METRICS
 from ..evaluation.evaluation import log_test_evaluation
@@ -251,11 +257,12 @@ def claim(self: Evaluation) -> str:  # Markdown
     "The completed CLAIM checklist"
     from jinja2 import Environment
 
+    environment = Environment(finalize=markdown_text)  # the values of an answer are text, not Markdown
     items = json.loads((files("pneumonia_nbdev") / "templates" / "claim.json").read_text(encoding="utf-8"))
     words = texts("evaluation_report", self.lang)
     values = self._claim_values()
     lines = [
-        f"# {words['claim']}: {self.facts['model']}",
+        f"# {words['claim']}: {markdown_text(self.facts['model'])}",
         "",
         f"> {words['warning']}",
         "",
@@ -266,7 +273,7 @@ def claim(self: Evaluation) -> str:  # Markdown
     ]
     for item in items:
         name, answer = item[self.lang]
-        lines.append(f"| {item['n']} | {name} | {Environment().from_string(answer).render(values)} |")
+        lines.append(f"| {item['n']} | {name} | {environment.from_string(answer).render(values)} |")
     return "\n".join([*lines, ""])
 
 # %% ../../nbs/08_recipe/02_rendering.ipynb #19r00016
@@ -307,8 +314,8 @@ def save(
         ".claim.md": self.claim(),
     }
     for suffix, content in contents.items():
-        write_atomic(out.with_suffix(suffix), content)
-    return write_atomic(out, self.to_html())
+        write_atomic(out.with_suffix(suffix), content, private=True)
+    return write_atomic(out, self.to_html(), private=True)
 
 # %% ../../nbs/08_recipe/02_rendering.ipynb #19049
 @patch

@@ -248,7 +248,7 @@ def evaluate_bundle(
     n_resamples: int = 2000,  # bootstrap resamples
 ) -> Evaluation:  # `save` writes the page
     "Run all evaluations of one model"
-    bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+    bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle, trial=True)
     loader = _bundle_loader(bundle, data, split)
     evaluation = Evaluation(bundle.card, _facts(bundle, loader, split), lang=check_lang(lang))
     evaluator = ModelEvaluator({bundle.card["name"]: bundle}, loader, lang)

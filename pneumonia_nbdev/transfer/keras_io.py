@@ -8,6 +8,7 @@ __all__ = ['linear_model', 'as_bundle', 'load_keras_model']
 # %% ../../nbs/04_transfer/02_keras_io.ipynb #04_transfer01_keras_io3
 import io
 import json
+import math
 import re
 import shutil
 import tempfile
@@ -16,7 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.base import CLASSES, InvalidOption, MissingFile, import_extra
+from ..core.archive import ArchiveLimits, check_archive, load_arrays, read_limited
+from pneumonia_nbdev.core.base import (
+    CLASSES,
+    BadBundle,
+    InvalidOption,
+    MissingFile,
+    PneumoniaError,
+    import_extra,
+)
 from ..core.bundle import Bundle
 from .adapt import adapt_model
 from .backbones import efficientnet_lite0
@@ -62,7 +71,7 @@ def as_bundle(
         return source
     if source is not None and is_keras_source(source):
         return None
-    return Bundle(source)
+    return Bundle(source, trial=True)
 
 # %% ../../nbs/04_transfer/02_keras_io.ipynb #20006
 def load_keras_model(
@@ -82,17 +91,97 @@ def load_keras_model(
         reason = bundle.card.get("not_measured", {}).get("keras")
         reason = reason or "only EfficientNet-Lite0 with a linear head can be rebuilt from its network"
         raise InvalidOption(f"{bundle.path.name} holds no Keras model: {reason}")
-    head = np.load(io.BytesIO(bundle.parts["head.npz"]))
+    head = _head_arrays(bundle)
     backbone = efficientnet_lite0((bundle.spec.height, bundle.spec.width, 3), weights=bundle.path)
     return linear_model(backbone, head["w"], float(head["b"]), float(head["temperature"]))
 
 # %% ../../nbs/04_transfer/02_keras_io.ipynb #20007
+def _head_arrays(bundle):
+    "Weights, bias and temperature of a linear head"
+    head = load_arrays(bundle.parts["head.npz"], "w", "b", "temperature")
+    shapes = [head[name].shape for name in ("w", "b", "temperature")]
+    is_finite = all(np.isfinite(head[name]).all() for name in ("w", "b", "temperature"))
+    if len(shapes[0]) != 1 or shapes[1:] != [(), ()] or not is_finite or head["temperature"] <= 0:
+        raise BadBundle(f"the head has the shapes {shapes}, or values that aren't finite", file=bundle.path)
+    return head
+
+
 def _load_keras(content):
     "A Keras model from the bytes of its file"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         path.write_bytes(content)
+        check_keras_file(path)
         return keras.saving.load_model(path, compile=False)
+
+# %% ../../nbs/04_transfer/02_keras_io.ipynb #kio00002
+_KERAS_LIMITS = ArchiveLimits(
+    entries=1000, entry_bytes=2**31, total_bytes=2**31, compressed=True, folders=True
+)
+_MAX_OBJECTS = 100_000  # groups and arrays of an HDF5 file
+
+
+def _hdf5_items(root):
+    "The arrays of an HDF5 file; raises `InvalidOption` for links"
+    h5py = import_extra("h5py")
+    groups = [root]
+    visited = set()
+    count = 0
+    while groups:
+        group = groups.pop()
+        for name in group:
+            count += 1
+            if count > _MAX_OBJECTS:
+                raise InvalidOption(f"its HDF5 file has more than {_MAX_OBJECTS:,} objects")
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise InvalidOption("its HDF5 file contains links")
+            item = group[name]
+            if isinstance(item, h5py.Dataset):
+                yield item
+            elif isinstance(item, h5py.Group) and h5py.h5o.get_info(item.id).addr not in visited:
+                visited.add(h5py.h5o.get_info(item.id).addr)
+                groups.append(item)
+
+
+def check_hdf5(
+    file: str | Path | io.BytesIO,  # an HDF5 file
+) -> None:
+    "Raise `InvalidOption` for an HDF5 file with data in other files, or with too much data"
+    size = 0
+    with import_extra("h5py").File(file, "r") as root:
+        for array in _hdf5_items(root):
+            if array.external or array.is_virtual:
+                raise InvalidOption("its HDF5 file names other files that contain its weights")
+            size += math.prod(array.shape) * array.dtype.itemsize
+            if size > _KERAS_LIMITS.total_bytes:
+                raise InvalidOption(
+                    f"its HDF5 file has more than {_KERAS_LIMITS.total_bytes:,} bytes of data"
+                )
+
+# %% ../../nbs/04_transfer/02_keras_io.ipynb #kio00003
+def check_keras_file(
+    path: Path,  # a `.keras` or `.h5` file
+) -> None:
+    "Raise `InvalidOption` for a file that Keras shouldn't read; a file of another format passes"
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+        if start == b"\x89HDF\r\n\x1a\n":
+            read_size = path.stat().st_size
+            if read_size > _KERAS_LIMITS.total_bytes:
+                raise InvalidOption(
+                    f"it has {read_size:,} bytes; at most {_KERAS_LIMITS.total_bytes:,} are read"
+                )
+            check_hdf5(path)
+        elif start[:4] == b"PK\3\4":
+            with check_archive(read_limited(path, _KERAS_LIMITS.total_bytes), _KERAS_LIMITS) as archive:
+                for name in archive.namelist():
+                    if name.endswith(".h5"):
+                        check_hdf5(io.BytesIO(archive.read(name)))
+    except PneumoniaError as e:
+        raise InvalidOption(e.reason, file=path) from None
+    except Exception as e:  # of h5py
+        raise InvalidOption(f"its HDF5 file is damaged: {str(e)[:200]}", file=path) from None
 
 # %% ../../nbs/04_transfer/02_keras_io.ipynb #20009
 def read_keras_model(
@@ -106,6 +195,7 @@ def read_keras_model(
         raise MissingFile(file=path)
     if path.is_dir():
         return _read_saved_model(path)
+    check_keras_file(path)
     try:
         model = _load_file(path)
     except Exception as e:
@@ -148,7 +238,7 @@ def _saved_loss(path):
         else:
             with import_extra("h5py").File(path) as file:
                 config = json.loads(file.attrs.get("training_config", "{}"))
-    except (KeyError, OSError, ValueError):
+    except (AttributeError, KeyError, OSError, RecursionError, ValueError):
         return ""
     loss = config.get("loss") or ""
     return (

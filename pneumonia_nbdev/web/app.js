@@ -41,6 +41,7 @@ let codes = null;
 let card = null;
 let limits = { body: 2 ** 27, files: 200 };
 let keeps = false;
+let named = false; // the name of the reader comes from the key
 let key = "";
 let stopped = false;
 let active = 0;
@@ -218,7 +219,8 @@ async function add(files) {
   if (mine !== run) return; // cleared in the meantime
   for (const [k, file] of files.entries()) {
     const shown = looks[k];
-    const i = { id: counter++, file, name: file.name, state: "waiting", part: 0, shown };
+    const name = file.name.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "\ufffd"); // as `clean_name` of the package
+    const i = { id: counter++, file, name, state: "waiting", part: 0, shown };
     if (i.shown) i.url = URL.createObjectURL(file);
     if (shown === null) Object.assign(i, { state: "failed", error: { code: "folder", reason: "" } });
     else if (file.size > limits.body - 100000)
@@ -395,7 +397,7 @@ async function keep(i, label) {
   if (label) {
     form.append("label", label);
     form.append("comment", i.comment ?? "");
-    form.append("reader", reader.get());
+    if (!named) form.append("reader", reader.get());
   }
   i.review = { ...was, busy: true, error: null };
   try {
@@ -514,7 +516,7 @@ function review(i) {
       { className: "fields" },
       ...[
         ["comment", comment],
-        ["reader", name],
+        ...(named ? [] : [["reader", name]]),
         ["patient", patient],
       ].map(([k, e]) => make("label", {}, word(k), e)),
     ),
@@ -767,9 +769,21 @@ function finished() {
 
 // ---------------------------------------------------------------- CSV and report
 
+// A cell that a spreadsheet shows as text, never as a formula: `spreadsheet_cell` of the package, with the same patterns.
+const FORMULA_START =
+  /^(?:[\x00-\x20\x7f-\xa0'\"\u00ad\u1680\u2000-\u200f\u2018-\u201f\u2028-\u202f\u205f-\u206f\u3000\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b]|['\" ]*[\t\r\n])/;
+const FORMULA_PART =
+  /([;\t\r\n])(?=[\x00-\x20\x7f-\xa0'\"\u00ad\u1680\u2000-\u200f\u2018-\u201f\u2028-\u202f\u205f-\u206f\u3000\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b])/g;
+function spreadsheetCell(value) {
+  const text = String(value);
+  if (/^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$/.test(text)) return text;
+  const parts = text.replace(FORMULA_PART, "$1'");
+  return FORMULA_START.test(parts) ? `'${parts}` : parts;
+}
+
 function csv() {
-  const safe = (s) => {
-    s = /^[=+\-@\t\r]/.test(s) ? "'" + s : s;
+  const safe = (value) => {
+    const s = spreadsheetCell(value);
     return /[",\n\r]/.test(s) ? `"${s.replaceAll('"', '""')}"` : s;
   };
   const rows = items
@@ -1022,6 +1036,7 @@ async function start() {
   card = models.models[0];
   limits = models.limits;
   keeps = models.reviews;
+  named = !!models.readers;
   if (keeps) $("[data-t=privacy]").dataset.t = "privacy_kept";
   for (const s of samples.samples) {
     const img = make("img", { alt: "", loading: "lazy" });
