@@ -45,12 +45,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "IsolationFailed",
             "TooSlow",
         ],
-        "core.quality": [
-            "Quality",
-            "REASONS",
-            "assess_quality",
-            "quality_metrics",
-        ],
         "core.image": [
             "COLORMAPS",
             "InputSpec",
@@ -59,6 +53,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "overlay",
             "preprocess",
             "read_xray",
+        ],
+        "core.quality": [
+            "Quality",
+            "REASONS",
+            "assess_quality",
+            "quality_metrics",
         ],
         "core.ood": [
             "OODDetector",

@@ -1,5 +1,6 @@
-"""`python -m pneumonia_nbdev` is the command `pneumonia`."""
+"""`python -m` runs the command `pneumonia`."""
 
+# Written by tools/structure.py.
 from pneumonia_nbdev.cli.cli import main
 
 if __name__ == "__main__":

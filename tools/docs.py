@@ -3,7 +3,7 @@
     python tools/docs.py [--check] [--online]
 
 smalldocs is used where Quarto is missing. It is pure Python and needs no network. The names of pages are the paths of
-the notebooks without their numbers: `nbs/00_core/09_image.ipynb` becomes `core/image.html`. Each link of the site must
+the notebooks without their numbers: `nbs/00_core/14_image.ipynb` becomes `core/image.html`. Each link of the site must
 lead to an existing file and place. `--check` checks a site that is already built; `--online` also requests links to
 other sites.
 """

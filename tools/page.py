@@ -516,6 +516,33 @@ def reviews(folder, good, screenshot):
     assert not found, f"in the log: {found}"
 
 
+def reader_keys(folder, path):
+    "With reader keys, a review needs the key of a reader; the dialog can be left without one"
+    from pneumonia_nbdev.deployment.readers import add_reader
+
+    readers = folder / "readers.toml"
+    key = add_reader(readers, "Dr. A")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/"
+    command = [*COMMAND, "--port", port, "--reviews", folder / "keyed", "--readers", readers]
+    with server(command, url, folder, PNEUMONIA_API_KEY="s3cret"), page() as p:
+        p.goto(url)
+        p.locator("#key-value").fill("s3cret")
+        p.locator("#key button").click()
+        p.locator("#samples button").first.wait_for()
+        p.set_input_files("#files", path)
+        wait_for_results(p, 1)
+        assert p.get_by_label(TEXT["reader"]).count() == 0  # the name comes from the key
+        p.locator(".review button").first.click()
+        p.get_by_text(TEXT["reader_key"]).wait_for()
+        p.keyboard.press("Escape")
+        p.locator(".review .message.failed").wait_for()
+        p.locator(".review button").first.click()
+        p.locator("#key-value").fill(key)
+        p.locator("#key button").click()
+        p.locator(".review .message", has_text=TEXT["saved"]).wait_for()
+
+
 # --- all tests
 
 
@@ -572,6 +599,7 @@ def check(keep=False):
         with server(command, url, folder), opened_page(url) as p:
             api_documentation(p, url)
         api_key(folder)
+        reader_keys(folder, good[0])
         reviews(folder, good, screenshot)
     return f"the page, in {Path(chromium()).name}"
 

@@ -172,8 +172,18 @@ def attach(names_of):
     )
 
 
+MAIN = '''"""`python -m` runs the command `pneumonia`."""
+
+# Written by tools/structure.py.
+from pneumonia_nbdev.cli.cli import main
+
+if __name__ == "__main__":
+    main()
+'''
+
+
 def init_files():
-    "Every `__init__.py` and its text"
+    "Every `__init__.py` and `__main__.py` and its text"
     version = re.search(
         r"^version = (\S+)", (ROOT / "settings.ini").read_text(encoding="utf-8"), re.MULTILINE
     )[1]
@@ -191,6 +201,8 @@ def init_files():
         '"""Chest X-ray pneumonia detection: train, evaluate, explain, serve and update a classifier."""\n\n'
     )
     files = {PACKAGE / "__init__.py": f'{doc}__version__ = "{version}"\n\n{note}{attach(everything)}'}
+    for folder in (PACKAGE, PACKAGE / "cli"):
+        files[folder / "__main__.py"] = MAIN
     for topic, modules in topics.items():
         names_of = {name: names for name, names in modules.items() if names}
         files[PACKAGE / topic / "__init__.py"] = (

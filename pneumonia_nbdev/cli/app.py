@@ -199,10 +199,10 @@ def frame_table(
     from rich.text import Text
 
     frame = frame.reset_index()
-    columns = ["" if str(column) == "index" else translate(column) for column in frame.columns]
+    columns = ["" if str(column) == "index" else clean_name(translate(column)) for column in frame.columns]
     table = Table(*columns, title=title, title_justify="left", header_style="bold")
     for row in frame.itertuples(index=False):
-        table.add_row(*(Text(translate(value)) for value in row))
+        table.add_row(*(Text(clean_name(translate(value))) for value in row))
     return table
 
 # %% ../../nbs/30_cli/02_app.ipynb #37a22

@@ -204,8 +204,9 @@ def isolation_result(
     if not status["memory_limited"]:
         return CheckResult("isolation", f"{number} × {status['method']}", "no_memory_limit", needed=False)
     one = status["memory"] / 2**30
-    found = f"{number} × {status['method']}, {number} × {one:.1f} GiB = {number * one:.1f} GiB"
-    return CheckResult("isolation", found)
+    confined = "Landlock" if status["confined"] else "no Landlock"
+    memory = f"{number} × {one:.1f} GiB = {number * one:.1f} GiB"
+    return CheckResult("isolation", f"{number} × {status['method']}, {confined}, {memory}")
 
 
 def check_isolation() -> CheckResult:  # with the limits

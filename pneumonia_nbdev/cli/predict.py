@@ -29,7 +29,7 @@ from pneumonia_nbdev.cli.app import (
     print_path,
     with_progress,
 )
-from pneumonia_nbdev.core.base import BadData, InvalidOption, sample_dir
+from pneumonia_nbdev.core.base import BadData, InvalidOption, make_private_folder, sample_dir
 from pneumonia_nbdev.core.i18n import texts
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def use_quarantine(
     if folder is None:
         return
     with suppress(OSError):  # `check_writable` reports it
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
     check_writable(folder, private=True)
     configure_isolation(quarantine=folder)
 

@@ -43,12 +43,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "IsolationFailed",
             "TooSlow",
         ],
-        "quality": [
-            "Quality",
-            "REASONS",
-            "assess_quality",
-            "quality_metrics",
-        ],
         "image": [
             "COLORMAPS",
             "InputSpec",
@@ -57,6 +51,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "overlay",
             "preprocess",
             "read_xray",
+        ],
+        "quality": [
+            "Quality",
+            "REASONS",
+            "assess_quality",
+            "quality_metrics",
         ],
         "ood": [
             "OODDetector",

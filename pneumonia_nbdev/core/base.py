@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -30,7 +30,9 @@ def clean_name(
     name: str | Path,  # file name from an untrusted source
 ) -> str:  # text that is safe to print and to store as UTF-8
     "A file name without control characters and invalid UTF-8 bytes"
-    text = os.fsencode(str(name)).decode("utf-8", "replace")
+    text = str(name)
+    with suppress(UnicodeEncodeError):  # half of a surrogate pair, which JSON permits; it is replaced below
+        text = os.fsencode(text).decode("utf-8", "replace")
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 # %% ../../nbs/00_core/02_base.ipynb #00009
@@ -297,6 +299,7 @@ def markdown_text(
 ) -> str:  # one line
     "A value as Markdown without links, HTML and table separators"
     text = re.sub(r"([\\`\[\]|])", r"\\\1", clean_values(str(value)))
+    text = re.sub(r"(?i)(?<=:)(?=//)|(?<=\bwww)(?=\.)", r"\\", text)  # addresses don't become links
     return text.replace("<", "&lt;")
 
 
@@ -324,12 +327,15 @@ def page_template(
     return environment.get_template(name)
 
 # %% ../../nbs/00_core/02_base.ipynb #bsout005
-_IGNORED = (
-    r"[\x00-\x20\x7f-\xa0'\"\u00ad\u1680\u2000-\u200f\u2018-\u201f\u2028-\u202f\u205f-\u206f\u3000\ufeff]*"
+_INVISIBLE = (  # characters that are ignored or invisible, and quotation marks; without tab and line breaks
+    r"\x00-\x08\x0b\x0c\x0e-\x20\x7f-\xa0'\"\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f"
+    r"\u2000-\u200f\u2018-\u201f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
 )
+_IGNORED = rf"[\t\r\n{_INVISIBLE}]*"
 _SIGN = r"[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b]"  # ASCII, full width, small forms
 FORMULA_START = rf"^(?:{_IGNORED}{_SIGN}|['\" ]*[\t\r\n])"
-FORMULA_PART = rf"([;\t\r\n])(?={_IGNORED}{_SIGN})"  # of a line that is separated at semicolons or tabs
+# of a line that is separated at semicolons or tabs; each separator is searched once, so long cells take linear time
+FORMULA_PART = rf"([;\t\r\n])(?=[{_INVISIBLE}]*{_SIGN})"
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 

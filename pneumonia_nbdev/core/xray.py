@@ -90,6 +90,29 @@ class XRay:
     metadata: dict[str, str] = field(default_factory=dict)  # DICOM only: modality, body_part, view
     identity: dict = field(default_factory=dict, repr=False)  # DICOM only: patient, burned_in
 
+    @classmethod
+    def from_levels(
+        cls,
+        levels: np.ndarray,  # (height, width) uint8 gray levels
+        **fields: object,  # the other fields
+    ) -> "XRay":
+        "An image with 8 bits; its `pixels` are computed on first use"
+        image = cls(levels, **fields)
+        image.levels = levels
+        del image.pixels
+        return image
+
+    def __getattr__(self, name):
+        if name != "pixels" or "levels" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+        self.pixels = self.levels.astype(np.float32)
+        return self.pixels
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # (height, width) in pixels
+        "The size of the image"
+        return np.shape(self.__dict__.get("levels", self.__dict__.get("pixels")))
+
     @cached_property
     def levels(self) -> np.ndarray:  # (height, width) uint8
         "The gray levels in 8 bits; computed once"
@@ -118,17 +141,43 @@ def resized(
         self._resized = np.asarray(self.picture.resize(size, Image.Resampling.BILINEAR))
     return self._resized
 
+# %% ../../nbs/00_core/04_xray.ipynb #xrrange1
+def robust_range(
+    values: np.ndarray,  # (n,) finite numbers
+    counts: np.ndarray | None = None,  # (n,) number of pixels of each value; None for one each
+) -> tuple[float, float]:  # (lowest, highest) value to display
+    "The range of an image without a few extreme values"
+    if not len(values):
+        raise UnreadableImage("no pixel has a valid value")
+    order = np.argsort(values)
+    ordered = values[order]
+    cumulative = np.arange(1, len(values) + 1) if counts is None else np.cumsum(counts[order])
+    p1, p99 = ordered[np.searchsorted(cumulative, np.array([0.01, 0.99]) * cumulative[-1])]
+    margin = 0.05 * (p99 - p1)
+    if margin == 0:
+        return float(ordered[0]), float(ordered[-1])
+    return float(max(ordered[0], p1 - margin)), float(min(ordered[-1], p99 + margin))
+
+
+def clip_range(
+    x: np.ndarray,  # numbers of any shape
+    low: float,  # becomes 0
+    high: float,  # becomes 255
+) -> np.ndarray:  # float32, 0 to 255
+    "Map a range of values to 0 to 255"
+    scaled = np.subtract(x, np.float32(low), dtype=np.float32)
+    scaled *= np.float32(255 / max(high - low, 1e-6))
+    return np.clip(scaled, 0, 255, out=scaled)
+
 # %% ../../nbs/00_core/04_xray.ipynb #01019
+MAX_SAMPLES = 2**20  # pixels that determine the range of an image
+
+
 def scale_range(
     x: np.ndarray,  # numbers of any shape
-    valid: np.ndarray | None = None,  # True for valid values; others, such as padding, become 0
 ) -> np.ndarray:  # float32, 0 to 255
-    "Map the smallest value to 0 and the largest to 255"
-    x = np.asarray(x, np.float32)
-    valid = np.isfinite(x) & (True if valid is None else valid)
-    if not valid.any():
-        raise UnreadableImage("no pixel has a valid value")
-    lo = x[valid].min()
-    hi = x[valid].max()
-    scaled = np.clip((x - lo) * (255 / max(hi - lo, 1e-6)), 0, 255)
-    return np.where(valid, scaled, 0).astype(np.float32)
+    "Map the range of an image to 0 to 255; values that aren't finite become 0"
+    x = np.asarray(x)
+    samples = x.ravel()[:: max(x.size // MAX_SAMPLES, 1)]
+    low, high = robust_range(samples[np.isfinite(samples)])
+    return np.nan_to_num(clip_range(x, low, high), copy=False, nan=0.0)

@@ -34,7 +34,7 @@ def pseudonym(
     key: bytes,  # key of the store
 ) -> str:  # 16 hex digits
     "A pseudonym of a patient, which can't be reversed without the key"
-    return hmac.new(key, patient.strip().encode(), "sha256").hexdigest()[:16]
+    return hmac.new(key, patient.strip().encode("utf-8", "surrogatepass"), "sha256").hexdigest()[:16]
 
 # %% ../../nbs/09_deployment/02_privacy.ipynb #23018
 HOLDOUT_FOLDS = 4  # one of four folds is excluded from training and used by the gate

@@ -90,6 +90,9 @@ class TokenIdentity(voila_identity.VoilaIdentityProvider):
 # %% ../../nbs/07_gradcam/08_explorer_server.ipynb #24s022
 async def _check_request(handler):
     "Raise an error for a wrong host name, a missing token, or a request of another web site"
+    # The address is logged when a request is refused, and Voilà passes it to the kernel; neither needs the token.
+    handler.request.uri = handler.request.path
+    handler.request.query = ""
     server = handler.settings["explorer_server"]
     if not allowed_host(handler.request.headers.get("Host", ""), server.allowed_hosts):
         raise tornado_web.HTTPError(403, "this host name isn't allowed")
@@ -100,9 +103,6 @@ async def _check_request(handler):
     site = handler.request.headers.get("Sec-Fetch-Site", "none")
     if site not in ("none", "same-origin") and not getattr(handler, "_token_authenticated", False):
         raise tornado_web.HTTPError(403, "requests of other web sites aren't allowed")
-    # Voilà passes the address to the kernel, which doesn't need the token.
-    handler.request.uri = handler.request.path
-    handler.request.query = ""
 
 # %% ../../nbs/07_gradcam/08_explorer_server.ipynb #24s023
 def guarded(
@@ -164,6 +164,17 @@ class BoundedKernelManager(jupyter_kernels.AsyncMappingKernelManager):
         finally:
             self._starting -= 1
 
+# %% ../../nbs/07_gradcam/08_explorer_server.ipynb #b2b72000
+MAX_SOCKET_PATH = 100  # bytes; the limit is 107 on Linux, and 103 on macOS
+
+
+def kernel_transport(
+    folder: str | None = None,  # for temporary files; None for that of the system
+) -> str:  # `ipc`, or `tcp` where sockets can't lie in a private folder
+    "How the server and its kernels exchange messages"
+    longest = f"{folder or tempfile.gettempdir()}/voila_{'x' * 8}/kernel-{'x' * 36}-ipc-1"
+    return "ipc" if os.name == "posix" and len(os.fsencode(longest)) <= MAX_SOCKET_PATH else "tcp"
+
 # %% ../../nbs/07_gradcam/08_explorer_server.ipynb #24s043
 def page_url(
     host: str,  # address on which the page is served
@@ -189,6 +200,7 @@ def _open_browser(url):
 
 # %% ../../nbs/07_gradcam/08_explorer_server.ipynb #24s041
 CONFIG = traitlets.Config(
+    KernelManager=dict(transport=kernel_transport()),
     MappingKernelManager=dict(cull_idle_timeout=IDLE_SECONDS, cull_interval=60),
     VoilaConfiguration=dict(
         allow_template_override="NO",

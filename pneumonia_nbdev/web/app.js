@@ -53,11 +53,10 @@ const headers = () => ({ "Accept-Language": language(), ...(key && { "X-API-Key"
 
 async function call(path, how = {}) {
   const answer = await fetch(path, { ...how, headers: headers() });
-  if (answer.status === 401) {
-    await askKey();
-    return call(path, how);
-  }
-  return answer;
+  if (answer.status !== 401) return answer;
+  const isReview = named && path.startsWith("/review");
+  const entered = await askKey(isReview ? "reader_key" : "wrong_key");
+  return entered || !isReview ? call(path, how) : answer; // without a reader's key, the page stays usable
 }
 
 async function get(path) {
@@ -67,20 +66,24 @@ async function get(path) {
 }
 
 let asking = null;
-function askKey() {
-  // one dialog for all requests; shows whether the last key was wrong
+function askKey(reason = "wrong_key") {
+  // one dialog for all requests; shows why the last key wasn't accepted
   $("#wrong").hidden = !key;
+  $("#wrong").dataset.t = reason;
+  $("#wrong").textContent = word(reason);
   asking ??= new Promise((done) => {
     const dialog = $("#key");
     dialog.addEventListener(
       "close",
       () => {
-        key = $("#key-value").value;
+        const entered = dialog.returnValue === "enter"; // not if the dialog was closed by Escape
+        if (entered) key = $("#key-value").value;
         asking = null;
-        done();
+        done(entered);
       },
       { once: true },
     );
+    dialog.returnValue = "";
     dialog.showModal();
   });
   return asking;
@@ -771,9 +774,9 @@ function finished() {
 
 // A cell that a spreadsheet shows as text, never as a formula: `spreadsheet_cell` of the package, with the same patterns.
 const FORMULA_START =
-  /^(?:[\x00-\x20\x7f-\xa0'\"\u00ad\u1680\u2000-\u200f\u2018-\u201f\u2028-\u202f\u205f-\u206f\u3000\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b]|['\" ]*[\t\r\n])/;
+  /^(?:[\t\r\n\x00-\x08\x0b\x0c\x0e-\x20\x7f-\xa0'\"\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2018-\u201f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb]*[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b]|['\" ]*[\t\r\n])/;
 const FORMULA_PART =
-  /([;\t\r\n])(?=[\x00-\x20\x7f-\xa0'\"\u00ad\u1680\u2000-\u200f\u2018-\u201f\u2028-\u202f\u205f-\u206f\u3000\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b])/g;
+  /([;\t\r\n])(?=[\x00-\x08\x0b\x0c\x0e-\x20\x7f-\xa0'\"\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2018-\u201f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb]*[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b])/g;
 function spreadsheetCell(value) {
   const text = String(value);
   if (/^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$/.test(text)) return text;
