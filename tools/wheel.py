@@ -23,11 +23,15 @@ import zipfile
 from pathlib import Path
 
 from browser import ROOT, free_port, server
-from container import EXCLUDED, pip_settings, predict_sample
+from container import pip_settings, predict_sample
 
 PACKAGE = ROOT / "pneumonia_nbdev"
 DATA_FOLDERS = ("models", "sample", "templates", "web", "locale")
 HEAVY = {"tensorflow", "keras", "jupyterlab", "ipython", "nbdev", "pandas", "matplotlib", "scipy"}
+# The wheel must not contain files of earlier builds.
+EXCLUDED = shutil.ignore_patterns(
+    ".*", "build", "dist", "runs", "_docs", "_proc", "nbs", "*.egg-info", "__pycache__", "pneumonia-report"
+)
 N_SAMPLE = 108  # X-rays that `screen --sample` reads
 
 
@@ -204,7 +208,8 @@ def serve(programs, empty):
 
     try:
         wait_until_ready(url, process)
-        result = predict_sample(url)
+        status, result = predict_sample(url)
+        assert status == 200, result
         assert result["heatmap_png"] and b"/web/app.js" in get("/") and len(get("/web/app.js")) > 1000
         assert json.loads(get("/openapi.json"))["info"]["version"] == settings()["version"]
         process.send_signal(signal.SIGTERM)
