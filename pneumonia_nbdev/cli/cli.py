@@ -5,6 +5,14 @@
 # %% auto #0
 __all__ = ['main']
 
+# %% ../../nbs/30_cli/12_cli.ipynb #37j042
+import sys
+
+from pneumonia_nbdev.core.isolation import prepare_isolation
+
+if sys.argv[1:2] in (["predict"], ["screen"]):
+    prepare_isolation()
+
 # %% ../../nbs/30_cli/12_cli.ipynb #37j04
 from importlib import import_module
 from typing import Annotated

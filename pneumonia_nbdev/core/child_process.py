@@ -336,13 +336,13 @@ def serve_forks(
     offer_to_oom_killer()
     silence_python_messages()
     confine([*SYSTEM_FOLDERS, *python_folders()])
-    preparations = import_module(DECODERS).preparations()
+    waiting, further = import_module(DECODERS).preparations()
     children = set()
     with socket.socket(fileno=control) as connection, suppress(OSError):
         while True:
-            if preparations and not select.select([connection], [], [], 0.05)[0]:
+            if waiting and not select.select([connection], [], [], 0.05)[0]:
                 with suppress(Exception):  # a package that is missing concerns only the files that need it
-                    preparations.pop(0)()
+                    waiting.pop(0)()
                 continue
             data, files, _, _ = socket.recv_fds(connection, 4096, 3)
             if not data:
@@ -351,11 +351,14 @@ def serve_forks(
             if command["do"] == "start":
                 value = _fork_child(connection, files, command, children)
             else:
-                value = _end_child(command["pid"], children)
+                value = _end_child(command.get("pid"), children)
+                waiting += further  # further processes will be started
+                further = []
             connection.send(json.dumps(value).encode())
     for pid in children:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+    os._exit(0)  # nothing is left to do, and Python would take some time for it
 
 # %% ../../nbs/00_core/11_child_process.ipynb #cp044
 def serve_standard_streams(

@@ -272,14 +272,14 @@ def preprocess(
     return np.repeat(scaled[..., None], spec.channels, axis=-1)
 
 # %% ../../nbs/00_core/14_image.ipynb #imgprep2
-def preparations() -> list[Callable[[], object]]:  # in the order of use
-    "Functions that load the decoders of the formats"
+def preparations() -> tuple[list[Callable], list[Callable]]:  # (for pictures, for DICOM and resizing)
+    "Functions that load the decoders"
     image = Image.new("L", (32, 32))
 
     def read(kind, **options):
         buffer = io.BytesIO()
         image.save(buffer, kind, **options)
-        return resized_task(buffer.getvalue(), **InputSpec(16, 16).to_dict())
+        return decode_xray(buffer.getvalue())
 
     def read_dicom_file():
         pydicom = import_extra("pydicom", "")
@@ -297,7 +297,7 @@ def preparations() -> list[Callable[[], object]]:  # in the order of use
 
     pictures = [partial(read, kind) for kind in ("JPEG", "PNG", "TIFF", "BMP", "WEBP")]
     modules = ("cv2", "pydicom.pixels.decoders", "imagecodecs._jpeg8", "imagecodecs._jpegls")
-    return [*pictures, read_dicom_file, *(partial(import_module, name) for name in modules)]
+    return pictures, [read_dicom_file, *(partial(import_module, name) for name in modules)]
 
 # %% ../../nbs/00_core/14_image.ipynb #01102
 COLORMAPS = ("inferno", "viridis", "cividis", "jet")  # names of the color maps of `overlay`

@@ -235,7 +235,10 @@ def _record_death(self: ReaderPool, process, raw, is_late):
     if self.quarantine is not None:
         with suppress(PneumoniaError):
             store_in_quarantine(self.quarantine, raw)
-    self.on_death(record)
+    try:
+        self.on_death(record)
+    except Exception:  # the error of the file matters more
+        print_record(record)
     return error
 
 # %% ../../nbs/00_core/13_isolation.ipynb #is081
@@ -332,7 +335,7 @@ def _new_pool_in_fork():
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_new_pool_in_fork)
-atexit.register(lambda: reader_pool().close())
+atexit.register(lambda: reader_pool().close(wait=False))
 
 # %% ../../nbs/00_core/13_isolation.ipynb #is093
 def run_isolated(
@@ -368,10 +371,14 @@ def run_once(
     return answer["result"], array
 
 # %% ../../nbs/00_core/13_isolation.ipynb #is096
-def prepare_isolation() -> None:
-    "Start the fork server, without waiting for it"
+def prepare_isolation(
+    all_decoders: bool = False,  # whether the fork server loads the decoders of DICOM, too; this waits for its start
+) -> None:
+    "Start the fork server"
     if isolation_method() == "fork":
-        reader_pool().fork_server()
+        server = reader_pool().fork_server()
+        if all_decoders:
+            server.command({"do": "prepare"})
 
 
 def configure_isolation(

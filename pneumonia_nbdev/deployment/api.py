@@ -106,7 +106,11 @@ class PneumoniaDetectionAPI(AccessChecks, InfoRoutes, ReviewRoutes):
         configure_isolation(threads + 2, quarantine, lambda record: self.metrics.count_death(record))
         prepare_isolation()
         self.can_read = CachedCheck(isolation_ready)
-        self.workers = Workers(model_path, threads, limits.queue, engine, limits.share)
+        more = (
+            threads > 1
+        )  # one thread more, because a thread waits while its file is decoded in another process
+        self.workers = Workers(model_path, threads + more, limits.queue, engine, limits.share)
+        prepare_isolation(all_decoders=True)
         self.workers.on_error = lambda error: self._log_unexpected(error)
         self.metrics = Metrics(self.workers)
         batches = math.ceil(limits.share * limits.batches) if limits.share < 1 else math.inf

@@ -169,7 +169,10 @@ def stream(
     if len(names) != len(paths):
         raise InvalidOption(f"{len(names)} names for {len(paths)} files")
     jobs = zip(paths, names, [pictures] * len(paths), strict=True)
-    systems = self.replicas(max(min(self.threads, len(paths)), 1))
+    more = (
+        self.threads > 1
+    )  # one thread more, because a thread waits while its file is decoded in another process
+    systems = self.replicas(max(min(self.threads + more, len(paths)), 1))
     yield from ordered_map(jobs, [system._predict_or_fail for system in systems])
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16031a
