@@ -41,7 +41,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "XRay",
             "to_pil",
         ],
-        "core.reader_process": [
+        "core.decoder_process": [
             "IsolationFailed",
             "TooSlow",
         ],

@@ -42,6 +42,8 @@ import hostile
 from mutate import minimise, mutant
 from seeds import seeds
 
+from pneumonia_nbdev.core.decoder_process import MEMORY
+
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = ROOT / "nbs/fixtures/hostile"
 CASES = ROOT.parent / "shared/cases/21_hostile"
@@ -54,6 +56,8 @@ BATCH = 50  # files
 FOLDER = 200  # files of one call of the command
 LATE = 3  # times the usual seconds
 RETRIES = 3  # other programs on the machine can delay one answer
+# The program itself, and the processes that decode: one for each thread of the server and two more.
+LIMIT_MEMORY = int(1.5 * 2**30) + (min(os.cpu_count() or 1, 4) + 2) * MEMORY
 INTERRUPTED = threading.Event()  # Ctrl+C ends the run, with its tables
 MIN_SECONDS = 0.05  # what is faster than this isn't late
 SHARES = {"reader": 0.6, "server": 0.25, "cli": 0.15}  # of the time or of the files
@@ -150,6 +154,8 @@ class Report:
 
     def show(self):
         "Print the table"
+        if self.memory > LIMIT_MEMORY:
+            self.problem("the processes used more memory than their limits allow")
         columns = ("files", "read", "refused", "died", "slow", "memory")
         heads = ("files", "read", "refused", "workers died", "too slow", "over memory")
         seconds = time.time() - self.start
@@ -159,7 +165,8 @@ class Report:
         for name, row in [*sorted(self.rows.items()), ("all", total)]:
             print(f"{name:24}" + "".join(f"{row[column]:>13}" for column in columns))
         print(f"good files: {self.good['sent']} sent, {self.good['late']} late, {self.good['wrong']} wrong", end="; ")
-        print(f"slowest {self.slowest:.1f} x the usual time; memory of all processes {self.memory >> 20} MiB", end="")
+        timed = f"slowest {self.slowest:.1f} x the usual time" if self.slowest else "their time was not measured"
+        print(f"{timed}; memory of all processes {self.memory >> 20} MiB, limit {LIMIT_MEMORY >> 20} MiB", end="")
         print(f"; /health/live at most {self.alive:.2f} s" if self.target == "server" else "")
         if self.longest[1]:
             print(f"the damaged file that took longest: {self.longest[1]}, {self.longest[0]:.1f} s")
@@ -400,7 +407,7 @@ class Server:
 
     def deaths(self):
         "Records of reading processes in the log"
-        lines = [line for line in self.log.read_text(errors="replace").splitlines() if '"reader_died"' in line]
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if '"decoder_died"' in line]
         records = []
         for line in lines:
             with suppress(ValueError):
@@ -541,7 +548,7 @@ def run_screen(folder, images, report):
         memory.ended.set()
     text = (folder / "log").read_text(errors="replace")
     for line in text.splitlines():
-        if '"reader_died"' in line:
+        if '"decoder_died"' in line:
             with suppress(ValueError):
                 report.deaths.append(json.loads(line))
     if code not in (0, 1):

@@ -39,7 +39,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "XRay",
             "to_pil",
         ],
-        "reader_process": [
+        "decoder_process": [
             "IsolationFailed",
             "TooSlow",
         ],

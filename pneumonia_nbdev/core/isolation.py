@@ -34,12 +34,12 @@ from pneumonia_nbdev.core.base import (
     write_atomic,
 )
 from .child_process import find_function, landlock_version
-from pneumonia_nbdev.core.reader_process import (
+from pneumonia_nbdev.core.decoder_process import (
     ELAPSED_SECONDS,
     MEMORY,
     ForkServer,
     IsolationFailed,
-    ReaderProcess,
+    DecoderProcess,
     SpawnedProcess,
     TooSlow,
     cpu_seconds_of,
@@ -47,7 +47,7 @@ from pneumonia_nbdev.core.reader_process import (
 )
 
 # %% ../../nbs/00_core/13_isolation.ipynb #is051
-class ReaderPool:
+class DecoderPool:
     "The processes that read files for this program"
 
     def __init__(self):
@@ -78,11 +78,11 @@ class ReaderPool:
 # %% ../../nbs/00_core/13_isolation.ipynb #is052
 @patch
 def start(
-    self: ReaderPool,
+    self: DecoderPool,
     memory: int = MEMORY,  # bytes that the process may allocate
-) -> ReaderProcess | SpawnedProcess:  # ready for requests
+) -> DecoderProcess | SpawnedProcess:  # ready for requests
     "Start a process; a fork server that has ended is replaced once"
-    kind = ReaderProcess if isolation_method() == "fork" else SpawnedProcess
+    kind = DecoderProcess if isolation_method() == "fork" else SpawnedProcess
     try:
         process = kind(self.fork_server(), memory)
     except IsolationFailed:  # a fork server without an answer has ended now
@@ -94,9 +94,9 @@ def start(
 # %% ../../nbs/00_core/13_isolation.ipynb #is052a
 @patch
 def take(
-    self: ReaderPool,
+    self: DecoderPool,
     seconds: float,  # seconds to wait for a free process
-) -> ReaderProcess | SpawnedProcess:
+) -> DecoderProcess | SpawnedProcess:
     "A free process; raises `TimeoutError`"
 
     def has_place():
@@ -123,8 +123,8 @@ def take(
 
 @patch
 def put_back(
-    self: ReaderPool,
-    process: ReaderProcess | SpawnedProcess,  # from `take`
+    self: DecoderPool,
+    process: DecoderProcess | SpawnedProcess,  # from `take`
 ) -> None:
     "Return a process that can read the next file"
     with self.condition:
@@ -134,8 +134,8 @@ def put_back(
 
 @patch
 def end(
-    self: ReaderPool,
-    process: ReaderProcess | SpawnedProcess,  # from `take`
+    self: DecoderPool,
+    process: DecoderProcess | SpawnedProcess,  # from `take`
 ) -> int:  # exit code; below 0 for a signal
     "End a process, and free its place"
     try:
@@ -184,7 +184,7 @@ def death_record(
     with suppress(ValueError):
         exit_code = signal.Signals(-exit_code).name
     return {
-        "event": "reader_died",
+        "event": "decoder_died",
         "signal": exit_code if isinstance(exit_code, str) else "",
         "limit": limit or "",
         "format": "DICOM" if is_dicom else MAGIC.get(raw[:2], ""),
@@ -225,7 +225,7 @@ def death_error(
 
 
 @patch
-def _record_death(self: ReaderPool, process, raw, is_late):
+def _record_death(self: DecoderPool, process, raw, is_late):
     "End a process that gave no answer, and write the record; returns the error of the file"
     trace = process.trace()
     exit_code = self.end(process)
@@ -251,7 +251,7 @@ def answer_error(
 
 
 @patch
-def _exchange(self: ReaderPool, process, request, raw, seconds):
+def _exchange(self: DecoderPool, process, request, raw, seconds):
     "The answer of a process, or the error of a file whose process ended"
     is_late = False
     try:
@@ -272,7 +272,7 @@ def _exchange(self: ReaderPool, process, request, raw, seconds):
 
 @patch
 def call(
-    self: ReaderPool,
+    self: DecoderPool,
     function: str,  # `module:name` of a function of this package
     raw: bytes,  # content of a file
     seconds: float | None = None,  # limit on the elapsed time, with all waiting; None for 60 seconds
@@ -299,17 +299,17 @@ def call(
     return answer["result"], array
 
 # %% ../../nbs/00_core/13_isolation.ipynb #is091
-_pools = [ReaderPool()]
+_pools = [DecoderPool()]
 
 
-def reader_pool() -> ReaderPool:
+def decoder_pool() -> DecoderPool:
     "The pool of this program"
     return _pools[-1]
 
 
 @patch
 def close(
-    self: ReaderPool,
+    self: DecoderPool,
     wait: bool = True,  # whether the processes are waited for
 ) -> None:
     "End all processes"
@@ -326,7 +326,7 @@ def close(
 def _new_pool_in_fork():
     "Replace the pool in a forked process"
     parent = _pools.pop()
-    pool = ReaderPool()
+    pool = DecoderPool()
     for name in ("maximum", "quarantine", "on_death"):
         setattr(pool, name, getattr(parent, name))
     _pools.append(pool)
@@ -335,7 +335,7 @@ def _new_pool_in_fork():
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_new_pool_in_fork)
-atexit.register(lambda: reader_pool().close(wait=False))
+atexit.register(lambda: decoder_pool().close(wait=False))
 
 # %% ../../nbs/00_core/13_isolation.ipynb #is093
 def run_isolated(
@@ -347,7 +347,7 @@ def run_isolated(
     "Call `function(raw, **options)` in another process; its errors are raised here"
     if isolation_method() == "off":
         return find_function(function)(raw, **options)
-    return reader_pool().call(function, raw, seconds, **options)
+    return decoder_pool().call(function, raw, seconds, **options)
 
 
 def run_once(
@@ -358,7 +358,7 @@ def run_once(
     **options: object,  # for the function; values that JSON supports
 ) -> tuple[dict, np.ndarray | None]:  # what the function returns
     "As `run_isolated`, in a new process with its own limits, which ends afterwards"
-    pool = reader_pool()
+    pool = decoder_pool()
     process = pool.start(memory)
     request = dict(function=function, options=options, bytes=len(raw), cpu_seconds=0)
     outcome = pool._exchange(process, request, raw, seconds)
@@ -376,7 +376,7 @@ def prepare_isolation(
 ) -> None:
     "Start the fork server"
     if isolation_method() == "fork":
-        server = reader_pool().fork_server()
+        server = decoder_pool().fork_server()
         if all_decoders:
             server.command({"do": "prepare"})
 
@@ -387,7 +387,7 @@ def configure_isolation(
     on_death: Callable[[dict], None] | None = None,  # called with each record; None keeps it
 ) -> None:
     "Change the settings of the pool"
-    pool = reader_pool()
+    pool = decoder_pool()
     with pool.condition:
         pool.maximum = max(processes or pool.maximum, 1)
         pool.quarantine = pool.quarantine if quarantine is None else Path(quarantine)
@@ -397,7 +397,7 @@ def configure_isolation(
 
 def isolation_status() -> dict:  # plain types
     "Method, limits and state of the processes"
-    pool = reader_pool()
+    pool = decoder_pool()
     with pool.condition:
         running = len(pool.running)
         busy = running - len(pool.idle)
@@ -417,7 +417,7 @@ def isolation_ready(
     seconds: float = 2.0,  # how long to wait for an answer
 ) -> bool:
     "Whether a process answers, or has answered in the last seconds"
-    pool = reader_pool()
+    pool = decoder_pool()
     if isolation_method() == "off" or time.monotonic() - pool.last_answer < seconds:
         return True
     try:

@@ -86,7 +86,7 @@ def count_death(
 ) -> None:
     "Count and log a process that a file ended"
     self.deaths.labels(record.get("limit") or record.get("signal") or "exit").inc()
-    log_line("reader_died", **{key: value for key, value in record.items() if key != "event"})
+    log_line("decoder_died", **{key: value for key, value in record.items() if key != "event"})
 
 # %% ../../nbs/09_deployment/14_observability.ipynb #35053
 log = logging.getLogger("pneumonia_nbdev.api")
