@@ -54,7 +54,14 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "preprocess",
             "read_xray",
         ],
+        "core.runtimes": [
+            "ENGINES",
+            "load_litert",
+            "load_onnx",
+            "load_openvino",
+        ],
         "core.quality": [
+            "NO_CLASS_REASONS",
             "Quality",
             "REASONS",
             "assess_quality",
@@ -62,12 +69,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "core.ood": [
             "OODDetector",
-        ],
-        "core.runtimes": [
-            "ENGINES",
-            "load_litert",
-            "load_onnx",
-            "load_openvino",
         ],
         "core.card": [
             "CARD_SCHEMA",

@@ -52,7 +52,14 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "preprocess",
             "read_xray",
         ],
+        "runtimes": [
+            "ENGINES",
+            "load_litert",
+            "load_onnx",
+            "load_openvino",
+        ],
         "quality": [
+            "NO_CLASS_REASONS",
             "Quality",
             "REASONS",
             "assess_quality",
@@ -60,12 +67,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "ood": [
             "OODDetector",
-        ],
-        "runtimes": [
-            "ENGINES",
-            "load_litert",
-            "load_onnx",
-            "load_openvino",
         ],
         "card": [
             "CARD_SCHEMA",

@@ -29,7 +29,7 @@ from pneumonia_nbdev.core.base import (
 )
 from ..core.bundle import Bundle, heatmap
 from ..core.image import is_image_file, preprocess
-from ..core.prediction import NON_CXR, ModelInfo, Prediction, QualityResult, needs_referral
+from ..core.prediction import NO_CLASS_REASONS, ModelInfo, Prediction, QualityResult, needs_referral
 from ..core.quality import Quality, assess_quality
 from ..core.xray import XRay
 
@@ -164,7 +164,7 @@ def is_rejected(
     quality: QualityResult,  # of `check_quality`
 ) -> bool:  # True: no class is shown
     "Whether the image isn't a chest X-ray, or is blank"
-    return not {*NON_CXR, NotAnXray.code}.isdisjoint(quality.reasons)
+    return not {*NO_CLASS_REASONS, NotAnXray.code}.isdisjoint(quality.reasons)
 
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #n9c2a007
 @patch
