@@ -105,7 +105,7 @@ def schema_of(
     comments = docments(record)
     schema = {}
     for f in fields(record):
-        if f.name in exclude:
+        if f.name in exclude or f.name.startswith("_"):
             continue
         comment = comments[f.name] or f.name
         options = dict(description=f"{comment[0].upper()}{comment[1:]}.")
