@@ -14,9 +14,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "translate",
         ],
         "core.base": [
+            "BadArchive",
             "BadBundle",
             "BadData",
             "CLASSES",
+            "CannotRead",
             "CannotWrite",
             "InputError",
             "InvalidOption",
@@ -54,11 +56,18 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "preprocess",
             "read_xray",
         ],
+        "core.folders": [
+            "find_images",
+        ],
         "core.runtimes": [
             "ENGINES",
             "load_litert",
             "load_onnx",
             "load_openvino",
+        ],
+        "core.view": [
+            "VIEWS",
+            "view_probabilities",
         ],
         "core.quality": [
             "NO_CLASS_REASONS",
@@ -257,6 +266,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "recipe.own_model": [
             "make_bundle",
+        ],
+        "recipe.view_training": [
+            "ViewSources",
+            "random_view",
+            "train_views",
+            "view_network",
+            "view_sources",
         ],
         "deployment.predictor": [
             "PneumoniaDetectionSystem",

@@ -217,7 +217,7 @@ def save_picture(opened):
 
 
 def upload_noise(opened):
-    "An image that isn't a chest X-ray gets no class"
+    "An image that isn't a chest X-ray has no class and no map"
     from PIL import Image
 
     with tempfile.TemporaryDirectory() as folder:
@@ -226,6 +226,7 @@ def upload_noise(opened):
         upload(opened, path)
         opened.get_by_text(labels()["no_class"]).first.wait_for(timeout=SLOW)
     assert not opened.get_by_text("p = 0.").count()
+    assert not opened.get_by_text(labels()["anyway"], exact=True).first.is_visible()
 
 
 def use_explorer(opened, folder, name):

@@ -126,6 +126,10 @@ DECODERS = {
     "jpegls_near": JPEG_LS,
     "j2k_lossless": JPEG_2000,
     "j2k": JPEG_2000,
+    "htj2k": (
+        ("imagecodecs jpeg2k", "imagecodecs", codec("jpeg2k")),
+        ("imagecodecs htj2k", "imagecodecs", codec("htj2k")),
+    ),
     "rle": (
         ("pydicom", "pydicom", plugin("pydicom")),
         ("imagecodecs dicomrle", "imagecodecs", rle_codec),
@@ -352,7 +356,8 @@ def main():
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     for name in ("imagecodecs", "gdcm", "cv2", "jpeg_ls", "openjpeg", "pydicom.pixels"):
-        importlib.import_module(name)
+        with suppress(ImportError):  # only the decoders of `--only` are needed
+            importlib.import_module(name)
     small = streams_of(64)
     large = streams_of(1200)
     rows = [row for syntax in arguments.only for row in rows_of(syntax, arguments, small, large)]

@@ -3,9 +3,9 @@
     python tools/page.py [--keep]
 
 The test covers one file, many files, DICOM, malformed files, 200 files at once, both languages, a phone, reviews, API
-keys, accessibility (axe) and a server that stops. No request may leave the server. The browser is the Chromium of the
-system (`apt install chromium`). Without it, or without Playwright, the test is skipped. `--keep` writes the screenshots
-to `nbs/images`.
+keys, a path of a proxy, accessibility (axe) and a server that stops. No request may leave the server. The browser is
+the Chromium of the system (`apt install chromium`). Without it, or without Playwright, the test is skipped. `--keep`
+writes the screenshots to `nbs/images`.
 """
 
 import json
@@ -19,6 +19,7 @@ from pathlib import Path
 from browser import ROOT, chromium, free_port, missing, page, server
 
 from pneumonia_nbdev.core.i18n import texts, translate
+from pneumonia_nbdev.core.quality import NO_CLASS_REASONS
 
 SAMPLE = ROOT / "pneumonia_nbdev" / "sample"
 COMMAND = [sys.executable, "-c", "from pneumonia_nbdev.cli.cli import main; main()", "serve"]
@@ -64,7 +65,7 @@ def write_dicom(path):
 
 
 def write_half(path, source):
-    "Less than half of a chest: the network is certain, but the image must be referred to a reader"
+    "Less than half of a chest: the network is certain, but the image isn't assessed"
     from PIL import Image
 
     image = Image.open(source).convert("L")
@@ -105,13 +106,14 @@ def make_files(folder):
 def opened_page(url, ignored="ERR_CONNECTION_REFUSED", **viewport):
     "The page; at the end, there must be no errors and no requests to other sites"
     wrong = []
+    origin = "/".join(url.split("/")[:3])
 
     def on_console(message):
         if message.type == "error" and ignored not in message.text:
             wrong.append(message.text)
 
     def on_request(request):
-        if not request.url.startswith((url, f"blob:{url}", "data:")):
+        if not request.url.startswith((url, f"blob:{origin}/", "data:")):
             wrong.append(f"request to {request.url}")
 
     with page(**viewport) as p:
@@ -236,9 +238,29 @@ def many_files(p, good, unusual):
     select_row(p, "chest.dcm")
     script = "async e => { await e.decode(); return e.src.startsWith('data:image/jpeg') && e.naturalWidth }"
     assert p.locator(".xray").first.evaluate(script) > 300  # the preview of the server
+
+
+def without_class(p):
+    "An image that isn't assessed: label and reason, but no number, no bar and no heat map; and a filter"
     select_row(p, "half.png")
-    row = next(row for row in table_rows(p) if "half.png" in row)
-    assert TEXT["refer"] in p.locator("#answer").inner_text() and TEXT["refer"] in row
+    answer = p.locator("#answer")
+    reason = p.locator("#answer li").first.inner_text()
+    assert reason in {translate(f"quality.{code}") for code in NO_CLASS_REASONS}, reason
+    for expected in (TEXT["not_assessed"], TEXT["refer"]):
+        assert expected in answer.inner_text(), expected
+    assert p.locator("#answer .meter, #stages .heat").count() == 0
+    assert TEXT["probability"] not in answer.inner_text() and p.locator("#opacity").is_hidden()
+    check_accessibility(p, "an image that isn't assessed")
+    p.select_option("#show", "not_assessed")
+    (row,) = table_rows(p)
+    assert "half.png" in row and TEXT["not_assessed"] in row and reason in row and "0." not in row, row
+    assert p.locator("tbody .meter").count() == 0
+    p.select_option("#show", "quality")
+    assert "half.png" not in "".join(table_rows(p))  # not only a warning
+    p.select_option("#show", "")
+    assert f"1 {TEXT['only_not_assessed']}" in p.locator("#counts").inner_text()
+    select_row(p, "chest.dcm")
+    assert p.locator("#answer .meter").count() == 1 and p.locator("#opacity").is_visible()
 
 
 def table(p):
@@ -263,8 +285,14 @@ def downloads(p, n_files):
         p.click("#csv")
     text = Path(download.value.path()).read_text(encoding="utf-8-sig")
     assert text.count("unreadable_image") == 3 and "'=cmd, quoted" in text, text
-    assert ",refer,not_chest_like," in next(line for line in text.splitlines() if "half.png" in line), text
+    line = next(line for line in text.splitlines() if "half.png" in line)
+    assert line.startswith(f"half.png,,{TEXT['only_not_assessed']},,,refer,"), line
+    assert line.rpartition(",")[2] in NO_CLASS_REASONS, line
     check_printed_report(p, "#report article", n_files)
+    first = p.locator("#report article").first  # images that aren't assessed come first
+    assert "half.png" in first.text_content() and first.locator(".meter, .heat").count() == 0
+    groups = p.locator("#report .group").all_text_contents()
+    assert groups[0] == f"{TEXT['not_assessed']} (1)" and groups[-1] == f"{TEXT['group_failed']} (3)", groups
 
 
 DROP_FOLDER = """() => {
@@ -346,6 +374,25 @@ def api_documentation(p, url):
     "The documentation of the HTTP API"
     p.goto(url + "/docs")
     p.locator(".opblock-summary-path", has_text="/batch_predict").first.wait_for()
+
+
+def below_a_path(folder):
+    "The page and the documentation below the path of a proxy; no request may leave this path"
+    port = free_port()
+    place = f"http://127.0.0.1:{port}"
+    url = f"{place}/xray/"
+    with server([*COMMAND, "--port", port, "--root-path", "/xray"], f"{place}/", folder):
+        with opened_page(url) as p:
+            assert p.locator("#samples img").first.evaluate("image => image.naturalWidth") > 0
+            p.locator("#samples button").first.click()
+            wait_for_results(p, 1)
+            check_label(p)
+            p.get_by_role("link", name="API").click()
+            p.locator(".opblock-summary-path", has_text="/batch_predict").first.wait_for()
+            assert p.url == f"{url}docs" and p.locator(".servers select").input_value() == "/xray"
+        with page() as p:
+            p.goto(f"{place}/xray")  # is redirected
+            p.locator("#samples button").first.wait_for()
 
 
 def api_key(folder):
@@ -557,6 +604,7 @@ def anonymous_page(url, folder, screenshot, stop):
         show_top(p)
         screenshot(p, "page")
         many_files(p, good, unusual)
+        without_class(p)
         table(p)
         downloads(p, n_files)
         more_files(p, good[4], n_files)
@@ -598,6 +646,7 @@ def check(keep=False):
             good = anonymous_page(url, folder, screenshot, running.close)
         with server(command, url, folder), opened_page(url) as p:
             api_documentation(p, url)
+        below_a_path(folder)
         api_key(folder)
         reader_keys(folder, good[0])
         reviews(folder, good, screenshot)

@@ -245,6 +245,8 @@ def code_streams(
         streams[f"jpegls_{bits}"] = ic.jpegls_encode(gray), gray, bits
         j2k = ic.jpeg2k_encode(gray, codecformat="j2k", reversible=True, **width)
         streams[f"j2k_lossless_{bits}"] = j2k, gray, bits
+        if bits != 12:  # the encoder has no 12 bits
+            streams[f"htj2k_{bits}"] = ic.htj2k_encode(gray), gray, bits
     streams["jpeg_8"] = encoded(image(8, side), "JPEG", quality=90), image(8, side), 8
     streams["jpeg12_12"] = ic.jpeg8_encode(image(12, side), level=95, bitspersample=12), image(12, side), 12
     gray = image(12, side)

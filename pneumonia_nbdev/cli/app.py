@@ -21,8 +21,24 @@ from unittest.mock import patch
 
 import typer
 from pneumonia_nbdev import __version__
-from pneumonia_nbdev.core.base import MissingFile, PneumoniaError, clean_name, error_line, write_atomic
-from pneumonia_nbdev.core.image import is_image_file
+from typer.core import TyperGroup
+from pneumonia_nbdev.core.base import (
+    CannotWrite,
+    InvalidOption,
+    PneumoniaError,
+    clean_name,
+    error_line,
+)
+from pneumonia_nbdev.core.base import check_writable as check_file
+from pneumonia_nbdev.core.i18n import translate
+from pneumonia_nbdev.core.folders import FoundImages, find_images, os_error
+from pneumonia_nbdev.core.output import (
+    INTERRUPTED,
+    Interrupts,
+    output_exit_code,
+    standard_streams,
+    write_utf8,
+)
 from pneumonia_nbdev.core.quiet import is_verbose, raise_log_levels, show_library_messages
 
 if TYPE_CHECKING:
@@ -48,7 +64,22 @@ def current_spelling(
     return OLD_SPELLINGS.get(name, name)
 
 # %% ../../nbs/30_cli/02_app.ipynb #36005a
+class _Interrupted(BaseException):
+    "Ctrl-C during a command; versions of Typer end in different ways after a `KeyboardInterrupt`"
+
+
+class _Group(TyperGroup):
+    "The commands of the application"
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Interrupted from None
+
+
 app = typer.Typer(
+    cls=_Group,
     add_completion=False,
     no_args_is_help=True,
     help="Chest X-ray pneumonia detection. A research tool, not a medical device.",
@@ -76,13 +107,48 @@ def run_app(
     if "--verbose" in args:
         show_library_messages()
         args = [arg for arg in args if arg != "--verbose"]
-    try:
-        app(args, prog_name="pneumonia")
-    except PneumoniaError as e:
-        # The command may have failed before it read its options.
-        lang = "zh" if re.search(r"--lang[= ]zh\b", " ".join(args)) else "en"
-        print(e.message(lang), file=sys.stderr)
-        sys.exit(2)
+    # The command may fail before it reads its options.
+    lang = "zh" if re.search(r"--lang[= ]zh\b", " ".join(args)) else "en"
+    with standard_streams() as (output, _):
+        exit_code = _call_app(args, lang)
+        output_code = 0 if exit_code == INTERRUPTED else output_exit_code(output, lang)
+        if exit_code in (0, 1):  # an error of the command stays
+            exit_code = output_code or exit_code
+    sys.exit(exit_code)
+
+# %% ../../nbs/30_cli/02_app.ipynb #out36139a
+def _call_app(args, lang):
+    "Run a command, and print its error; returns its exit code"
+    exit_code = 0
+    error = None
+    with Interrupts() as interrupts:
+        try:
+            app(args, prog_name="pneumonia")
+        except SystemExit as e:
+            exit_code = e.code or 0
+        except _Interrupted:
+            exit_code = INTERRUPTED
+        except Exception as e:
+            error = e
+    # Typer has the same code for Ctrl-C while it parses the arguments, and libraries turn Ctrl-C into other errors.
+    if exit_code == INTERRUPTED or (interrupts.pressed and (error or exit_code)):
+        print(translate("cli.interrupted", lang), file=sys.stderr)
+        return INTERRUPTED
+    if isinstance(error, PneumoniaError):
+        _print_error(error, lang)
+        return 2
+    if error:
+        raise error
+    return exit_code
+
+
+def _print_error(error, lang):
+    "Print an error on one line"
+    # the user gave the path, so it contains nothing that the user doesn't see
+    line = error.message(lang)
+    if isinstance(error, CannotWrite) and error.file is not None:
+        line = error_line(error.file, error.code, error.sentence(lang), error.reason)
+    print(line, file=sys.stderr)
 
 # %% ../../nbs/30_cli/02_app.ipynb #37a10
 @dataclass
@@ -152,12 +218,10 @@ StoreOption = Annotated[Path, typer.Option("--reviews", help="Folder of the case
 def console(
     stderr: bool = False,  # write to standard error
 ) -> "rich.console.Console":
-    "A rich console that works with any encoding"
+    "A rich console; its lines are ASCII where the encoding isn't UTF-8"
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    if hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="replace")
     return Console(file=stream, width=None if stream.isatty() else 120, force_jupyter=False)
 
 # %% ../../nbs/30_cli/02_app.ipynb #36016a
@@ -209,8 +273,8 @@ def frame_table(
 def print_json(
     value: object,  # plain types
 ) -> None:
-    "Print one JSON line"
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    "Print one JSON line in UTF-8"
+    write_utf8(json.dumps(value, ensure_ascii=False) + "\n")
 
 # %% ../../nbs/30_cli/02_app.ipynb #37a22a
 def print_failure(
@@ -245,25 +309,52 @@ def with_progress(
     yield from track(items, total=total, description="", console=console(stderr=True), transient=True)
 
 # %% ../../nbs/30_cli/02_app.ipynb #36035
+def check_stdin(
+    path: Path,  # an argument of a command
+) -> None:
+    "Raise `InvalidOption` for `-`, which stands for the standard input in other programs"
+    if str(path) == "-" and not path.exists():
+        raise InvalidOption("the standard input isn't read; give a file or a folder", file=path)
+
+
 def find_files(
-    folder: Path,  # searched recursively, or one file
-) -> tuple[list[Path], int]:  # (sorted images, number of other files)
-    "The images of a folder"
-    if not folder.exists():
-        raise MissingFile(file=folder)
-    if folder.is_file():
-        return [folder], 0
-    files = [path for path in folder.rglob("*") if not path.is_dir()]
-    images = sorted(path for path in files if is_image_file(path))
-    return images, len(files) - len(images)
+    folder: Path,  # searched recursively, or a file, an archive or a DICOMDIR
+) -> FoundImages:  # sorted images
+    "The images of a folder; raises an error if there is no such folder or file"
+    check_stdin(folder)
+    try:
+        folder.stat()
+    except OSError as e:
+        raise os_error(e, folder) from None
+    return find_images(folder)
+
+
+def print_skipped(
+    found: FoundImages,  # from `find_files`
+    lang: str,  # `en` or `zh`
+    as_json: bool = False,  # also print JSON lines
+) -> None:
+    "Print what was skipped"
+    for line in found.lines(lang):
+        print(line, file=sys.stderr)
+    if as_json:
+        for row in found.rows(lang):
+            print_json(row)
 
 # %% ../../nbs/30_cli/02_app.ipynb #36043
 def check_writable(
-    folder: Path,  # created if needed
-    private: bool = False,  # True for results with patient data: only the owner can read a new folder
+    folder: Path,  # may be missing
+    *names: str,  # of the files that the command writes
 ) -> None:
-    "Raise `CannotWrite` if a file can't be written to a folder"
-    write_atomic(folder / ".probe", "", private=private).unlink()
+    "Raise `CannotWrite` if these files can't be written to a folder"
+    if folder.exists() and not folder.is_dir():
+        raise CannotWrite("it is not a folder", file=folder)
+    try:
+        check_file(folder / ".pneumonia")
+    except CannotWrite as e:
+        raise CannotWrite(e.reason, file=folder) from None
+    for name in names:
+        check_file(folder / name)
 
 # %% ../../nbs/30_cli/02_app.ipynb #36043a
 def silence_tensorflow() -> None:

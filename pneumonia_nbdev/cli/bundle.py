@@ -23,7 +23,7 @@ from pneumonia_nbdev.cli.data import (
     warnings_as_lines,
 )
 from pneumonia_nbdev.cli.train import continual_parts
-from pneumonia_nbdev.core.base import InvalidOption, import_extra
+from pneumonia_nbdev.core.base import InvalidOption, import_extra, save_result
 
 if TYPE_CHECKING:
     from pneumonia_nbdev.core.bundle import Bundle
@@ -74,8 +74,11 @@ def bundle_command(
         check_output(path)
     silence_tensorflow()
     import_extra("pandas")
+    from pneumonia_nbdev.evaluation.evaluation import check_test_log
     from pneumonia_nbdev.recipe.own_model import labeled_images, make_bundle
 
+    if test_log:
+        check_test_log(test_log)
     names = dict(classes=parse_pairs(classes, "classes"), columns=parse_pairs(columns, "columns"))
     options = dict(input_range=input_range, class_order=_class_order(class_order))
     with warnings_as_lines():
@@ -145,25 +148,33 @@ def evaluate_command(
     "Measure a model on labeled images; write a report, a model card and a CLAIM checklist."
     if test_log and split != "test":
         raise InvalidOption(f"the test log is for evaluations on test, not on {split}")
+    for path in filter(None, (report, test_log)):
+        check_output(path)
+    for suffix in (".json", ".model_card.md", ".model_card.json", ".claim.md"):
+        check_output(report.with_suffix(suffix))
     silence_tensorflow()
     import_extra("pandas")
+    from pneumonia_nbdev.evaluation.evaluation import check_test_log
     from pneumonia_nbdev.recipe.rendering import format_table
     from pneumonia_nbdev.recipe.report import evaluate_bundle
 
-    for path in filter(None, (report, test_log)):
-        check_output(path)
+    if test_log:
+        check_test_log(test_log)
     options = dict(input_range=input_range, class_order=_class_order(class_order))
     with tempfile.TemporaryDirectory() as folder, warnings_as_lines():
         table = _standard_table(data, classes, columns, Path(folder))
         model = _as_bundle(bundle, table, Path(folder), val, options)
         split = _available_split(model, table, split)
         evaluation = evaluate_bundle(model, table, split, quick, lang.value)
-    if test_log and split == "test":
-        evaluation.log(test_log, reason)
     columns, rows = format_table(evaluation.tables["figures"], lang.value)
     for row in [columns, *rows]:
         print("  ".join(f"{cell:<24}" for cell in row).rstrip())
-    print(evaluation.save(report).resolve())
+    try:
+        page = save_result(evaluation.save, report)
+    finally:  # the evaluation took place, also if its report can't be written
+        if test_log and split == "test":
+            evaluation.log(test_log, reason)
+    print(page.resolve())
 
 # %% ../../nbs/30_cli/11_bundle.ipynb #36051b
 def _standard_table(data, classes, columns, folder):

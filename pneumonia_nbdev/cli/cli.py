@@ -6,26 +6,35 @@
 __all__ = ['main']
 
 # %% ../../nbs/30_cli/12_cli.ipynb #37j042
+import signal
 import sys
+from contextlib import suppress
 
-from pneumonia_nbdev.core.isolation import prepare_isolation
+from pneumonia_nbdev.core.output import exit_on_interrupt, open_descriptors
 
-if sys.argv[1:2] in (["predict"], ["screen"]):
-    prepare_isolation()
+open_descriptors()
+with exit_on_interrupt():
+    from pneumonia_nbdev.core.isolation import prepare_isolation
+
+    if sys.argv[1:2] in (["predict"], ["screen"]):
+        prepare_isolation()
 
 # %% ../../nbs/30_cli/12_cli.ipynb #37j04
-from importlib import import_module
-from typing import Annotated
+with exit_on_interrupt():
+    from importlib import import_module
+    from typing import Annotated
 
-import typer
-from pneumonia_nbdev.cli.app import JsonOption, Lang, LangOption, app, console, run_app
+    import typer
+    from pneumonia_nbdev.cli.app import JsonOption, Lang, LangOption, app, console, run_app
+    from pneumonia_nbdev.core.output import write_utf8
 
 # %% ../../nbs/30_cli/12_cli.ipynb #37j05
 # The help lists the commands in this order.
 COMMAND_MODULES = ("predict", "train", "bundle", "data", "serve", "models", "review", "learn", "export")
 
-for name in COMMAND_MODULES:
-    import_module(f"pneumonia_nbdev.cli.{name}")
+with exit_on_interrupt():
+    for name in COMMAND_MODULES:
+        import_module(f"pneumonia_nbdev.cli.{name}")
 
 # %% ../../nbs/30_cli/12_cli.ipynb #37d01
 @app.command("doctor")
@@ -41,7 +50,7 @@ def doctor_command(
 
     results = examine(every)
     if as_json:
-        print("\n".join(result_json(result, lang.value) for result in results))
+        write_utf8("".join(f"{result_json(result, lang.value)}\n" for result in results))
     else:
         screen = console()
         screen.print(result_table(results, lang.value))
@@ -52,4 +61,8 @@ def doctor_command(
 # %% ../../nbs/30_cli/12_cli.ipynb #36139
 def main() -> None:
     "The entry point of `pneumonia`"
-    run_app()
+    try:
+        run_app()
+    finally:
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/30_cli/04_data.ipynb #37d03
+import os
 import shutil
 import sys
 import warnings
@@ -16,7 +17,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pneumonia_nbdev.cli.app import Lang, LangOption, app, check_writable, console, frame_table, print_path
-from pneumonia_nbdev.core.base import CannotWrite, InvalidOption, sample_dir
+from pneumonia_nbdev.core.base import (
+    CannotRead,
+    CannotWrite,
+    InvalidOption,
+    save_result,
+    error_line,
+    import_extra,
+    sample_dir,
+)
+from pneumonia_nbdev.core.base import check_writable as check_file
+from pneumonia_nbdev.core.folders import MAX_LINES
 from pneumonia_nbdev.core.i18n import translate
 
 if TYPE_CHECKING:
@@ -25,6 +36,13 @@ if TYPE_CHECKING:
 # %% ../../nbs/30_cli/04_data.ipynb #36053
 data_app = typer.Typer(no_args_is_help=True, help="Inspect a data set before training.")
 app.add_typer(data_app, name="data")
+
+# %% ../../nbs/30_cli/04_data.ipynb #dchk0001
+def check_output(
+    path: Path,  # a file; its folder may be missing
+) -> None:
+    "Raise `CannotWrite` if the file can't be written, before a long computation; nothing is left behind"
+    check_file(path)
 
 # %% ../../nbs/30_cli/04_data.ipynb #36054
 @data_app.command("sample")
@@ -39,18 +57,26 @@ def sample_command(
         return
     if out.exists():
         raise CannotWrite("it exists already", file=out)
+    check_output(out)
+    copy = out.with_name(f".new-{out.name}")  # renamed when it is complete
     try:
-        shutil.copytree(sample_dir(), out)
+        shutil.copytree(sample_dir(), copy)
+        copy.rename(out)
     except OSError as e:
-        raise CannotWrite(e.strerror or str(e), file=out) from None
+        raise CannotWrite(getattr(e, "strerror", None) or str(e), file=out) from None
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
     print(out)
 
 # %% ../../nbs/30_cli/04_data.ipynb #36054a
 @data_app.command("download")
 def download_command() -> None:
     "Download the official data set from Kaggle (1.2 GB)."
+    import_extra("kagglehub")
+    from kagglehub.config import get_cache_folder
     from pneumonia_nbdev.data.dataset import download
 
+    check_writable(Path(get_cache_folder()))
     print(download())
 
 # %% ../../nbs/30_cli/04_data.ipynb #dopt0002
@@ -96,15 +122,6 @@ def warnings_as_lines() -> Iterator[None]:
         warnings.showwarning = show
         yield
 
-# %% ../../nbs/30_cli/04_data.ipynb #dopt0007a
-def check_output(
-    path: Path,  # a file; its folder is created if needed
-) -> None:
-    "Raise `CannotWrite` if the file can't be written, before a long computation"
-    if path.is_dir():
-        raise CannotWrite("it is a folder", file=path)
-    check_writable(path.parent)
-
 # %% ../../nbs/30_cli/04_data.ipynb #dopt0007
 def open_data(
     data: Path,  # a folder or a CSV
@@ -120,9 +137,26 @@ def open_data(
         return MedicalDataLoader(data, val=val, **options)
 
 # %% ../../nbs/30_cli/04_data.ipynb #36056
+def _print_unreadable(excluded, folder, lang):
+    "Print the files and folders that can't be opened to standard error; returns the exit code"
+    from pneumonia_nbdev.data.files import CLOSED, UNREADABLE
+
+    unreadable = excluded[excluded.reason.str.startswith((CLOSED, UNREADABLE))]
+    root = folder if folder.is_dir() else folder.parent
+    for path, reason in zip(unreadable.path[:MAX_LINES], unreadable.reason[:MAX_LINES], strict=True):
+        name = os.path.relpath(path, root)
+        details = reason.partition(": ")[2]
+        print(error_line(name, CannotRead.code, CannotRead.sentence(lang), details), file=sys.stderr)
+    if len(unreadable) > MAX_LINES:
+        print(translate("folders.more", lang, n=f"{len(unreadable) - MAX_LINES:,}"), file=sys.stderr)
+    return 1 if len(unreadable) else 0
+
+
 @data_app.command("audit")
 def audit_command(
-    folder: Annotated[Path, typer.Argument(help="Data set: split/CLASS/file, CLASS/file, or a CSV.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Data set: split/CLASS/file, CLASS/file, or a CSV.", readable=False)
+    ],
     out: Annotated[Path, typer.Option(help="Folder of audit.html and the tables.")] = Path("pneumonia-audit"),
     val: Annotated[
         str, typer.Option(help="Validation: `patients` (split by patient) or `official` (folder val).")
@@ -137,7 +171,7 @@ def audit_command(
     def in_language(text):
         return translate(str(text), lang.value)
 
-    check_writable(out, private=True)
+    check_writable(out, "audit.html", "facts.csv", "duplicates.csv", "unprovable.csv", "left_out.csv")
     loader = open_data(folder, classes, columns, val)
     with warnings_as_lines():
         audit = loader.audit()
@@ -145,4 +179,5 @@ def audit_command(
     for title, table in overview(audit).items():
         screen.print(frame_table(in_language(title), table, in_language))
     screen.print(in_language(f"audit.{audit.status}"), style="green" if audit.clean else "red")
-    print_path(audit.save(out, lang.value))
+    print_path(save_result(lambda path: audit.save(path, lang.value), out))
+    raise typer.Exit(_print_unreadable(audit.excluded, folder, lang.value))

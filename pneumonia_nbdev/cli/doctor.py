@@ -35,6 +35,7 @@ from pneumonia_nbdev.cli.packages import (
 )
 from pneumonia_nbdev.core.base import PneumoniaError, check_lang, sample_dir
 from pneumonia_nbdev.core.i18n import texts, translate
+from pneumonia_nbdev.core import output as streams
 
 if TYPE_CHECKING:
     import rich.table
@@ -473,13 +474,13 @@ def main_alone(
 ) -> int:  # exit code: 0 if serving works, otherwise 1
     "The doctor without typer and rich"
     lang = "zh" if "zh" in " ".join(options) else "en"
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
-    results = examine("--all" in options)
-    as_json = "--json" in options
-    lines = [result_json(r, lang) for r in results] if as_json else result_lines(results, lang)
-    print("\n".join(lines))
-    return 0 if all_ok(results) else 1
+    streams.open_descriptors()
+    with streams.standard_streams() as (output, _), streams.exit_on_interrupt(lang):
+        results = examine("--all" in options)
+        as_json = "--json" in options
+        lines = [result_json(r, lang) for r in results] if as_json else result_lines(results, lang)
+        (streams.write_utf8 if as_json else sys.stdout.write)("\n".join([*lines, ""]))
+        return streams.output_exit_code(output, lang) or (0 if all_ok(results) else 1)
 
 
 if __name__ == "__main__" and Path(sys.argv[0]).name == "doctor.py":

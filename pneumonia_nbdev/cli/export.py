@@ -36,6 +36,7 @@ from pneumonia_nbdev.core.base import (
     sample_dir,
     write_atomic,
 )
+from pneumonia_nbdev.core.base import check_writable as check_file
 from pneumonia_nbdev.core.i18n import texts, translate
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _warnings_as_lines() -> Iterator[None]:
     "Print warnings of this package to standard error as single lines"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
-        warnings.filterwarnings("always", message="input range")
+        warnings.filterwarnings("always", message="input range|the output has no activation")
         yield
     for warning in caught:
         print(warning.message, file=sys.stderr)
@@ -142,6 +143,7 @@ def export_command(
         raise InvalidOption(f"{kind!r}; there are {', '.join(EXPORT_KINDS)}")
     if out.suffix == ".bundle" and kind.startswith(("tensorrt", "openvino")):
         raise InvalidOption(f"a bundle contains LiteRT and ONNX, not {kind}")
+    check_file(out)
     from pneumonia_nbdev.data.dataset import MedicalDataLoader
 
     loader = MedicalDataLoader(data) if data else None
@@ -288,11 +290,12 @@ def benchmark_command(
     if ctx.invoked_subcommand:
         return
     import_extra("pandas")
-    check_writable(out)
-    files, _ = find_files(images or sample_dir() / "test")
+    check_writable(out, "benchmark.json", "benchmark.png")
+    files = find_files(images or sample_dir() / "test").paths
     jpegs = [str(file) for file in files if file.suffix.lower() in (".jpg", ".jpeg")]
     benchmark = measure_all(jpegs, rounds, open_detector(model, lang))
     write_atomic(out / "benchmark.json", benchmark.to_json())
-    benchmark.plot(lang.value).savefig(out / "benchmark.png", dpi=120)
+    figure = benchmark.plot(lang.value)
+    write_atomic(out / "benchmark.png", lambda file: figure.savefig(file, format="png", dpi=120))
     _print_benchmark(benchmark, lang.value)
     print(out.resolve() / "benchmark.json")

@@ -24,11 +24,13 @@ from pneumonia_nbdev.cli.app import (
     console,
     find_files,
     print_json,
+    print_skipped,
     rows_table,
     silence_tensorflow,
 )
 from pneumonia_nbdev.cli.review import open_store
-from pneumonia_nbdev.core.base import InputError, InvalidOption, import_extra
+from pneumonia_nbdev.core.base import InputError, InvalidOption, error_line, import_extra, write_atomic
+from pneumonia_nbdev.core.base import check_writable as check_file
 from pneumonia_nbdev.core.i18n import translate
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ def update_command(
     as_json: JsonOption = False,
 ) -> None:
     "Train on reviewed cases; promote the new model if it passes the gate."
+    check_writable(models, "registry.json")
+    check_writable(models / "bundles")
     silence_tensorflow()
     import_extra("tensorflow")
     from pneumonia_nbdev.continual.gate import AcceptanceCriteria, update_and_promote
@@ -78,6 +82,8 @@ def add_replay_command(
     coreset: Annotated[int, typer.Option(min=2, help="Training images in the memory, as features.")] = 1000,
 ) -> None:
     "Add a replay memory and a drift reference to a bundle."
+    if bundle.is_file():
+        check_file(bundle)
     silence_tensorflow()
     import_extra("tensorflow")
     from pneumonia_nbdev.continual.replay import add_replay
@@ -89,15 +95,19 @@ def add_replay_command(
     print(add_replay(model, loader, bundle, coreset))
 
 # %% ../../nbs/30_cli/09_learn.ipynb #36114
-def _readable_images(files, lang) -> "Iterator[XRay]":
+def _readable_images(found, lang) -> "Iterator[XRay]":
     "The images that can be read; the errors of the others are printed"
     from pneumonia_nbdev.core.image import read_xray
 
-    for file in files:
+    for image in found:
         try:
-            yield read_xray(file)
+            yield read_xray(image.source, image.name)
         except InputError as e:
-            print(e.message(lang), file=sys.stderr)
+            if image.is_skipped(e.code, e.reason):
+                found.skipped.append((image.name, "no_pixels"))
+            else:
+                print(error_line(image.name, e.code, e.sentence(lang), e.reason), file=sys.stderr)
+    print_skipped(found, lang)
 
 # %% ../../nbs/30_cli/09_learn.ipynb #36114a
 def observations(
@@ -110,8 +120,8 @@ def observations(
     from pneumonia_nbdev.continual.drift import observe, stored_observations
 
     if store:
-        return stored_observations(open_store(store).cases(), bundle.id)
-    return observe(bundle, _readable_images(find_files(folder)[0], lang))
+        return stored_observations(open_store(store, reading=True).cases(), bundle.id)
+    return observe(bundle, _readable_images(find_files(folder), lang))
 
 # %% ../../nbs/30_cli/09_learn.ipynb #36114b
 def _monitor_json(report):
@@ -136,7 +146,9 @@ def _print_monitor(report: "DriftReport", lang):
 # %% ../../nbs/30_cli/09_learn.ipynb #36114d
 @app.command("monitor")
 def monitor_command(
-    folder: Annotated[Path | None, typer.Argument(help="Folder of images, ordered by name.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of images, ordered by name.", readable=False)
+    ] = None,
     store: Annotated[
         Path | None,
         typer.Option("--reviews", help="Folder of a case store; its cases in the order of arrival."),
@@ -149,6 +161,8 @@ def monitor_command(
     "Compare a sequence of images with the reference of a model, every 50 images."
     if (folder is None) == (store is None):
         raise InvalidOption("give either a folder or --reviews")
+    if out:
+        check_writable(out, "drift.png")
     for package in ("pandas", "scipy"):
         import_extra(package)
     from pneumonia_nbdev.continual.drift import load_reference, monitor, plot_drift
@@ -156,12 +170,10 @@ def monitor_command(
 
     bundle = Bundle(model, trial=True)
     reference = load_reference(bundle)
-    if out:
-        check_writable(out)
     report = monitor(reference, observations(bundle, folder, store, lang.value))
     if out:
         figure = plot_drift({str(folder or store): report}, lang.value)
-        figure.savefig(out / "drift.png", dpi=120)
+        write_atomic(out / "drift.png", lambda file: figure.savefig(file, format="png", dpi=120))
     if as_json:
         print_json(_monitor_json(report))
     else:

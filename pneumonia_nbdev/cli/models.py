@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pneumonia_nbdev.cli.app import JsonOption, RegistryOption, app, console, print_json, rows_table
 from pneumonia_nbdev.core.base import MissingFile
+from pneumonia_nbdev.core.output import write_utf8
 
 if TYPE_CHECKING:
     from pneumonia_nbdev.deployment.registry import ModelRegistry
@@ -81,7 +82,7 @@ def models_show(name: NameArgument, models: RegistryOption = Path("models")) -> 
         "card": {key: value for key, value in card.items() if key not in ("files", "sample")},
         "history": [h for h in registry.state["history"] if path.stem in (h["model"], h.get("before"))],
     }
-    print(json.dumps(description, indent=1, ensure_ascii=False))
+    write_utf8(json.dumps(description, indent=1, ensure_ascii=False) + "\n")
 
 # %% ../../nbs/30_cli/07_models.ipynb #36078b
 @models_app.command("rollback")

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/30_cli/03_predict.ipynb #36025
-import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +20,7 @@ from pneumonia_nbdev.cli.app import (
     ModelOption,
     app,
     batch_exit_code,
+    check_stdin,
     check_writable,
     console,
     find_files,
@@ -27,13 +28,18 @@ from pneumonia_nbdev.cli.app import (
     print_failure,
     print_json,
     print_path,
+    print_skipped,
     with_progress,
 )
-from pneumonia_nbdev.core.base import BadData, InvalidOption, make_private_folder, sample_dir
+from pneumonia_nbdev.core.base import BadData, InvalidOption, make_private_folder, sample_dir, save_result
+from pneumonia_nbdev.core.folders import FoundImages, find_images
 from pneumonia_nbdev.core.i18n import texts
+from pneumonia_nbdev.core.output import has_output
 
 if TYPE_CHECKING:
     import rich.table
+    from pneumonia_nbdev.core.prediction import FailedPrediction, Prediction
+    from pneumonia_nbdev.deployment.predictor import PneumoniaDetectionSystem
 
 # %% ../../nbs/30_cli/03_predict.ipynb #37b05
 QuarantineOption = Annotated[
@@ -52,21 +58,23 @@ def use_quarantine(
         return
     with suppress(OSError):  # `check_writable` reports it
         make_private_folder(folder)
-    check_writable(folder, private=True)
+    check_writable(folder)
     configure_isolation(quarantine=folder)
 
 # %% ../../nbs/30_cli/03_predict.ipynb #36011
-TERMINAL_COLORS = {"NORMAL": "green", "PNEUMONIA": "red"}
+TERMINAL_COLORS = {"NORMAL": "green", "PNEUMONIA": "red", None: "yellow"}  # by class
 
 
 def probability_bar(
     result: dict,  # a prediction
     width: int = 12,  # characters
-) -> "rich.text.Text":  # such as `0.93 ━━━━━━━━━│━━`
+) -> "rich.text.Text":  # such as `0.93 ━━━━━━━━━│━━`; empty without a class
     "The probability as a bar with a mark at the operating point"
     from pneumonia_nbdev.deployment.predictor import format_probability
     from rich.text import Text
 
+    if result["class"] is None:
+        return Text("")
     p = result["probabilities"]["PNEUMONIA"]
     cells = ["━" if (i + 0.5) / width <= p else " " for i in range(width)]
     cells[min(int(result["threshold"] * width), width - 1)] = "│"
@@ -78,7 +86,7 @@ def results_table(
     lang: str = "en",  # `en` or `zh`
 ) -> "rich.table.Table":
     "Results as a table for the terminal"
-    from pneumonia_nbdev.deployment.predictor import result_label
+    from pneumonia_nbdev.deployment.predictor import quality_text, result_label
     from rich.table import Table
     from rich.text import Text
 
@@ -96,68 +104,110 @@ def results_table(
                 Text(r["file"]),
                 Text(result_label(r, lang), TERMINAL_COLORS[r["class"]]),
                 probability_bar(r),
-                Text("; ".join(r["quality"]["messages"]) or labels["good"]),
+                Text(quality_text(r, lang)),
             )
     return table
 
 # %% ../../nbs/30_cli/03_predict.ipynb #36024
-def file_labels(
-    files: list[Path],  # any number of files
-) -> list[str]:  # unique if the paths are
-    "File names, or paths if two names are equal"
-    names = [path.name for path in files]
-    return names if len(set(names)) == len(names) else [str(path) for path in files]
+def found_results(
+    found: FoundImages,  # from `find_images`; skipped files are added
+    detector: "PneumoniaDetectionSystem",  # of `open_detector`
+    **options: object,  # of `stream`
+) -> Iterator["Prediction | FailedPrediction"]:
+    "The results of the images that were found"
+    sources = [image.source for image in found]
+    names = [image.name for image in found]
+    results = detector.stream(sources, names, **options)
+    for image, result in zip(found.images, results, strict=True):
+        error = result.get("error")
+        if error and image.is_skipped(error["code"], error["reason"]):
+            found.skipped.append((image.name, "no_pixels"))
+        else:
+            yield result
+
+
+def check_found(
+    found: FoundImages,  # from `find_images`
+    count: int,  # number of images or results
+    folder: Path,  # for the error
+) -> None:
+    "Raise `BadData` if there is no image"
+    if not count:
+        n = found.others + len(found.skipped)
+        raise BadData(f"no image among {n:,} files", file=folder)
 
 # %% ../../nbs/30_cli/03_predict.ipynb #36024a
+RawOption = Annotated[
+    bool,
+    typer.Option("--raw", help="Give the probability in JSON and CSV also for images that aren't assessed."),
+]
+
+
+FilesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Images (JPEG, PNG, TIFF, BMP, WebP, DICOM), or folders and archives of images.",
+        readable=False,  # a file that can't be read fails alone
+    ),
+]
+
+
 @app.command("predict")
 def predict_command(
-    files: Annotated[list[Path], typer.Argument(help="Images: JPEG, PNG, TIFF, BMP, WebP or DICOM.")],
+    files: FilesArgument,
     model: ModelOption = None,
     engine: EngineOption = "litert",
     lang: LangOption = Lang.en,
     as_json: JsonOption = False,
+    raw: RawOption = False,
     quarantine: QuarantineOption = None,
 ) -> None:
     "Predict pneumonia for image files."
+    for path in files:
+        check_stdin(path)
     use_quarantine(quarantine)
+    found = find_images(files)
+    check_found(found, len(found), files[0])
     results = []
-    for result in open_detector(model, lang, engine).stream(files, file_labels(files)):
+    for result in found_results(found, open_detector(model, lang, engine), raw=raw):
         results.append(result)
         if "error" in result:
             print_failure(result)
         if as_json:
             print_json(result.to_json())
+            if not has_output():  # nobody reads the other results
+                break
+    print_skipped(found, lang.value, as_json)
+    check_found(found, len(results), files[0])
     predictions = [result for result in results if "error" not in result]
     if predictions and not as_json:
         console().print(results_table(predictions, lang.value))
     raise typer.Exit(batch_exit_code(results))
 
 # %% ../../nbs/30_cli/03_predict.ipynb #36039
-def _files_to_screen(folder):
-    "The root folder of the names, and the files; None for the sample"
+def _images_to_screen(folder):
+    "The images of a folder; None for the sample"
     if folder is None:
-        root = sample_dir()
-        return root, [path for part in ("originals", "test") for path in find_files(root / part)[0]]
-    files, others = find_files(folder)
-    if not files:
-        raise BadData(f"no image among {others} files", file=folder)
-    if others:
-        print(f"{others} other files aren't images and were skipped", file=sys.stderr)
-    return (folder if folder.is_dir() else folder.parent), files
+        return find_images([sample_dir() / part for part in ("originals", "test")])
+    found = find_files(folder)
+    check_found(found, len(found), folder)
+    return found
 
 # %% ../../nbs/30_cli/03_predict.ipynb #36039a
 def _print_report(report, page):
     "Print the table, the summary and the path of the page"
     screen = console()
     screen.print(results_table(report.results, report.lang))
-    summary = report.lines()[: 6 + len(report.unavailable)]
-    screen.print("\n".join(summary), markup=False, highlight=False)
+    screen.print("\n".join(report.summary()), markup=False, highlight=False)
     print_path(page)
 
 # %% ../../nbs/30_cli/03_predict.ipynb #36039b
 @app.command("screen")
 def screen_command(
-    folder: Annotated[Path | None, typer.Argument(help="Folder of images, searched recursively.")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of images, searched recursively, or an archive.", readable=False),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of report.html and results.csv.")] = Path(
         "pneumonia-report"
     ),
@@ -168,6 +218,7 @@ def screen_command(
     engine: EngineOption = "litert",
     lang: LangOption = Lang.en,
     as_json: JsonOption = False,
+    raw: RawOption = False,
     quarantine: QuarantineOption = None,
 ) -> None:
     "Predict a folder of images, and write a report with heat maps."
@@ -175,18 +226,19 @@ def screen_command(
 
     if (folder is None) != sample:
         raise InvalidOption("give either a folder or --sample")
-    root, files = _files_to_screen(folder)
-    check_writable(out, private=True)
+    check_writable(out, "report.html", "results.csv")
     use_quarantine(quarantine)
+    found = _images_to_screen(folder)
     detector = open_detector(model, lang, engine)
-    stream = detector.stream(files, [str(path.relative_to(root)) for path in files], pictures=True)
     results = []
-    for result in with_progress(stream, len(files)):
+    for result in with_progress(found_results(found, detector, pictures=True, raw=raw), len(found)):
         results.append(result)
         if as_json:
             print_json(result.to_json())
-    report = Report(results, detector.bundle.card, lang.value)
-    page = report.save(out)
+    print_skipped(found, lang.value, as_json)
+    check_found(found, len(results), folder)
+    report = Report(results, detector.bundle.card, lang.value, skipped=found.lines(lang.value))
+    page = save_result(report.save, out)
     for result in results:
         if "error" in result:
             print_failure(result)

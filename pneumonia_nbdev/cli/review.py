@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/30_cli/08_review.ipynb #36087
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,13 +21,18 @@ from pneumonia_nbdev.cli.app import (
     StoreOption,
     app,
     batch_exit_code,
+    check_stdin,
     console,
     print_json,
     print_path,
+    print_skipped,
     rows_table,
 )
-from pneumonia_nbdev.cli.predict import file_labels
+from pneumonia_nbdev.cli.predict import FilesArgument
 from pneumonia_nbdev.core.base import InputError, PneumoniaError, clean_name, error_line, import_extra
+from pneumonia_nbdev.core.prediction import no_class_reason
+from pneumonia_nbdev.core.base import check_writable as check_file
+from pneumonia_nbdev.core.folders import find_images
 
 if TYPE_CHECKING:
     from pneumonia_nbdev.deployment.case_store import CaseStore
@@ -41,19 +47,29 @@ def open_store(
     folder: Path,  # folder of the store
     model: Path | None = None,  # model for new cases; None for the default
     create: bool = False,  # create a missing store, and open its model
+    reading: bool = False,  # accept a store that can't be written
 ) -> "CaseStore":
     "A case store; raises `InvalidStore` if it is missing and not created"
     from pneumonia_nbdev.deployment.case_database import InvalidStore
     from pneumonia_nbdev.deployment.case_store import CaseStore
 
-    if not create and not (folder / "reviews.db").exists():
+    try:
+        exists = (folder / "reviews.db").exists()
+    except OSError as e:  # a folder of another user
+        raise InvalidStore(f"the store can't be read: {e.strerror or e}", file=folder) from None
+    if not create and not exists:
         raise InvalidStore("this folder does not contain a case store", file=folder)
-    store = CaseStore(folder, model)
+    store = CaseStore(folder, model, reading=reading)
     if create:
         _ = store.bundle  # an invalid model is an error before anything is stored
     return store
 
 # %% ../../nbs/30_cli/08_review.ipynb #36089
+def _reason_of(case):
+    "Why a stored case has no class; None with a class"
+    return no_class_reason(case.quality.get("reasons", ()))
+
+
 def print_cases(
     results: Iterable,  # pairs of a name, and a case or its error
 ) -> None:
@@ -66,7 +82,8 @@ def print_cases(
             finished.append({"error": result})
         else:
             warnings = "".join(f"  {warning}" for warning in result.warnings)
-            print(f"{result.id}  {result.probability:.3f}  {clean_name(name)}{warnings}", flush=True)
+            shown = "not assessed" if _reason_of(result) else f"{result.probability:.3f}"
+            print(f"{result.id}  {shown}  {clean_name(name)}{warnings}", flush=True)
             finished.append({})
     raise typer.Exit(batch_exit_code(finished))
 
@@ -83,9 +100,20 @@ def result_or_error(
         return e
 
 # %% ../../nbs/30_cli/08_review.ipynb #36089b
+def _added_cases(cases, found, **review):
+    "Pairs of a name, and a case or its error; what is skipped is printed at the end"
+    for image in found:
+        result = result_or_error(cases.add, image.source, name=image.name, **review)
+        if isinstance(result, PneumoniaError) and image.is_skipped(result.code, result.reason):
+            found.skipped.append((image.name, "no_pixels"))
+        else:
+            yield image.name, result
+    print_skipped(found, "en")
+
+
 @review_app.command("add")
 def review_add(
-    files: Annotated[list[Path], typer.Argument(help="Images: JPEG, PNG, TIFF, BMP, WebP or DICOM.")],
+    files: FilesArgument,
     store: StoreOption = ...,
     label: Annotated[
         str | None, typer.Option(help="NORMAL, PNEUMONIA or UNSURE; without it, the cases are unread.")
@@ -98,11 +126,10 @@ def review_add(
 
     if label is not None:
         check_label(label)
+    for path in files:
+        check_stdin(path)
     cases = open_store(store, model, create=True)
-    print_cases(
-        (name, result_or_error(cases.add, path, label=label, reader=reader, name=name))
-        for path, name in zip(files, file_labels(files), strict=True)
-    )
+    print_cases(_added_cases(cases, find_images(files), label=label, reader=reader))
 
 # %% ../../nbs/30_cli/08_review.ipynb #36089c
 @review_app.command("import")
@@ -122,7 +149,10 @@ def review_import(
 def _table_row(row):
     "A case as a row of the table"
     readings = [f"{r['reader']}: {r['label']}" if r["reader"] else r["label"] for r in row["readings"]]
-    return row | {
+    shown = {key: value for key, value in row.items() if key != "reason"}
+    if row["reason"]:
+        shown["probability"] = "not assessed"
+    return shown | {
         "id": row["id"][:12],
         "readings": "; ".join(readings),
         "contradictory": "yes" if row["contradictory"] else "",
@@ -146,7 +176,8 @@ def case_rows(
         {
             "id": case.id,
             "added": case.added,
-            "probability": case.probability,
+            "probability": None if _reason_of(case) else case.probability,
+            "reason": _reason_of(case),
             "readings": readings.get(case.id, []),
             "truth": consensus.get(case.id),
             "contradictory": case.id in disagreements,
@@ -165,7 +196,7 @@ def review_list(
     as_json: JsonOption = False,
 ) -> None:
     "List cases with the model's probability and the readers' labels."
-    rows = case_rows(open_store(store), patient)
+    rows = case_rows(open_store(store, reading=True), patient)
     if as_json:
         for row in rows:
             print_json(row)
@@ -180,15 +211,27 @@ def review_export(
     out: Annotated[Path, typer.Option(help="Path of the archive.")] = Path("case.zip"),
 ) -> None:
     "Write everything that is stored about a case into a ZIP file."
-    print(open_store(store).export(case, out).resolve())
+    check_file(out)
+    print(open_store(store, reading=True).export(case, out).resolve())
 
 # %% ../../nbs/30_cli/08_review.ipynb #36096a
+def _patient_note(patients):
+    "A note about one patient with most of the cases, as for a placeholder; empty if there is none"
+    pseudonym, n = max(Counter(patients).items(), key=lambda item: item[1], default=("", 0))
+    if n < 10 or n <= len(patients) / 2:
+        return ""
+    return f"one patient number covers {n:,} of {len(patients):,} cases; check that it isn't a placeholder"
+
+
 @review_app.command("check")
 def review_check(store: StoreOption = ...) -> None:
     "Check the integrity of the store."
-    cases = open_store(store)
+    cases = open_store(store, reading=True)
     cases.check()
     print("ok: " + ", ".join(f"{n} {table}" for table, n in cases.counts().items()))
+    note = _patient_note([case.patient for case in cases.cases() if case.patient != case.id])
+    if note:
+        print(f"note: {note}", file=sys.stderr)
     if cases.key_is_beside:
         advice = "a copy of the folder contains both; `pneumonia review move-key` moves the key"
         print(f"note: the key of the pseudonyms lies beside the database; {advice}", file=sys.stderr)
@@ -238,7 +281,7 @@ def review_queue(
     import_extra("scipy")
     import pneumonia_nbdev.continual.worklist  # noqa: F401 (adds `CaseStore.worklist`)
 
-    cases = open_store(store, model)
+    cases = open_store(store, model, reading=True)
     table = cases.worklist(cases.bundle, n, lang=lang.value).astype(object)
     rows = table.where(table.notna(), None).to_dict("records")
     if as_json:
@@ -265,6 +308,7 @@ def review_add_reader(
     "Add a reader, and print the new key; the file contains its hash alone."
     from pneumonia_nbdev.deployment.readers import add_reader
 
+    check_file(readers)
     print(add_reader(readers, name, quota))
     print(
         f"the key of {clean_name(name)} is printed once; pass it on through a safe channel", file=sys.stderr
@@ -276,6 +320,8 @@ def review_remove_reader(name: ReaderArgument, readers: ReadersOption = ...) -> 
     "Remove the key of a reader; the stored reviews stay."
     from pneumonia_nbdev.deployment.readers import remove_reader
 
+    if readers.exists():
+        check_file(readers)
     remove_reader(readers, name)
 
 

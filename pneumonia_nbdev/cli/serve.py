@@ -34,6 +34,9 @@ AllowedHostOption = Annotated[
 TrustedProxyOption = Annotated[
     str | None, typer.Option(help="Address of the proxy in front of the server, such as 127.0.0.1.")
 ]
+RootPathOption = Annotated[
+    str | None, typer.Option(help="Path below which a proxy publishes the server, such as /xray.")
+]
 
 
 def allowed_hosts(
@@ -71,6 +74,7 @@ def serve_command(
     allowed_host: AllowedHostOption = None,
     quarantine: QuarantineOption = None,
     trusted_proxy: TrustedProxyOption = None,
+    root_path: RootPathOption = None,
 ) -> None:
     "Serve the page and the HTTP API; PNEUMONIA_API_KEY in the environment requires a key from clients."
     from pneumonia_nbdev.deployment.api import PneumoniaDetectionAPI
@@ -91,6 +95,7 @@ def serve_command(
         allowed_hosts=allowed_hosts(allowed_host),
         quarantine=quarantine,
         trusted_proxy=trusted_proxy,
+        root_path=root_path,
     )
     api.run(host, port, reload)
 
@@ -214,8 +219,11 @@ def explore_command(
     ] = ",".join(CLASSES),
 ) -> None:
     "Explore heat maps in the browser."
+    from pneumonia_nbdev.deployment.server import listen
+
     classes = tuple(name.strip() for name in class_order.split(","))
     access = page_access(host, port, allowed_hosts(allowed_host), token, browser)
+    listen(host, port).close()  # Jupyter's error for a port in use has several lines
     command, environment = page_command(
         models or [], images, access, lang.value, reviews, input_range, classes
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pneumonia_nbdev.cli.app import app, silence_tensorflow
+from pneumonia_nbdev.cli.app import app, check_writable, silence_tensorflow
 from pneumonia_nbdev.cli.data import (
     ClassesOption,
     ColumnsOption,
@@ -163,14 +163,19 @@ def train_command(
         raise MissingFile(file=weights)
     for path in filter(None, (out, test_log)):
         check_output(path)
+    if recipe != "linear":
+        check_writable(runs)
     silence_tensorflow()
     import_extra("pandas")
-    loader = open_data(data, classes, columns)
-    loader.check_training()
+    from pneumonia_nbdev.evaluation.evaluation import check_test_log
     from pneumonia_nbdev.recipe.fine_tuning import choose_recipe
     from pneumonia_nbdev.recipe.recipe import train_default
 
+    if test_log:
+        check_test_log(test_log)
     chosen = choose_recipe(recipe, backbone, epochs, size, seed)
+    loader = open_data(data, classes, columns)
+    loader.check_training()
     print("\n".join(plan_lines(loader, chosen, weights)), flush=True)
     initial = None if weights == "none" else weights
     with warnings_as_lines():

@@ -31,7 +31,7 @@ from pneumonia_nbdev.continual.acceptance import (
     source_scores,
     target_scores,
 )
-from .update import load_reviewed_cases, update
+from .update import check_holdout, load_reviewed_cases, update
 from ..core.base import CLASSES, PneumoniaError, markdown_text, sample_dir, write_atomic
 from ..core.bundle import Bundle
 from ..core.i18n import texts, translate
@@ -188,7 +188,9 @@ def evaluate_candidate(
         return _worst(compared_with(current), compared_with(base))
 
     def target():
-        scores = target_scores(candidate, current, store, load_reviewed_cases(store, base))
+        reviewed = load_reviewed_cases(store, base)
+        check_holdout(reviewed)
+        scores = target_scores(candidate, current, store, reviewed)
         return check_target(scores, candidate.threshold, current.threshold, criteria)
 
     def int8():

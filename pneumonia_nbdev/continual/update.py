@@ -102,6 +102,25 @@ def load_reviewed_cases(
         newest=max((review["time"] for review in store.reviews()), default=""),
     )
 
+# %% ../../nbs/11_continual/03_update.ipynb #uphold01
+class NoHoldout(BadData):
+    "No reviewed case is held out, or all of them are"
+
+    code = "no_holdout"
+
+
+def check_holdout(
+    reviewed: ReviewedCases,  # of a store
+) -> None:
+    "Raise `NoHoldout` unless there are reviewed cases for training and for the gate"
+    if not len(reviewed) or 0 < reviewed.holdout.sum() < len(reviewed):
+        return
+    n = len(set(reviewed.patient))
+    cases = f"the {len(reviewed):,} reviewed cases have {n:,} patient number{'s' if n > 1 else ''}"
+    place = "is held out" if reviewed.holdout.all() else "is used in training"
+    placeholder = "; a placeholder such as ANON isn't a number: leave it empty" if n == 1 else ""
+    raise NoHoldout(f"{cases}, and each of them {place}; add cases of other patients{placeholder}")
+
 # %% ../../nbs/11_continual/03_update.ipynb #31037
 def group_weights(
     *groups: np.ndarray | list,  # (n,) arrays, such as domain and label
@@ -315,6 +334,7 @@ def update(
     with registry_lock(store.folder, ".update"):
         memory = load_replay(base)
         reviewed = load_reviewed_cases(store, base)
+        check_holdout(reviewed)
         head = fit_update_head(memory, reviewed, grid)
         model = build_classifier(base, head)
         card = update_card(base, reviewed, head, memory)

@@ -17,6 +17,7 @@ from ..core.i18n import texts
 from ..core.image import rescale_intensity, resize_to_input
 from ..core.xray import XRay
 from ..core.metrics import logit
+from ..core.prediction import no_class_reason
 from ..data.augmentation import Augmentation, augment_batch
 from ..deployment.case_store import CaseStore
 from ..deployment.privacy import HOLDOUT_FOLDS, patient_fold
@@ -212,6 +213,9 @@ def worklist(
     training, holdout = self._unread_cases()
     ranked = rank_cases(_score_cases(self, bundle, training), bundle, self._reviewed_embeddings(bundle))
     ranked["reason"] = [reasons[criterion] for criterion in _main_criteria(ranked)]
+    unassessed = {case.id for case in training if no_class_reason(case.quality.get("reasons", ()))}
+    ranked.loc[ranked.id.isin(unassessed), "reason"] = reasons["not_assessed"]
+    ranked.loc[ranked.id.isin(unassessed), "uncertainty"] = np.nan
     disputed = sorted(self.disagreements())
     n_free = n - len(disputed) - len(ranked)  # places that the other groups don't fill
     n_holdout = min(len(holdout), max(round(n / HOLDOUT_FOLDS), n_free))

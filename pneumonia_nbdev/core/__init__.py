@@ -12,9 +12,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "translate",
         ],
         "base": [
+            "BadArchive",
             "BadBundle",
             "BadData",
             "CLASSES",
+            "CannotRead",
             "CannotWrite",
             "InputError",
             "InvalidOption",
@@ -52,11 +54,18 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "preprocess",
             "read_xray",
         ],
+        "folders": [
+            "find_images",
+        ],
         "runtimes": [
             "ENGINES",
             "load_litert",
             "load_onnx",
             "load_openvino",
+        ],
+        "view": [
+            "VIEWS",
+            "view_probabilities",
         ],
         "quality": [
             "NO_CLASS_REASONS",

@@ -30,7 +30,7 @@ _PRECISIONS = {
 class Codestream:
     "The header of a compressed image"
 
-    kind: str  # "baseline", "extended", "progressive", "lossless", "JPEG-LS", "JPEG 2000", or "tables"
+    kind: str  # "baseline", "extended", "progressive", "lossless", "JPEG-LS", "JPEG 2000", "HTJ2K", or "tables"
     width: int = 0  # pixels
     height: int = 0  # pixels
     components: int = 0  # color planes
@@ -38,6 +38,9 @@ class Codestream:
     scans: int = 0
     segments: int = 0
     complete: bool = True  # whether the end marker is present
+    signed: bool = False  # whether the samples have a sign; JPEG 2000 only
+    block_height: int = 8  # rows of pixels that a row of coding units covers; JPEG only
+    color: str = ""  # "RGB" or "YCbCr", if the code stream determines the meaning of its color planes
 
 # %% ../../nbs/00_core/05_codestreams.ipynb #lm0j3
 def _read_frame(marker, segment):
@@ -58,7 +61,8 @@ def _read_frame(marker, segment):
         if not (1 <= sampling >> 4 <= 4 and 1 <= sampling & 15 <= 4 and table <= 3):
             raise UnreadableImage("JPEG: sampling factors or table out of range")
         areas[number] = (sampling >> 4) * (sampling & 15)
-    return Codestream(kind, width, height, components, bits), areas
+    rows = max(segment[7::3], key=lambda sampling: sampling & 15) & 15 if components > 1 else 1
+    return Codestream(kind, width, height, components, bits, block_height=8 * rows), areas
 
 # %% ../../nbs/00_core/05_codestreams.ipynb #lm0j5
 def _scan_pixels(segment, frame, areas):
@@ -151,6 +155,13 @@ def _segments(raw):
             pattern = _MARKER_LS
     at_most(BUDGET.segments + 1, "segments", "segments in one JPEG")
 
+# %% ../../nbs/00_core/05_codestreams.ipynb #lm0jd
+def _color_planes(marker, segment):
+    "The meaning of the color planes, if an application segment determines it"
+    if marker == 0xEE and segment[:5] == b"Adobe" and len(segment) >= 12:
+        return "YCbCr" if segment[11] else "RGB"
+    return "YCbCr" if marker == 0xE0 and segment[:5] == b"JFIF\0" else ""
+
 # %% ../../nbs/00_core/05_codestreams.ipynb #lm0j9
 def check_jpeg(
     raw: bytes,  # a JPEG code stream; data after its end are ignored
@@ -164,6 +175,7 @@ def check_jpeg(
     decoded = 0
     scans = 0
     exif = []
+    color = ""
     complete = False
     count = 0
     for marker, segment in _segments(raw):
@@ -183,6 +195,7 @@ def check_jpeg(
         elif marker == 0xE1 and segment[:6] == b"Exif\0\0":
             exif.append(segment[6:])
             at_most(len(exif), "texts", "EXIF segments in one JPEG")
+        color = color or _color_planes(marker, segment)
         complete = marker == _END
     check_exif(b"".join(exif))
     if tables_only and frame is None and not scans:
@@ -192,6 +205,7 @@ def check_jpeg(
     frame.scans = scans
     frame.segments = count
     frame.complete = complete
+    frame.color = "RGB" if set(areas) == set(b"RGB") else color
     return frame
 
 # %% ../../nbs/00_core/05_codestreams.ipynb #ds0j1
@@ -227,6 +241,9 @@ class _Tiling:
     down: int
     components: int
     bits: int
+    signed: bool = False
+    color: str = ""  # "RGB" if the decoder converts the planes
+    high_throughput: bool = False
 
 
 def _read_size(segment):
@@ -235,7 +252,10 @@ def _read_size(segment):
         raise UnreadableImage("JPEG 2000: damaged size")
     right, bottom, x, y, tile_w, tile_h, tile_x, tile_y, components = struct.unpack(">8IH", segment[2:36])
     depths = [(depth & 127) + 1 for depth in segment[36::3]]
+    signs = {depth >> 7 for depth in segment[36::3]}
     steps = {*segment[37::3], *segment[38::3]}
+    if len(signs) > 1:
+        raise UnreadableImage("JPEG 2000: components with and without a sign")
     if components not in (1, 3, 4) or len(set(depths)) > 1 or depths[0] > 16 or steps != {1}:
         raise UnreadableImage(f"JPEG 2000: {components} components of {sorted(set(depths))} bits")
     if not (tile_x <= x < right and tile_y <= y < bottom and tile_w and tile_h):
@@ -245,7 +265,7 @@ def _read_size(segment):
     across = -(-(right - tile_x) // tile_w)
     down = -(-(bottom - tile_y) // tile_h)
     at_most(across * down, "tiles", "tiles in one JPEG 2000 image")
-    return _Tiling(right - x, bottom - y, across, down, components, depths[0])
+    return _Tiling(right - x, bottom - y, across, down, components, depths[0], bool(max(signs)))
 
 # %% ../../nbs/00_core/05_codestreams.ipynb #ds0j3
 def _check_style(segment, tiling, of_component=False):
@@ -280,6 +300,8 @@ def _check_style(segment, tiling, of_component=False):
 _SIZE = 0x51
 _STYLE = 0x52
 _STYLE_OF_COMPONENT = 0x53
+_CAPABILITIES = 0x50
+_HIGH_THROUGHPUT = 2**17  # bit 15 of the capabilities, counted from the highest one
 _TILE_PART = 0x90
 _DATA = 0x93
 _OTHER_SEGMENTS = {0x55, 0x57, 0x58, 0x5C, 0x5D, 0x5E, 0x63, 0x64}  # lengths, quantization, regions, comments
@@ -303,6 +325,10 @@ def _read_segments(raw, position, stop, field, tiling=None):
             raise UnreadableImage("JPEG 2000: the size is missing")
         elif marker[0] in (_STYLE, _STYLE_OF_COMPONENT):
             _check_style(segment, tiling, marker[0] == _STYLE_OF_COMPONENT)
+            if marker[0] == _STYLE and segment[4]:
+                tiling.color = "RGB"
+        elif marker[0] == _CAPABILITIES and int.from_bytes(segment[:4], "big") == _HIGH_THROUGHPUT:
+            tiling.high_throughput = True
         elif marker[0] not in _OTHER_SEGMENTS:
             raise UnreadableImage(f"JPEG 2000: segment {marker[0]:#x} is not supported")
         position += 2 + size
@@ -332,7 +358,15 @@ def check_jpeg2000(
             raise UnreadableImage("JPEG 2000: the header of a tile is longer than the tile")
     if raw[position : position + 2] not in (b"\xff\xd9", b"", b"\0", b"\0\0"):
         raise UnreadableImage("JPEG 2000: unknown data after a tile")
-    return Codestream("JPEG 2000", tiling.width, tiling.height, tiling.components, tiling.bits)
+    return Codestream(
+        "HTJ2K" if tiling.high_throughput else "JPEG 2000",
+        tiling.width,
+        tiling.height,
+        tiling.components,
+        tiling.bits,
+        signed=tiling.signed,
+        color=tiling.color,
+    )
 
 # %% ../../nbs/00_core/05_codestreams.ipynb #ds0r1
 def rle_segments(

@@ -29,6 +29,9 @@ READABLE = {
     "1.2.840.10008.1.2.4.81": "JPEG-LS",
     "1.2.840.10008.1.2.4.90": "JPEG 2000",
     "1.2.840.10008.1.2.4.91": "JPEG 2000",
+    "1.2.840.10008.1.2.4.201": "high-throughput JPEG 2000",
+    "1.2.840.10008.1.2.4.202": "high-throughput JPEG 2000",
+    "1.2.840.10008.1.2.4.203": "high-throughput JPEG 2000",
     "1.2.840.10008.1.2.5": "RLE",
 }
 _UNREADABLE = {
@@ -38,7 +41,6 @@ _UNREADABLE = {
     **dict.fromkeys(("94", "95", "204", "205"), "JPIP"),
     **dict.fromkeys(("100", "101", "102", "103", "104", "105", "106", "107", "108"), "video"),
     **dict.fromkeys(("110", "111", "112"), "JPEG XL"),
-    **dict.fromkeys(("201", "202", "203"), "high-throughput JPEG 2000"),
 }  # by the last number of 1.2.840.10008.1.2.4
 NATIVE = ("implicit", "explicit", "deflated", "big endian")
 
@@ -67,6 +69,11 @@ class DicomStructure:
     columns: int = 0
     samples: int = 1  # color planes
     allocated: int = 0  # bits of a sample
+    stored: int = 0  # bits of a value
+    high_bit: int = 0  # number of the most significant bit of a value
+    signed: bool = False
+    shades: str = ""  # photometric interpretation
+    planar: bool = False  # whether each color has a plane of its own
     codestream: Codestream | None = None  # header of the compressed image
     skip: int = 0  # bytes of the boxes before a JPEG 2000 code stream
 
@@ -77,7 +84,7 @@ class DicomStructure:
     def pixel_size(self) -> int:  # bytes
         "The size of uncompressed pixel data"
         size = (self.rows * self.columns * self.samples * self.allocated + 7) // 8
-        return size * 2 // 3 if _text(self, 0x00280004) == "YBR_FULL_422" else size
+        return size * 2 // 3 if self.shades == "YBR_FULL_422" else size
 
     def pixel_bytes(self) -> bytes:  # the pixel data, or the compressed image
         "The pixel data; fragments are joined"
@@ -86,11 +93,18 @@ class DicomStructure:
 # %% ../../nbs/00_core/06_dicom_structure.ipynb #ds0w2
 _USED_TAGS = {
     0x00080005,  # character set
+    0x00080016,  # kind of the object
+    0x00080020,  # date of the study
+    0x00080022,  # date of the acquisition
+    0x00080023,  # date of the content
     0x00080060,  # modality
     0x00100010,  # name of the patient
     0x00100020,  # number of the patient
+    0x00100030,  # date of birth
+    0x00101010,  # age of the patient
     0x00180015,  # body part
     0x00185101,  # view
+    0x00200020,  # directions of rows and columns in the patient
     0x20500020,  # presentation LUT shape
 }
 _IMAGE_GROUP = 0x0028
@@ -260,18 +274,65 @@ def _walk(walker):
         else:
             walker.stack.pop()
 
+# %% ../../nbs/00_core/06_dicom_structure.ipynb #ds0mb
+_FIRST_GROUPS = (0x0002, 0x0004, 0x0008, 0x0010, 0x0018, 0x0020, 0x0028)  # of a file without a preamble
+_FIRST_VALUE = 1_024  # bytes of one of the first elements
+_SEQUENCE_STARTS = {
+    order: [struct.pack(order + "HH", tag >> 16, tag & 0xFFFF) for tag in (_ITEM, _SEQUENCE_END)] for order in "<>"
+}
+
+
+def _first_element(raw, position, order):
+    "Tag, whether it is a sequence, and end of one element; None if it isn't plausible"
+    group, number = struct.unpack_from(order + "HH", raw, position)
+    vr = raw[position + 4 : position + 6]
+    if vr in _LONG:
+        if len(raw) < position + 12:
+            return None
+        length = struct.unpack_from(order + "I", raw, position + 8)[0]
+        start = position + 12
+    elif vr in _SHORT:
+        length = struct.unpack_from(order + "H", raw, position + 6)[0]
+        start = position + 8
+    else:
+        vr = None
+        length = struct.unpack_from(order + "I", raw, position + 4)[0]
+        start = position + 8
+    is_known = group in _FIRST_GROUPS and (order == "<" or vr is not None)
+    is_sequence = length == _UNDEFINED or vr == b"SQ"
+    if is_sequence and length and raw[start : start + 4] not in _SEQUENCE_STARTS[order]:
+        return None
+    is_plausible = is_known and (is_sequence or length <= _FIRST_VALUE)
+    return (group << 16 | number, is_sequence, start + length) if is_plausible else None
+
+# %% ../../nbs/00_core/06_dicom_structure.ipynb #ds0mc
+def start_order(
+    raw: bytes,  # the first bytes of a data set
+) -> str:  # "<", ">", or "" for other content
+    "The byte order of a data set by its first three elements"
+    for order in "<>":
+        position = 0
+        last = -1
+        count = 0
+        while count < 3 and len(raw) >= position + 8:
+            found = _first_element(raw, position, order)
+            if found is None or found[0] <= last:
+                break
+            count += 1
+            last, is_sequence, position = found
+            if is_sequence:
+                return order
+        else:
+            if count:
+                return order
+    return ""
+
 # %% ../../nbs/00_core/06_dicom_structure.ipynb #01038
 def is_dicom(
-    raw: bytes,  # content of a file
+    raw: bytes,  # content of a file, or at least its first 132 bytes
 ) -> bool:  # True for DICOM, with or without the 128-byte preamble
     "Whether the content looks like DICOM"
-    if raw[128:132] == b"DICM":
-        return True
-    group = raw[:2]  # of the first element, in a file without a preamble
-    if group not in (b"\x02\x00", b"\x08\x00") or len(raw) < 8:
-        return False
-    is_explicit = bool(_VR.match(raw, 4))
-    return is_explicit or int.from_bytes(raw[4:8], "little") <= 1024
+    return raw[128:132] == b"DICM" or bool(start_order(raw))
 
 # %% ../../nbs/00_core/06_dicom_structure.ipynb #ds0m1
 def _read_meta(raw):
@@ -279,13 +340,15 @@ def _read_meta(raw):
     walker = _Walker(raw, 132 if raw[128:132] == b"DICM" else 0, False, "<")
     syntax = ""
     while raw[walker.position : walker.position + 2] == b"\x02\x00":
-        tag, _, length = _read_header(walker, False)
+        tag, _, length = _read_header(walker, not _VR.match(raw, walker.position + 4))
         walker.count("elements", "elements")
         value = walker.position
         walker.skip(length)
         if tag == 0x00020010:
             syntax = raw[value : walker.position].rstrip(b"\0 ").decode("ascii", "replace")
     if not syntax:
+        if start_order(raw[walker.position :]) == ">":
+            return "1.2.840.10008.1.2.2", walker.position
         explicit = _VR.match(raw, walker.position + 4)
         syntax = "1.2.840.10008.1.2.1" if explicit else "1.2.840.10008.1.2"
     return syntax, walker.position
@@ -303,13 +366,19 @@ def _inflate(raw, start):
 
 # %% ../../nbs/00_core/06_dicom_structure.ipynb #ds0i1
 def _number(structure, tag, default=None):
-    "An unsigned 16-bit number of the header"
-    if tag not in structure.elements:
+    "An unsigned number of the header: 16 or 32 bits, or digits"
+    start, value, end = structure.elements.get(tag, (0, 0, 0))
+    content = structure.body[value : min(end, value + 16)]
+    is_text = structure.body[start + 4 : start + 6] in (b"IS", b"DS", b"SH", b"LO", b"CS")
+    is_binary = len(content) in (2, 4) and not is_text
+    digits = content if is_binary else content.strip(b"\0 ")
+    if digits.isdigit():  # as 16 bits, two digits would be a number above all limits
+        return int(digits)
+    if not digits:
         return default
-    _, value, end = structure.elements[tag]
-    if end - value != 2:
+    if not is_binary:
         raise UnreadableImage(f"DICOM: {end - value} bytes in {tag >> 16:04x},{tag & 0xFFFF:04x}")
-    return struct.unpack_from(structure.order + "H", structure.body, value)[0]
+    return struct.unpack_from(structure.order + "HI"[len(content) > 2], structure.body, value)[0]
 
 
 def _text(structure, tag):
@@ -318,6 +387,18 @@ def _text(structure, tag):
     return structure.body[value : min(end, value + 64)].decode("ascii", "replace").strip("\0 ")
 
 # %% ../../nbs/00_core/06_dicom_structure.ipynb #ds0i2
+_SAMPLES = {
+    "MONOCHROME1": 1,
+    "MONOCHROME2": 1,
+    "PALETTE COLOR": 1,
+    "RGB": 3,
+    "YBR_FULL": 3,
+    "YBR_FULL_422": 3,
+    "YBR_ICT": 3,
+    "YBR_RCT": 3,
+}  # samples of a pixel by photometric interpretation
+
+
 def _check_description(structure):
     "Check the frames, the size, the colors and the bits"
     structure.rows = _number(structure, 0x00280010, 0)
@@ -332,15 +413,21 @@ def _check_description(structure):
         raise MultiFrame(f"{int(frames)} frames")
     structure.samples = _number(structure, 0x00280002, 1)
     structure.allocated = _number(structure, 0x00280100, 0)
-    stored = _number(structure, 0x00280101, structure.allocated)
+    high_bit = _number(structure, 0x00280102)
+    default = structure.allocated if high_bit is None else min(high_bit + 1, structure.allocated)
+    structure.stored = _number(structure, 0x00280101, default)
+    structure.high_bit = structure.stored - 1 if high_bit is None else high_bit
+    structure.signed = _number(structure, 0x00280103, 0) == 1
+    structure.planar = _number(structure, 0x00280006, 0) == 1
     check_size(structure.columns, structure.rows, structure.samples * structure.allocated / 8)
     shades = _text(structure, 0x00280004).upper()
-    if not shades.startswith(("MONOCHROME", "RGB", "YBR")):
+    structure.shades = shades
+    if shades not in _SAMPLES:
         raise UnreadableImage(f"DICOM: photometric interpretation {shades or 'missing'}")
-    if structure.samples not in (1, 3):
-        raise UnreadableImage(f"DICOM: {structure.samples} samples a pixel")
-    if structure.allocated not in (1, 8, 16, 32) or not 1 <= stored <= structure.allocated:
-        raise UnreadableImage(f"DICOM: {stored} of {structure.allocated} bits")
+    if structure.samples != _SAMPLES[shades]:
+        raise UnreadableImage(f"DICOM: {structure.samples} samples a pixel in a {shades} image")
+    if structure.allocated not in (1, 8, 16, 32) or not 1 <= structure.stored <= structure.allocated:
+        raise UnreadableImage(f"DICOM: {structure.stored} of {structure.allocated} bits")
 
 # %% ../../nbs/00_core/06_dicom_structure.ipynb #ds0i3
 def _check_native(structure):
@@ -357,6 +444,7 @@ _KINDS = {
     "JPEG lossless": ("lossless",),
     "JPEG-LS": ("JPEG-LS",),
     "JPEG 2000": ("JPEG 2000",),
+    "high-throughput JPEG 2000": ("HTJ2K",),
 }  # coding processes of an encoding
 
 
@@ -384,7 +472,7 @@ def _check_compressed(structure):
         size = structure.rows * structure.columns
         rle_segments(raw, structure.samples * structure.allocated // 8, size)
         return
-    if structure.encoding == "JPEG 2000":
+    if structure.encoding.endswith("JPEG 2000"):
         structure.skip = jp2_start(raw)
         structure.codestream = check_jpeg2000(raw[structure.skip :])
     else:

@@ -7,12 +7,12 @@ __all__ = []
 
 # %% ../../nbs/00_core/09_display.ipynb #dp006
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .xray import clip_range, robust_range
+from .xray import MAX_SAMPLES, robust_range
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -49,53 +49,77 @@ def stored_values(
     return values >> (size - bits)  # keeps the sign of signed types
 
 # %% ../../nbs/00_core/09_display.ipynb #dp031
+COMPLETE_TABLE = 0.95  # smallest fraction of the announced entries
+
+
 def lookup_table(
     item: "Dataset",  # item of a sequence, with LUTDescriptor and LUTData
-    is_signed: bool,  # whether the stored values are signed
+    values: np.ndarray,  # values of the image
 ) -> tuple[np.ndarray, int, int] | None:  # (entries, value of the first entry, bits); None if it is damaged
     "The entries of a lookup table"
     try:
         count, first, bits = (int(n) for n in item.LUTDescriptor)
         data = item.LUTData
-        count = count or 65536
-        if isinstance(data, bytes):
-            entries = np.frombuffer(data, "<u2" if len(data) >= 2 * count else np.uint8)
-        else:
-            entries = np.atleast_1d(np.asarray(data, np.int64)) & 0xFFFF
+        count = count % 65536 or 65536
+        entries = table_entries(data, count, bits)
     except (AttributeError, TypeError, ValueError, OverflowError):
         return None
-    if is_signed and first > 32767:
+    if first > 32767 and _covered(values, first - 65536, count) > _covered(values, first, count):
         first -= 65536
-    return (entries[:count], first, bits) if len(entries) and 0 < bits <= 16 else None
+    is_complete = len(entries) >= COMPLETE_TABLE * count
+    return (entries, first, bits) if is_complete and 0 < bits <= 16 else None
+
+
+def table_entries(
+    data: bytes | list[int],  # bytes in little endian, or numbers
+    count: int,  # announced number of entries
+    bits: int,  # announced bits of an entry
+) -> np.ndarray:  # at most `count` integers
+    "The entries of a table of bytes or words"
+    if not isinstance(data, bytes):
+        return np.atleast_1d(np.asarray(data, np.int64))[:count] & 0xFFFF
+    # a table of bytes is padded to an even length
+    has_bytes = len(data) <= count + 1 and (bits <= 8 or len(data) >= count)
+    if has_bytes:
+        return np.frombuffer(data, np.uint8)[:count]
+    return np.frombuffer(data[: len(data) // 2 * 2], "<u2")[:count]
+
+# %% ../../nbs/00_core/09_display.ipynb #dp031b
+def _covered(values, first, count):
+    "The number of values that a table covers"
+    return np.count_nonzero((values >= first) & (values < first + count))
 
 
 def look_up(
-    values: np.ndarray,  # integers
+    values: np.ndarray,  # numbers
     table: tuple[np.ndarray, int, int],  # from `lookup_table`
-) -> np.ndarray:  # entries, float32
+) -> np.ndarray:  # entries, float64
     "The entries of values"
     entries, first, _ = table
-    index = np.clip(np.asarray(values, np.int64) - first, 0, len(entries) - 1)
-    return entries[index].astype(np.float32)
+    index = np.clip(np.asarray(values) - first, 0, len(entries) - 1).astype(np.int64)
+    return entries[index].astype(float)
 
 # %% ../../nbs/00_core/09_display.ipynb #dp041
-def _first_item(ds, keyword):
-    "The first item of a sequence, or None"
+def _first_table(ds, keyword, values):
+    "The first item of a sequence that is a table, or None"
     sequence = ds.get(keyword)
-    return sequence[0] if isinstance(sequence, Iterable) and len(sequence) else None
+    items = sequence if isinstance(sequence, Iterable) and not isinstance(sequence, (str, bytes)) else ()
+    return next(filter(None, (lookup_table(item, values) for item in items)), None)
 
 
-def modality_values(
-    values: np.ndarray,  # stored values
+def modality_function(
+    values: np.ndarray,  # stored values of the image
     ds: "Dataset",  # elements of the header
-) -> np.ndarray:  # float32, the same shape
-    "The values after the modality transformation"
-    item = _first_item(ds, "ModalityLUTSequence")
-    table = item and lookup_table(item, bool(number(ds, "PixelRepresentation")))
-    if table:
-        return look_up(values, table)
+) -> Callable[[np.ndarray], np.ndarray]:  # converts stored values to float64
+    "The modality transformation; one that makes the image flat counts as missing"
+    table = _first_table(ds, "ModalityLUTSequence", values)
     slope = number(ds, "RescaleSlope") or 1
-    return values.astype(np.float32) * np.float32(slope) + np.float32(number(ds, "RescaleIntercept") or 0)
+    intercept = number(ds, "RescaleIntercept") or 0
+
+    def transform(x):
+        return look_up(x, table) if table else x.astype(float) * slope + intercept
+
+    return transform if np.ptp(transform(values)) > 0 else lambda x: x.astype(float)
 
 # %% ../../nbs/00_core/09_display.ipynb #dp051
 def windowed_values(
@@ -103,7 +127,7 @@ def windowed_values(
     center: float,  # of the window
     width: float,  # of the window, above 0
     function: str = "LINEAR",  # VOILUTFunction
-) -> np.ndarray:  # float32, 0 to 1
+) -> np.ndarray:  # 0 to 1
     "The values inside of a window"
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -80, 80)))
@@ -114,23 +138,30 @@ def windowed_values(
     return np.clip(position, 0, 1)
 
 
-def voi_values(
-    values: np.ndarray,  # after the modality transformation
+LEAST_SHOWN = 0.02  # smallest fraction of the pixels between the ends of a window
+
+
+def voi_function(
+    values: np.ndarray,  # of the image, after the modality transformation
+    counts: np.ndarray,  # number of pixels of each value
     ds: "Dataset",  # elements of the header
-) -> np.ndarray | None:  # float32, 0 to 1; None if the header has neither table nor window
-    "The values of interest"
-    item = _first_item(ds, "VOILUTSequence")
-    table = item and lookup_table(item, bool((values < 0).any()))
-    if table:
-        entries = look_up(values, table)
-        return entries / max(2 ** table[2] - 1, entries.max())
+) -> Callable[[np.ndarray], np.ndarray] | None:  # converts to 0 to 1; None without table and window
+    "The selection of the values of interest; one that hides the image counts as missing"
+    table = _first_table(ds, "VOILUTSequence", values)
+    if table and np.ptp(look_up(values, table)) > 0:
+        largest = max(2 ** table[2] - 1, table[0].max())
+        return lambda x: look_up(x, table) / largest
     center = number(ds, "WindowCenter")
     width = number(ds, "WindowWidth")
     function = str(ds.get("VOILUTFunction") or "LINEAR").strip().upper()
     smallest = 1e-6 if function in ("SIGMOID", "LINEAR_EXACT") else 1
     if center is None or width is None or width < smallest:
         return None
-    return windowed_values(values, center, width, function).astype(np.float32)
+    shown = windowed_values(values, center, width, function)
+    inside = counts[(shown > 0.001) & (shown < 0.999)].sum()
+    if np.ptp(shown) == 0 or inside < LEAST_SHOWN * counts.sum():
+        return None
+    return lambda x: windowed_values(x, center, width, function)
 
 # %% ../../nbs/00_core/09_display.ipynb #dp061
 def is_inverted(
@@ -154,39 +185,58 @@ def padding_limits(
     return low, high
 
 # %% ../../nbs/00_core/09_display.ipynb #dp071
-def display_table(
-    values: np.ndarray,  # stored values, each once
-    counts: np.ndarray,  # number of pixels of each value
+def _is_padding(values, limits):
+    "Which values are padding"
+    return np.zeros(values.shape, bool) if limits is None else (values >= limits[0]) & (values <= limits[1])
+
+
+def display_function(
+    values: np.ndarray,  # stored values of the image
+    counts: np.ndarray,  # number of pixels of each value, 0 or more
     ds: "Dataset",  # elements of the header
-) -> np.ndarray:  # gray levels of the values, float32, 0 to 255
-    "The gray levels of stored values"
+) -> Callable[[np.ndarray], np.ndarray]:  # converts stored values to gray levels, uint8
+    "The display of an image"
+    values = values[counts > 0]
+    counts = counts[counts > 0]
     limits = padding_limits(ds)
-    is_image = np.ones(len(values), bool) if limits is None else (values < limits[0]) | (values > limits[1])
-    used = is_image & (counts > 0)
-    levels = modality_values(values, ds)
-    shown = voi_values(levels, ds)
-    if shown is not None and used.any() and np.ptp(shown[used]) > 0:
-        levels = shown
-    if is_inverted(ds):
-        levels = -levels
-    low, high = robust_range(levels[used], counts[used])
-    return np.where(is_image, clip_range(levels, low, high), 0).astype(np.float32)
+    is_image = ~_is_padding(values, limits)
+    if is_image.any():
+        values = values[is_image]
+        counts = counts[is_image]
+    else:
+        limits = None
+    modality = modality_function(values, ds)
+    voi = voi_function(modality(values), counts, ds)
+    sign = -1 if is_inverted(ds) else 1
 
+    def shown(x):
+        return sign * (voi(modality(x)) if voi else modality(x))
 
+    low, high = robust_range(shown(values), counts)
+    factor = 255 / (high - low) if high > low else 0
+
+    def gray(x):
+        levels = np.rint(np.clip((shown(x) - low) * factor, 0, 255)).astype(np.uint8)
+        levels[_is_padding(x, limits)] = 0
+        return levels
+
+    return gray
+
+# %% ../../nbs/00_core/09_display.ipynb #dp071b
 def display_levels(
     samples: np.ndarray,  # (height, width) integers, as decoded
     ds: "Dataset",  # elements of the header
-) -> np.ndarray:  # (height, width) float32, 0 to 255
+) -> np.ndarray:  # (height, width) uint8
     "The gray levels of a monochrome image"
-    stored = stored_values(samples.astype(samples.dtype.newbyteorder("="), copy=False), ds)
-    if stored.itemsize > 2:
-        values, index = np.unique(stored, return_inverse=True)
-        return display_table(values, np.bincount(index.ravel()), ds)[index.reshape(stored.shape)]
-    lowest = np.iinfo(stored.dtype).min
-    values = np.arange(lowest, np.iinfo(stored.dtype).max + 1)
-    blocks = np.array_split(stored, max(stored.size >> 20, 1))  # the lookup needs 8 bytes a pixel
-    counts = sum(
-        np.bincount((block.ravel().astype(np.int64) - lowest), minlength=len(values)) for block in blocks
-    )
-    table = display_table(values, counts, ds)
-    return np.concatenate([table[block.astype(np.int64) - lowest] for block in blocks])
+    samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
+    blocks = np.array_split(samples, max(samples.size >> 20, 1))  # a step needs several bytes a pixel
+    if samples.itemsize > 2:
+        some = stored_values(samples.ravel()[:: max(samples.size // MAX_SAMPLES, 1)], ds)
+        gray = display_function(*np.unique(some, return_counts=True), ds)
+        return np.concatenate([gray(stored_values(block, ds)) for block in blocks])
+    kind = np.dtype(f"u{samples.itemsize}")
+    every = np.arange(2 ** (8 * kind.itemsize), dtype=kind)
+    counts = sum(np.bincount(block.view(kind).ravel(), minlength=len(every)) for block in blocks)
+    values = stored_values(every.view(samples.dtype), ds)
+    table = display_function(values, counts, ds)(values)
+    return np.concatenate([table[block.view(kind)] for block in blocks])

@@ -18,19 +18,43 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from .base import InputError, InvalidOption, UnreadableImage, import_extra
+from .base import BadArchive, InputError, InvalidOption, UnreadableImage, import_extra
 from .dicom import read_dicom
 from .dicom_structure import dicom_structure, is_dicom
 from .isolation import run_isolated
+from .limits import gunzip, is_gzip
 from .picture_structure import check_content
-from .pictures import FORMATS, read_picture
+from .pictures import FORMATS, check_jpeg_data, read_picture
 from .xray import XRay, read_bytes, to_pil
 
 # %% ../../nbs/00_core/14_image.ipynb #imgdec1
+def unpacked(
+    raw: bytes,  # content of a file
+) -> bytes:  # the same, or the inflated content
+    "Inflate a gzip file; an archive of several files raises `BadArchive`"
+    if _is_archive(raw):
+        advice = "the commands `pneumonia predict` and `pneumonia screen` read the images in it"
+        raise BadArchive(f"a zip or tar file, or an Office document; {advice}")
+    if not is_gzip(raw):
+        return raw
+    raw = gunzip(raw)
+    if is_gzip(raw) or _is_archive(raw):
+        raise BadArchive("an archive inside a gzip file: unpack it first")
+    if not raw:
+        raise UnreadableImage("the file is empty")
+    return raw
+
+
+def _is_archive(raw):
+    "Whether the content is a zip or tar file"
+    return raw[:4] in (b"PK\3\4", b"PK\5\6") or raw[257:262] == b"ustar" and not is_dicom(raw)
+
+
 def decode_xray(
     raw: bytes,  # content of a file
 ) -> XRay:  # gray image with metadata
     "Check and decode a file in this process"
+    raw = unpacked(raw)
     return read_dicom(raw) if is_dicom(raw) else read_picture(raw)
 
 
@@ -99,6 +123,7 @@ def coding_task(
     raw: bytes,  # content of a file
 ) -> tuple[dict, None]:  # (width, height, mode and jpeg_step, nothing)
     "`file_coding` for `run_isolated`"
+    raw = unpacked(raw)
     if is_dicom(raw):
         structure = dicom_structure(raw)
         return dict(width=structure.columns, height=structure.rows, mode="DICOM", jpeg_step=0.0), None
@@ -116,30 +141,6 @@ def file_coding(
 ) -> dict:  # width, height, mode, and jpeg_step: mean of the JPEG quantization table, or 0
     "Size and coding of an image file, from its header"
     return run_isolated(CODING_TASK, read_bytes(source))[0]
-
-# %% ../../nbs/00_core/14_image.ipynb #01078
-SUFFIXES = {
-    *(".jpeg", ".jpg", ".jpe", ".jfif"),
-    *(".png", ".tif", ".tiff", ".bmp", ".webp"),
-    *(".dcm", ".dicom", ".dic"),
-}
-
-# %% ../../nbs/00_core/14_image.ipynb #01079
-def is_image_file(
-    path: Path,  # a file or a link
-) -> bool:  # True for an image suffix or DICOM content
-    "Whether a file is an image, by its suffix or its first bytes"
-    if path.name.startswith("."):
-        return False
-    if path.suffix.lower() in SUFFIXES:
-        return path.is_symlink() or path.is_file()
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return is_dicom(file.read(132))
-    except OSError:
-        return False
 
 # %% ../../nbs/00_core/14_image.ipynb #01083
 @dataclass(frozen=True)
@@ -212,9 +213,12 @@ def _plain_jpeg(raw, spec):
             return None  # rotated
         if img.mode == "L":  # OpenCV has the same decoder and is slightly faster
             levels = import_extra("cv2", "").imdecode(np.frombuffer(raw, np.uint8), 0)
-            return resize_to_input(levels, spec)
-        if img.mode == "RGB":
-            return resize_to_input(img.convert("L"), spec)
+        elif img.mode == "RGB":
+            levels = np.asarray(img.convert("L"))
+        else:
+            return None
+        check_jpeg_data(raw, levels)
+        return resize_to_input(levels, spec)
     return None
 
 # %% ../../nbs/00_core/14_image.ipynb #imgres1
@@ -296,7 +300,7 @@ def preparations() -> tuple[list[Callable], list[Callable]]:  # (for pictures, f
         return decode_xray(buffer.getvalue())
 
     pictures = [partial(read, kind) for kind in ("JPEG", "PNG", "TIFF", "BMP", "WEBP")]
-    modules = ("cv2", "pydicom.pixels.decoders", "imagecodecs._jpeg8", "imagecodecs._jpegls")
+    modules = ("cv2", "imagecodecs._jpeg8", "imagecodecs._jpegls", "imagecodecs._jpeg2k")
     return pictures, [read_dicom_file, *(partial(import_module, name) for name in modules)]
 
 # %% ../../nbs/00_core/14_image.ipynb #01102
@@ -318,7 +322,7 @@ def colormap_lut(
 # %% ../../nbs/00_core/14_image.ipynb #01103
 def overlay(
     image: XRay | np.ndarray,  # `XRay`, or (height, width) gray levels 0 to 255
-    heatmap: np.ndarray,  # (rows, columns), 0 to 1, of any size; it is resized to the image
+    heatmap: np.ndarray | None,  # (rows, columns), 0 to 1, resized to the image; None: the X-ray alone
     alpha: float = 0.5,  # opacity of the maximum, 0 to 1
     colormap: str = "inferno",  # one of `COLORMAPS`
 ) -> np.ndarray:  # (height, width, 3) uint8 RGB
@@ -329,6 +333,8 @@ def overlay(
     gray = getattr(image, "levels", None)
     if gray is None:
         gray = np.asarray(to_pil(image))
+    if heatmap is None:  # of an image that isn't assessed, or of a model without a map
+        return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
     resized = cv2.resize(np.asarray(heatmap, np.float32), gray.shape[::-1], interpolation=cv2.INTER_CUBIC)
     heat = np.clip(resized, 0, 1)
     color = cv2.applyColorMap(cv2.convertScaleAbs(heat, alpha=255), colormap_lut(colormap))

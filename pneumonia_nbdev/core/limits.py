@@ -6,7 +6,10 @@
 __all__ = []
 
 # %% ../../nbs/00_core/03_limits.ipynb #lm004
+import gzip
+import io
 import struct
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -198,3 +201,27 @@ def check_exif(
             sizes += own
             _check_overlap(sizes, block)
             waiting += [block.number(entries[tag][2], "I") for tag in _EXIF_DIRECTORIES if tag in entries]
+
+# %% ../../nbs/00_core/03_limits.ipynb #lm0g1
+def is_gzip(
+    raw: bytes,  # content of a file, or its first bytes
+) -> bool:  # True for gzip with deflate, the only method
+    "Whether the content is compressed with gzip"
+    return raw[:3] == b"\x1f\x8b\x08"
+
+
+def gunzip(
+    raw: bytes,  # content of a gzip file
+    limit: int = BUDGET.bytes,  # bytes of the result
+) -> bytes:  # inflated content
+    "Inflate a gzip file of limited size"
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
+            content = file.read(limit + 1)
+    except EOFError:
+        raise UnreadableImage("gzip: the file is truncated") from None
+    except (OSError, zlib.error) as e:
+        raise UnreadableImage(f"gzip: damaged: {e}") from None
+    if len(content) > limit:
+        raise TooLarge(f"more than {limit / 2**20:g} MiB after decompression")
+    return content

@@ -7,7 +7,7 @@ __all__ = []
 
 # %% ../../nbs/00_core/07_picture_structure.ipynb #ps004
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -107,7 +107,7 @@ def _numbers(block, entry):
 
 # %% ../../nbs/00_core/07_picture_structure.ipynb #ps0f2
 def _check_chain(block):
-    "Read all directories: the entries of the largest page; the others may only be thumbnails"
+    "Read all directories: number and entries of the only full page"
     position = block.number(8, "Q") if block.big else block.number(4, "I")
     pages = []
     seen = set()
@@ -131,21 +131,28 @@ def _check_chain(block):
             position = following
     if not pages:
         raise UnreadableImage("TIFF: no directory")
-    areas = [_page_area(block, entries) for entries in pages]
-    largest = max(areas)
-    if sum(4 * area > largest for area in areas) > BUDGET.frames:
+    sizes = [_page_size(block, entries) for entries in pages]
+    full = [i for i, (is_full, _) in enumerate(sizes) if is_full] or list(range(len(pages)))
+    largest = max(full, key=lambda i: sizes[i][1])
+    if sum(4 * sizes[i][1] > sizes[largest][1] for i in full) > BUDGET.frames:
         raise MultiFrame(f"{len(pages)} in one TIFF")
-    return pages[areas.index(largest)]
+    return largest, pages[largest]
 
 
-def _page_area(block, entries):
-    "Number of pixels of a page; 0 if it isn't announced"
-    width, height = (_numbers(block, entries[tag]) if tag in entries else [0] for tag in (256, 257))
-    return width[0] * height[0] if width and height else 0
+_SMALLER_COPY = 1  # bits of NewSubfileType
+_MASK = 4
+_OLD_SMALLER_COPY = 2  # value of SubfileType
+
+
+def _page_size(block, entries):
+    "Whether a page isn't a thumbnail or a mask, and its number of pixels"
+    found = {tag: _numbers(block, entries[tag]) if tag in entries else [] for tag in (254, 255, 256, 257)}
+    new, old, width, height = ((numbers or [0])[0] for numbers in found.values())
+    return not new & (_SMALLER_COPY | _MASK) and old != _OLD_SMALLER_COPY, width * height
 
 # %% ../../nbs/00_core/07_picture_structure.ipynb #ps0f4
-# none, CCITT, LZW, JPEG, deflate, PackBits, Zstandard
-_TIFF_COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32771, 32773, 32946, 50000}
+# none, CCITT, LZW, JPEG, deflate, PackBits, LZMA, Zstandard
+_TIFF_COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000}
 
 
 def _check_layout(first, numbers):
@@ -172,16 +179,25 @@ def _check_layout(first, numbers):
     return part_width, part_height, parts * planes
 
 # %% ../../nbs/00_core/07_picture_structure.ipynb #ps0f5
-def _check_tiff(raw):
-    "Check the directories and the strips of a TIFF file"
+def tiff_page(
+    raw: bytes,  # a TIFF file
+) -> tuple[int, dict, Callable]:  # (number, entries, function that returns the numbers of a tag)
+    "The only full page of a TIFF file"
     try:
         block = tiff_block(raw)
-        entries = _check_chain(block)
+        page, entries = _check_chain(block)
     except DamagedBlock as e:
         raise UnreadableImage(f"TIFF: {e}") from None
 
     def numbers(tag):
         return _numbers(block, entries[tag]) if tag in entries else []
+
+    return page, entries, numbers
+
+
+def _check_tiff(raw):
+    "Check the directories and the strips of a TIFF file"
+    _, entries, numbers = tiff_page(raw)
 
     def first(tag, default):
         return (numbers(tag) or [default])[0]

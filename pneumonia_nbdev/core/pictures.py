@@ -7,17 +7,27 @@ __all__ = []
 
 # %% ../../nbs/00_core/08_pictures.ipynb #pc004
 import io
+import logging
 import struct
+import threading
 import zlib
 from contextlib import suppress
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from .base import MultiFrame, PneumoniaError, TooLarge, UnreadableImage, import_extra
+from .codestreams import check_jpeg
 from .limits import BUDGET, check_exif, check_size
-from .picture_structure import PNG_CHANNELS, check_content, guess_format, png_chunks
-from .xray import XRay, scale_range
+from pneumonia_nbdev.core.picture_structure import (
+    PNG_CHANNELS,
+    check_content,
+    guess_format,
+    png_chunks,
+    tiff_page,
+)
+from .xray import MAX_SAMPLES, XRay, clip_range, robust_range, scale_levels
 
 # %% ../../nbs/00_core/08_pictures.ipynb #01022
 def _rgb(img):
@@ -36,6 +46,30 @@ def color_fraction(
     red, green, blue = (np.asarray(band) for band in small.split())
     difference = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return float((difference > 32).mean())
+
+# %% ../../nbs/00_core/08_pictures.ipynb #pcdeep2
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue
+
+
+def color_levels(
+    rgb: np.ndarray,  # (height, width, 3) numbers
+    is_deep: bool,  # whether the samples have more than 8 bits
+    opacity: np.ndarray | None = None,  # (height, width), 0 to 1
+) -> tuple[np.ndarray, float]:  # (uint8 gray levels, fraction of colored pixels)
+    "The luma of an image, composed over black"
+    if not is_deep and opacity is None:
+        image = Image.fromarray(np.ascontiguousarray(rgb, np.uint8))
+        return np.asarray(image.convert("L")), color_fraction(image)
+    luma = np.empty(rgb.shape[:2], np.float32)
+    for top in range(0, len(rgb), 256):  # a float copy of all channels would need a gigabyte
+        luma[top : top + 256] = rgb[top : top + 256].astype(np.float32) @ LUMA
+        if opacity is not None:
+            luma[top : top + 256] *= opacity[top : top + 256]
+    levels = scale_levels(luma) if is_deep else np.rint(luma).astype(np.uint8)
+    low, high = robust_range(luma[np.isfinite(luma)][:: max(luma.size // MAX_SAMPLES, 1)]) if is_deep else (0, 255)
+    rows, columns = (np.linspace(0, n - 1, 128).astype(int) for n in luma.shape)
+    small = np.nan_to_num(clip_range(rgb[rows][:, columns], low, high))
+    return levels, color_fraction(Image.fromarray(small.astype(np.uint8)))
 
 # %% ../../nbs/00_core/08_pictures.ipynb #01026
 def _is_png16_color(raw):
@@ -60,19 +94,202 @@ def _bounded_png(raw):
     return b"".join(parts)
 
 
-def _png16_gray(raw):
-    "Gray levels of 16-bit RGB, RGBA or gray with alpha, composed over black"
+def _png16_levels(raw):
+    "Gray levels and fraction of colored pixels of 16-bit RGB, RGBA or gray with alpha"
     cv2 = import_extra("cv2", "")
     x = cv2.imdecode(np.frombuffer(_bounded_png(raw), np.uint8), cv2.IMREAD_UNCHANGED)
-    gray = np.empty(x.shape[:2], np.float32)
-    for top in range(0, len(x), 256):  # a float copy of all channels would need a gigabyte
-        rows = x[top : top + 256].astype(np.float32)
-        gray[top : top + 256] = rows[..., :3] @ np.array(
-            [0.114, 0.587, 0.299], np.float32
-        )  # blue, green, red
-        if x.shape[-1] == 4:
-            gray[top : top + 256] *= rows[..., 3] / 65535
-    return scale_range(gray)
+    if x is None or x.ndim != 3 or x.shape[-1] not in (3, 4) or x.dtype != np.uint16:
+        raise UnreadableImage("PNG: damaged pixels")
+    opacity = x[..., 3] / np.float32(65535) if x.shape[-1] == 4 else None
+    return color_levels(x[..., 2::-1], is_deep=True, opacity=opacity)
+
+# %% ../../nbs/00_core/08_pictures.ipynb #pctf02
+def upright(
+    levels: np.ndarray,  # (height, width)
+    orientation: int,  # 1 to 8, as in EXIF; other values count as 1
+) -> np.ndarray:  # the image as it should be displayed
+    "Turn and mirror an image"
+    turns = {3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}.get(orientation, 0)
+    turned = np.rot90(levels, turns)
+    if orientation in (2, 4):
+        turned = turned[:, ::-1]
+    elif orientation in (5, 7):
+        turned = turned[::-1]
+    return np.ascontiguousarray(turned)
+
+# %% ../../nbs/00_core/08_pictures.ipynb #pctf05
+_WHITE_IS_ZERO = 0
+_BLACK_IS_ZERO = 1
+_RGB_COLORS = 2
+_SEPARATED = 5  # CMYK
+_PLAIN_PHOTOMETRIC = (0, 1, 2, 3, 5, 6)  # that Pillow reads; 3 is a palette and 6 is YCbCr
+_CHANNELS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB_COLORS: 3, _SEPARATED: 4}
+_PREMULTIPLIED = 1  # values of ExtraSamples
+_OPACITY = 2
+
+
+def is_plain_tiff(
+    numbers: "Callable",  # noqa: F821 (from `tiff_page`)
+) -> bool:
+    "Whether Pillow reads a TIFF page with all of its bits"
+    bits = set(numbers(258) or [1])
+    is_unsigned = set(numbers(339) or [1]) <= {1}
+    few_bits = bits <= {1, 2, 4, 8} and len(bits) == 1
+    has_planes = (numbers(277) or [1])[0] > 1 and (numbers(284) or [1])[0] == 2
+    return few_bits and is_unsigned and not has_planes and (numbers(262) or [1])[0] in _PLAIN_PHOTOMETRIC
+
+
+def _tiff_samples(raw, page, numbers):
+    "The samples of a TIFF page: (height, width, channels)"
+    codecs = import_extra("imagecodecs", "")
+    width, height = (numbers(tag)[0] for tag in (256, 257))
+    channels = (numbers(277) or [1])[0]
+    samples = codecs.tiff_decode(raw, index=page)
+    if channels > 1 and samples.shape == (channels, height, width):  # planes
+        samples = np.moveaxis(samples, 0, -1)
+    if samples.size != width * height * channels or samples.dtype.kind not in "uif":
+        raise UnreadableImage(f"TIFF: {channels} samples of {samples.dtype} with shape {samples.shape}")
+    return samples.reshape(height, width, channels)
+
+# %% ../../nbs/00_core/08_pictures.ipynb #pctf05b
+def tiff_levels(
+    raw: bytes,  # a TIFF file
+    page: int,  # number of the directory
+    numbers: "Callable",  # noqa: F821 (from `tiff_page`)
+) -> tuple[np.ndarray, float]:  # (uint8 gray levels, fraction of colored pixels)
+    "The gray levels of a TIFF page with numbers of any kind"
+    photometric = (numbers(262) or [_BLACK_IS_ZERO])[0]
+    if photometric not in _CHANNELS:
+        raise UnreadableImage(f"TIFF: photometric interpretation {photometric} with {numbers(258)} bits")
+    samples = _tiff_samples(raw, page, numbers)
+    count = _CHANNELS[photometric]
+    extra = numbers(338) or [0] * (samples.shape[2] - count)
+    if samples.shape[2] != count + len(extra):
+        raise UnreadableImage(f"TIFF: {samples.shape[2]} samples with photometric interpretation {photometric}")
+    is_deep = samples.dtype != np.uint8
+    largest = np.iinfo(samples.dtype).max if samples.dtype.kind in "ui" else 1
+    opacity = None
+    if _OPACITY in extra:  # colors with the value `_PREMULTIPLIED` are composed over black already
+        opacity = np.clip(samples[..., count + extra.index(_OPACITY)] / np.float32(largest), 0, 1)
+    colors = samples[..., :count]
+    if photometric == _SEPARATED:
+        ink = np.float32(1) - colors / np.float32(largest)
+        colors = 255 * ink[..., :3] * ink[..., 3:]
+    if count > 1:
+        return color_levels(colors, is_deep=is_deep, opacity=opacity)
+    levels = scale_levels(colors[..., 0]) if is_deep else colors[..., 0]
+    levels = levels if photometric == _BLACK_IS_ZERO else 255 - levels
+    return levels if opacity is None else np.rint(levels * opacity).astype(np.uint8), 0.0
+
+# %% ../../nbs/00_core/08_pictures.ipynb #pcjd02
+class _DecoderWarnings(logging.Handler):
+    "Keeps the warnings of imagecodecs, apart for each thread"
+
+    def __init__(self):
+        super().__init__()
+        self.local = threading.local()
+
+    def emit(self, record):
+        if hasattr(self.local, "messages"):
+            self.local.messages.append(record.getMessage())
+
+
+@cache
+def _decoder_warnings():
+    "The handler of the warnings; they aren't printed"
+    handler = _DecoderWarnings()
+    logger = logging.getLogger("imagecodecs")
+    logger.addHandler(handler)
+    logger.propagate = False
+    return handler
+
+
+DAMAGE = ("Corrupt JPEG data", "Premature end", "Invalid SOS parameters", "Inconsistent progression")
+
+# %% ../../nbs/00_core/08_pictures.ipynb #pcjd02b
+def tiff_damages(
+    raw: bytes,  # a TIFF file
+    page: int = 0,  # number of the directory
+) -> list[str]:  # messages of libjpeg about damaged data
+    "Decode a TIFF page for its warnings"
+    handler = _decoder_warnings()
+    handler.local.messages = []
+    with suppress(Exception):  # a JPEG that isn't allowed in TIFF files
+        import_extra("imagecodecs", "").tiff_decode(raw, index=page, verbose=2)
+    messages = handler.local.messages
+    del handler.local.messages
+    return [text for text in messages if text.startswith(DAMAGE)]
+
+
+def jpeg_damages(
+    raw: bytes,  # a JPEG code stream of 8 bits
+    width: int,  # in pixels
+    height: int,  # in pixels
+    components: int,  # color planes
+) -> list[str]:  # messages of libjpeg about damaged data
+    "Decode a JPEG as a TIFF file for its warnings"
+    photometric = {1: 1, 3: 6, 4: 5}[components]
+    entries = {256: width, 257: height, 258: 8, 259: 7, 262: photometric, 273: 0, 277: components, 278: height}
+    entries[279] = len(raw)
+    entries[273] = 8 + 2 + 12 * len(entries) + 4
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(entries.items()))
+    return tiff_damages(b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4) + raw)
+
+# %% ../../nbs/00_core/08_pictures.ipynb #pcjd03
+def _block_steps(
+    levels: np.ndarray,  # (height, width) uint8
+    rows: int,  # of a block
+    columns: int,  # of a block
+) -> np.ndarray:  # (rows of blocks - 1, columns of blocks)
+    "The steps between rows of blocks, without the slope beside them"
+    down = len(levels) // rows
+    across = levels.shape[1] // columns
+    cut = levels[: down * rows, : across * columns]
+    last, end, start, first = (
+        cut[rows + i : (down - 1) * rows + i + 1 : rows].astype(np.float32) for i in (-2, -1, 0, 1)
+    )
+    steps = (start - end) - ((end - last) + (first - start)) / 2
+    return np.clip(steps.reshape(down - 1, across, columns).mean(-1), -60, 60)
+
+
+def brightness_stair(
+    levels: np.ndarray,  # (height, width) uint8
+    rows: int = 8,  # of a block
+) -> float:  # gray levels
+    "The height of a step in brightness that begins inside a row of blocks"
+    if len(levels) < 8 * rows or levels.shape[1] < 64:
+        return 0.0
+    below = _block_steps(levels, rows, 8)
+    beside = _block_steps(levels.T, 8, rows).T
+    across = below.shape[1]
+    sums, squares = (np.concatenate([[0], np.cumsum(below.ravel() ** power)]) for power in (1, 2))
+    begin = np.arange(across, below.size + 1)  # number of the first block with another brightness
+    mean = (sums[begin] - sums[begin - across]) / across
+    variance = np.maximum((squares[begin] - squares[begin - across]) / across - mean**2, 0.5)
+    row, column = np.divmod(begin, across)
+    side = beside[np.minimum(row, len(beside) - 1), np.maximum(column - 1, 0)]
+    low, high = np.sort([np.abs(mean), np.abs(side)], axis=0)
+    inside = (row >= 3) & (row <= len(beside) - 3) & (column >= 2) & (column <= across - 2)
+    fits = inside & (np.sign(mean) == np.sign(side)) & (high < 3 * low)
+    constancy = np.minimum(1, np.abs(mean) / np.sqrt(variance) / 2) ** 2
+    return float(np.max(low * constancy * fits))
+
+# %% ../../nbs/00_core/08_pictures.ipynb #pcjd04
+MAX_STAIR = 2.0  # gray levels
+
+
+def check_jpeg_data(
+    raw: bytes,  # a JPEG code stream
+    pixels: np.ndarray,  # (height, width) or (height, width, 3) uint8, decoded
+) -> None:
+    "Raise `UnreadableImage` for damaged data"
+    found = check_jpeg(raw)
+    if found.bits != 8 or found.kind not in ("baseline", "extended", "progressive") or found.components == 2:
+        return
+    levels = pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L"))
+    damages = jpeg_damages(raw, found.width, found.height, found.components)
+    if damages or brightness_stair(levels, found.block_height) > MAX_STAIR:
+        raise UnreadableImage("JPEG: the compressed data are damaged")
 
 # %% ../../nbs/00_core/08_pictures.ipynb #01028a
 def _check_exif_text(img):
@@ -83,63 +300,66 @@ def _check_exif_text(img):
             check_exif(bytes.fromhex("".join(text.split("\n")[3:])))
 
 
-COLOR_MODES = ("RGB", "RGBA", "RGBX", "CMYK", "LAB", "YCbCr")  # of Pillow, with 8 bits
-
-
 def _picture(img, raw):
     "Convert an opened Pillow image to an `XRay`"
     fmt = "JPEG" if img.format == "MPO" else img.format  # a photo with a second image
-    white_is_zero = fmt == "TIFF" and img.tag_v2.get(262) == 0
-    if fmt == "TIFF" and img.mode in COLOR_MODES and max(img.tag_v2.get(258, (1,))) > 8:
-        raise UnreadableImage("TIFF: colors with more than 8 bits aren't supported")
     img.load()
+    if fmt == "JPEG":
+        check_jpeg_data(raw, np.asarray(img if img.mode in ("L", "RGB") else img.convert("L")))
     _check_exif_text(img)
+    if _is_png16_color(raw):
+        orientation = img.getexif().get(274, 1)
+        img.close()  # its pixels have 8 bits
+        levels, color = _png16_levels(raw)
+        return XRay.from_levels(upright(levels, orientation), format=fmt, color=color)
     with suppress(Exception):
         img = ImageOps.exif_transpose(img)  # a damaged EXIF block is ignored
     if img.mode[0] in "IF":
-        x = scale_range(np.asarray(img))
-        return XRay(255 - x if white_is_zero else x, fmt)
-    if _is_png16_color(raw):
-        color = color_fraction(_rgb(img))
-        img.close()  # its pixels aren't needed for the gray levels
-        return XRay(_png16_gray(raw), fmt, color)
+        return XRay.from_levels(scale_levels(np.asarray(img)), format=fmt)
     if img.mode == "L" and "transparency" not in img.info:
-        return XRay(np.asarray(img), fmt)
+        return XRay.from_levels(np.asarray(img), format=fmt)
     rgb = _rgb(img)
-    return XRay(np.asarray(rgb.convert("L")), fmt, color_fraction(rgb))
+    return XRay.from_levels(np.asarray(rgb.convert("L")), format=fmt, color=color_fraction(rgb))
 
 # %% ../../nbs/00_core/08_pictures.ipynb #01032
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 
 # %% ../../nbs/00_core/08_pictures.ipynb #01033
-def _select_page(img):
-    "Select the only page of a file; smaller copies of it, such as thumbnails, don't count"
-    frames = getattr(img, "n_frames", 1) if img.format in ("TIFF", "WEBP", "PNG") else 1
-    if frames == 1:
-        return
-    if img.format != "TIFF" or frames > BUDGET.ifds:
+_JPEG_COMPRESSION = 7
+
+
+def _tiff_picture(raw):
+    "The only full page of a TIFF file; None if Pillow should read it, and the number of the page"
+    page, _, numbers = tiff_page(raw)
+    if (numbers(259) or [1])[0] == _JPEG_COMPRESSION and tiff_damages(raw, page):
+        raise UnreadableImage("TIFF: the compressed data are damaged")
+    if is_plain_tiff(numbers):
+        return None, page
+    levels, color = tiff_levels(raw, page, numbers)
+    orientation = (numbers(274) or [1])[0]
+    return XRay.from_levels(upright(levels, orientation), format="TIFF", color=color), page
+
+
+def _check_pages(img):
+    "An animation is rejected; thumbnails in TIFF files are checked before"
+    frames = getattr(img, "n_frames", 1) if img.format in ("WEBP", "PNG") else 1
+    if frames > BUDGET.frames:
         raise MultiFrame(f"{frames} in one {img.format}")
-    sizes = []
-    for page in range(frames):
-        img.seek(page)
-        is_reduced = img.tag_v2.get(254, 0) & 1  # NewSubfileType
-        sizes.append((not is_reduced, img.width * img.height, page, img.width / img.height))
-    (_, largest, page, aspect), *others = sorted(sizes, key=lambda size: (not size[0], -size[1], size[2]))
-    if any(is_full and (4 * area > largest or abs(a / aspect - 1) > 0.1) for is_full, area, _, a in others):
-        raise MultiFrame(f"{frames} in one {img.format}")
-    img.seek(page)
-    check_size(*img.size)
 
 
 def read_picture(
     raw: bytes,  # content of a file
-) -> XRay:  # pixels of an 8-bit image are uint8, others float32
+) -> XRay:  # gray levels with 8 bits
     "Check and decode a file that isn't DICOM"
     try:
-        check_content(raw)
+        is_tiff = check_content(raw) == "TIFF"
+        image, page = _tiff_picture(raw) if is_tiff else (None, 0)
+        if image is not None:
+            return image
         img = Image.open(io.BytesIO(raw), formats=FORMATS)
+        _check_pages(img)
+        img.seek(page)
         check_size(*img.size)
-        _select_page(img)
         return _picture(img, raw)
     except (PneumoniaError, MemoryError):  # the caller limits the memory
         raise

@@ -6,7 +6,7 @@
 __all__ = ['Prediction', 'FailedPrediction']
 
 # %% ../../nbs/00_core/26_prediction.ipynb #09p04
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
@@ -72,12 +72,19 @@ class Timing(Record):
     judged: float  # seconds of reading and prediction
 
 # %% ../../nbs/00_core/26_prediction.ipynb #09p11
+def no_class_reason(
+    reasons: Collection[str],  # codes of the quality checks that failed
+) -> str | None:  # the most specific code that rules out a class; None if there is none
+    "Why an image gets no class"
+    return next((code for code in NO_CLASS_REASONS if code in reasons), None)
+
+
 def needs_referral(
     conformal: Mapping | None,  # from `Bundle.conformal_decision`
-    reasons: Iterable[str],  # codes of the quality checks that failed
+    reasons: Collection[str],  # codes of the quality checks that failed
 ) -> bool:  # True if a reader should decide
     "Whether a prediction should be referred to a reader"
-    return bool(conformal and conformal["refer"]) or not NO_CLASS_REASONS.isdisjoint(reasons)
+    return bool(conformal and conformal["refer"]) or no_class_reason(reasons) is not None
 
 # %% ../../nbs/00_core/26_prediction.ipynb #09p14
 @dataclass(eq=False)
@@ -87,14 +94,14 @@ class Prediction(Record):
     file: str  # name of the file
     class_: str | None  # NORMAL or PNEUMONIA; None if the image isn't one upright frontal chest X-ray
     label: str  # the class in the client's language; `not assessed` without a class
-    reason: str | None  # code of the quality check because of which there is no class
+    reason: str | None  # code of the quality check because of which there is no class; None with a class
     confidence: float | None  # probability of the predicted class, 0 to 1; None without a class
     probabilities: dict[str, float] | None  # probability of each class; the sum is 1; None without a class
     threshold: float  # operating point: PNEUMONIA from this probability on
     threshold_rule: str  # how the operating point was chosen
     conformal: ConformalResult | None  # None without conformal limits, and without a class
     refer: bool  # a reader should decide: by the conformal limits, or because there is no class
-    heatmap: np.ndarray | None = field(repr=False)  # (rows, columns), 0 to 1; None without a map
+    heatmap: np.ndarray | None = field(repr=False)  # (rows, columns), 0 to 1; None without a map or class
     quality: QualityResult  # result of the quality checks
     model: ModelInfo  # the model that made the prediction
     unavailable: dict[str, str] | None = None  # missing `heatmap` or `ood_score` -> reason
@@ -140,13 +147,6 @@ def from_outputs(
     return prediction.without_class(reason, lang) if reason else prediction
 
 # %% ../../nbs/00_core/26_prediction.ipynb #pdraw001
-def no_class_reason(
-    reasons: Iterable[str],  # codes of the quality checks that failed
-) -> str | None:  # the first code that rules out a class; None if there is none
-    "Why an image gets no class"
-    return next((code for code in reasons if code in NO_CLASS_REASONS), None)
-
-
 @patch
 def without_class(
     self: Prediction,
@@ -163,6 +163,13 @@ def without_class(
 def with_raw(self: Prediction) -> Prediction:
     "The same result with `probabilities` of the network, even without a class"
     return replace(self, probabilities=self._raw or self.probabilities)
+
+
+@patch(as_prop=True)
+def reason_text(self: Prediction) -> str | None:  # None with a class
+    "The sentence of `reason`"
+    messages = dict(zip(self.quality.reasons, self.quality.messages, strict=True))
+    return messages.get(self.reason)
 
 # %% ../../nbs/00_core/26_prediction.ipynb #09p32
 @patch

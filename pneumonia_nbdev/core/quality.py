@@ -6,6 +6,7 @@
 __all__ = ['REASONS', 'NO_CLASS_REASONS', 'quality_metrics', 'Quality', 'assess_quality']
 
 # %% ../../nbs/00_core/19_quality.ipynb #02004
+import math
 import re
 import unicodedata
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from PIL import Image
 from .base import NotAnXray, UnreadableImage, check_lang, import_extra, package_file
 from .i18n import translate
 from .image import intensity_range
+from .view import VIEWS, detect_view, view_probabilities
 from .xray import XRay, to_pil
 
 # %% ../../nbs/00_core/19_quality.ipynb #02006
@@ -97,9 +99,22 @@ def quality_metrics(
         symmetry=symmetry(thumbnail),  # correlation with the mirror image, -1 to 1
         content=content_fraction(small),  # fraction of the area inside the border
         color=image.color,  # fraction of colored pixels
+        **{f"view_{view}": p for view, p in view_probabilities(image).items()},
     )
 
 # %% ../../nbs/00_core/19_quality.ipynb #02030
+def _has_view(metrics, view):
+    "Whether the view network detects this view; False for metrics without its probabilities"
+    if "view_frontal" not in metrics:
+        return False
+    return detect_view({name: metrics[f"view_{name}"] for name in VIEWS}) == view
+
+
+def _has_other_view(metrics):
+    "Whether the view network detects a view that isn't upright and frontal"
+    return any(_has_view(metrics, view) for view in VIEWS if view not in ("frontal", "mirrored"))
+
+
 REASONS = dict(  # code -> condition on the metrics
     too_small=lambda m: m["side"] < 128,
     odd_shape=lambda m: m["aspect"] > 2.2,
@@ -107,12 +122,19 @@ REASONS = dict(  # code -> condition on the metrics
     low_contrast=lambda m: m["contrast"] < 70,
     saturated=lambda m: m["white"] > 0.1,
     blurred=lambda m: m["sharpness"] < 0.018,
-    inverted=lambda m: m["likeness"] < -0.25,
+    inverted=lambda m: m["likeness"] < -0.25 and not _has_other_view(m) or _has_view(m, "inverted"),
     not_chest_like=lambda m: (
         -0.25 <= m["likeness"] < 0.1
         or m["sharpness"] > 0.135
         or m["strangeness"] + (1 - m["symmetry"]) / 2 > 1.1
+        or _has_view(m, "other")
     ),
+    montage=lambda m: _has_view(m, "montage"),
+    upside_down=lambda m: _has_view(m, "upside_down"),
+    rotated=lambda m: _has_view(m, "rotated"),
+    partial=lambda m: _has_view(m, "partial"),
+    lateral=lambda m: _has_view(m, "lateral"),
+    mirrored=lambda m: _has_view(m, "mirrored"),
     colored=lambda m: m["color"] > 0.05,
 )
 
@@ -165,17 +187,37 @@ _LATERAL_VIEWS = {
     "侧位",
     "側位",
 }
+
+
+def _is_lateral(view, orientation):
+    "Whether the view position is lateral, or the rows of the image run from front to back"
+    words = re.findall(r"\w+", _plain(view))
+    return not _LATERAL_VIEWS.isdisjoint(words) or orientation.strip().upper()[:1] in ("A", "P")
+
+
+_AGE = re.compile(r"\s*(\d{1,4}(?:\.\d+)?)\s*([DWMY]?)\w*\s*")
+_PER_YEAR = dict(D=365.25, W=52.18, M=12.0, Y=1.0)
+
+
+def age_in_years(
+    text: str,  # value of PatientAge, such as `065Y`, `018M`, `003W` or `010D`
+) -> float:  # years; not a number if the text isn't an age
+    "The age of a patient; without a unit, the number is in years"
+    match = _AGE.fullmatch(text.upper())
+    return float(match[1]) / _PER_YEAR[match[2] or "Y"] if match else math.nan
+
+
 DICOM_CHECKS = dict(  # code -> condition on the metadata
     wrong_modality=lambda metadata: metadata.get("modality", "DX").upper() not in _MODALITIES,
     wrong_body_part=lambda metadata: _is_other_part(metadata.get("body_part", "")),
-    wrong_view=lambda metadata: bool(
-        _LATERAL_VIEWS.intersection(re.findall(r"\w+", _plain(metadata.get("view", ""))))
-    ),
+    wrong_view=lambda metadata: _is_lateral(metadata.get("view", ""), metadata.get("orientation", "")),
+    adult=lambda metadata: age_in_years(metadata.get("age", "")) >= 18,
 )
 
 # %% ../../nbs/00_core/19_quality.ipynb #qlnoc002
-NO_CLASS_REASONS = frozenset(
-    ("inverted", "not_chest_like", "wrong_modality", "wrong_body_part", "wrong_view")
+NO_CLASS_REASONS = (  # the most specific ones first
+    *("wrong_modality", "wrong_body_part", "wrong_view"),
+    *("montage", "upside_down", "rotated", "partial", "lateral", "inverted", "not_chest_like"),
 )
 
 # %% ../../nbs/00_core/19_quality.ipynb #02035

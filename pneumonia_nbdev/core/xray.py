@@ -87,7 +87,7 @@ class XRay:
     pixels: np.ndarray  # (height, width) float32 gray levels, 0 to 255
     format: str = "array"  # JPEG, PNG, TIFF, BMP, WEBP, DICOM, or array
     color: float = 0.0  # fraction of colored pixels, 0 to 1
-    metadata: dict[str, str] = field(default_factory=dict)  # DICOM only: modality, body_part, view
+    metadata: dict[str, str] = field(default_factory=dict)  # DICOM only: modality, body_part, view, age, orientation
     identity: dict = field(default_factory=dict, repr=False)  # DICOM only: patient, burned_in
 
     @classmethod
@@ -181,3 +181,19 @@ def scale_range(
     samples = x.ravel()[:: max(x.size // MAX_SAMPLES, 1)]
     low, high = robust_range(samples[np.isfinite(samples)])
     return np.nan_to_num(clip_range(x, low, high), copy=False, nan=0.0)
+
+# %% ../../nbs/00_core/04_xray.ipynb #xrsclv2
+def scale_levels(
+    x: np.ndarray,  # (height, width) numbers
+) -> np.ndarray:  # (height, width) uint8
+    "`scale_range`, rounded to 8 bits"
+    samples = x.ravel()[:: max(x.size // MAX_SAMPLES, 1)].astype(float)
+    low, high = robust_range(samples[np.isfinite(samples)])
+    factor = 255 / (high - low) if high > low else 0
+    levels = np.empty(x.shape, np.uint8)
+    rows = max(MAX_SAMPLES // max(x.shape[1], 1), 1)
+    with np.errstate(invalid="ignore", over="ignore"):  # values that aren't finite
+        for top in range(0, len(x), rows):
+            scaled = np.nan_to_num((x[top : top + rows].astype(float) - low) * factor, nan=0)
+            levels[top : top + rows] = np.rint(np.clip(scaled, 0, 255))
+    return levels

@@ -282,11 +282,14 @@ def _ambiguous_counts(audit, good):
 
 # %% ../../nbs/01_data/03_audit.ipynb #07034b
 def _duplicate_counts(pairs):
-    "The number of duplicate pairs by kind and splits"
+    "The number of duplicate pairs by kind and splits, and of pairs whose labels contradict each other"
     if not len(pairs):
-        return pd.DataFrame(columns=["pairs"])
-    splits = pairs.assign(splits=pairs.a_split + " and " + pairs.b_split)
-    return splits.groupby(["kind", "splits"]).size().rename("pairs").to_frame()
+        return pd.DataFrame(columns=["pairs", "different labels"])
+    rows = pairs.assign(
+        splits=pairs.a_split + " and " + pairs.b_split, differs=pairs.a_label != pairs.b_label
+    )
+    counts = rows.groupby(["kind", "splits"]).differs.agg(["size", "sum"])
+    return counts.set_axis(["pairs", "different labels"], axis=1)
 
 # %% ../../nbs/01_data/03_audit.ipynb #07040
 @patch

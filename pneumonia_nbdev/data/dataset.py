@@ -24,6 +24,7 @@ from pneumonia_nbdev.core.base import (
     InputError,
     InvalidOption,
     PneumoniaError,
+    clean_name,
     import_extra,
     label,
     write_atomic,
@@ -42,6 +43,7 @@ from ..core.plots import CLASS_COLORS, plot_language, split_label
 from ..core.quality import DICOM_CHECKS, REASONS
 from .augmentation import Augmentation, augment, augment_batch
 from pneumonia_nbdev.data.files import (
+    CLOSED,
     EXCLUDED_COLUMNS,
     MIN_VAL,
     SPLITS,
@@ -89,13 +91,22 @@ class MedicalDataLoader:
         if val == "patients":
             self.files = split_patients(self.files, seed=split_seed)
             return
-        n = (self.files.split == "val").sum()
-        if n < 100:
-            warnings.warn(f"{n} validation images are too few to select a model or a threshold", stacklevel=2)
+        for problem in _official_problems(self.files):
+            warnings.warn(problem, stacklevel=2)
 
     def __repr__(self):
         counts = self.files.split.value_counts().to_dict()
         return f"MedicalDataLoader({self.data_dir.name!r}, {counts}, {len(self.excluded)} excluded)"
+
+# %% ../../nbs/01_data/02_dataset.ipynb #dspat004
+def _official_problems(files):
+    "Why the validation folder of a data set isn't suitable, as sentences"
+    n = (files.split == "val").sum()
+    if n < 100:
+        yield f"{n} validation images are too few to select a model or a threshold"
+    train, val = (set(files.patient[files.split == split]) for split in ("train", "val"))
+    if train & val:
+        yield f"{len(train & val)} patients are in train and in val; split by patient instead"
 
 # %% ../../nbs/01_data/02_dataset.ipynb #n7905964
 @patch
@@ -233,6 +244,11 @@ def _load_npy(file):
 @patch
 def _training_problem(self: MedicalDataLoader, split):
     "Why `train` can't train, or why `val` can't measure; one sentence, or empty"
+    closed = self.excluded[self.excluded.reason.str.startswith(CLOSED)]
+    if split == "train" and len(closed):
+        name = clean_name(Path(closed.path.iloc[0]).name)
+        advice = "its images would be missing: give the permission to read it, or move it out of the data set"
+        return f"{len(closed):,} folders cannot be opened, the first is {name!r}; {advice}"
     counts = {cls: int((self.files[self.files.split == split].label == cls).sum()) for cls in CLASSES}
     found = " and ".join(f"{n} {cls}" for cls, n in counts.items())
     if split == "train" and not all(counts.values()):

@@ -6,18 +6,40 @@
 __all__ = ['SPLITS', 'patient_id', 'scan_csv', 'list_images', 'split_patients', 'fingerprint']
 
 # %% ../../nbs/01_data/01_files.ipynb #datafilesi0
+import errno
 import hashlib
 import json
 import os
 import re
+import unicodedata
 import warnings
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from ..core.base import CLASSES, BadData, InvalidOption, import_extra, original_cell
-from ..core.image import is_image_file
+from pneumonia_nbdev.core.base import (
+    CLASSES,
+    BadData,
+    InputError,
+    InvalidOption,
+    clean_name,
+    import_extra,
+    normalize_id,
+    original_cell,
+)
+from pneumonia_nbdev.core.folders import (
+    file_kind,
+    first_bytes,
+    folder_key,
+    is_hidden,
+    is_image_file,
+    walk,
+)
+from ..core.isolation import run_isolated
+from ..core.tables import LABEL_CODES, LABEL_NAMES, find_column, read_table
+from ..core.xray import read_bytes
 
 # %% ../../nbs/01_data/01_files.ipynb #datafilesi1
 pd = import_extra("pandas")
@@ -30,51 +52,115 @@ def patient_id(
     name: str,  # file name
 ) -> str:  # identifier such as `person1`, `IM-0115`
     "The patient identifier in an official file name"
-    found = PATIENT.match(name)
+    found = PATIENT.match(normalize_id(name))
     if not found:
         return Path(name).stem
     identifier = found[0]
     return identifier.lower() if identifier.lower().startswith("person") else identifier.upper()
 
+# %% ../../nbs/01_data/01_files.ipynb #idtab001
+def one_spelling(
+    patients: list[str],  # identifiers as they are written
+) -> list[str]:  # equal texts for equal patients
+    "The same patients, each with its most frequent spelling"
+    spelling = {}
+    for name, _ in sorted(Counter(patients).items(), key=lambda item: (-item[1], item[0])):
+        key = normalize_id(name)
+        spelling.setdefault(key, patient_id(key) if PATIENT.fullmatch(key) else name)
+    return [spelling[normalize_id(name)] for name in patients]
+
+# %% ../../nbs/01_data/01_files.ipynb #idtab004
+_MISSING = """- -- --- . ? ?? * / n/a na nan none null nil undefined unknown unk anon anonym anonymous anonymized
+anonymised anonymisiert anonyme anonimo deidentified de-identified removed patient xxx test 匿名 未知 不详 无 保密"""
+_PHRASES = ("", "n a", "not available", "no id", "no name", "patient id", "test patient")
+_PLACEHOLDERS = {*_MISSING.split(), *_PHRASES}
+_MIN_ROWS = 10  # rows of one patient that cause a warning
+
+
+def is_placeholder(
+    key: str,  # from `normalize_id`
+    keys: set[str] = frozenset(),  # the other patients
+) -> bool:  # True for a text that identifies no person
+    "Whether a patient number is missing"
+    words = re.sub(r"[\W_]+", " ", key).strip()
+    return key in _PLACEHOLDERS or words in _PLACEHOLDERS or (not key.strip("0") and "1" not in keys)
+
+
+def _warn_about_patients(patients, missing, source):
+    "Warnings about placeholders, and about one patient with most of the rows"
+    spelled = {normalize_id(name): clean_name(name) for name in reversed(patients)}
+    counts = Counter(normalize_id(name) for name in patients)
+    for key, n in counts.most_common():
+        covers = f"{source.name}: one patient id, {spelled[key]!r}, covers {n:,} of {len(patients):,} rows"
+        if key and key in missing:
+            advice = "it is a placeholder, so each of these rows is a patient of its own"
+            risk = "images of one person may be in two splits"
+            warnings.warn(f"{covers}; {advice}, and {risk}: give the real numbers", stacklevel=5)
+        elif key and n >= _MIN_ROWS and n > len(patients) / 2:
+            warnings.warn(f"{covers}; check that it is one person and not a placeholder", stacklevel=5)
+
+# %% ../../nbs/01_data/01_files.ipynb #idtab007
+_PICTURES = (".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp")
+
+
+def _dicom_patient(path):
+    "The patient number in the header of a DICOM file; empty for other files"
+    if not path or Path(path).suffix.lower() in _PICTURES or not is_image_file(Path(path)):
+        return ""
+    try:
+        return run_isolated("pneumonia_nbdev.core.dicom:identity_task", read_bytes(path))[0]["patient"]
+    except (InputError, KeyError):  # the file is excluded when its pixels are read
+        return ""
+
+
+def _dicom_label(number, spelling):
+    "The name of a patient with a number from a header: that of the table, or a hash"
+    key = normalize_id(number)
+    return spelling.get(key) or f"DICOM {hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:12]}"
+
 # %% ../../nbs/01_data/01_files.ipynb #cls00001
 def class_names(
     classes: dict[str, str | None] | None = None,  # other name -> NORMAL, PNEUMONIA, or None to leave it out
-) -> dict[str, str]:  # name in lower case -> class; empty to leave it out
+) -> dict[str, str]:  # normalized name -> class; empty to leave it out
     "The class of each name of a folder or label"
-    names = {cls.lower(): cls for cls in CLASSES}
+    names = {name: cls for name, cls in LABEL_NAMES.items() if name not in LABEL_CODES}
     for name, cls in (classes or {}).items():
         target = str(cls or "").strip().upper()
         if target not in (*CLASSES, ""):
             raise InvalidOption(f"classes: {name!r} is mapped to {cls!r}; there are {', '.join(CLASSES)}")
-        names[str(name).strip().lower()] = target
+        names[normalize_id(name)] = target
     return names
 
 # %% ../../nbs/01_data/01_files.ipynb #05009
 SPLITS = ("train", "val", "test")  # names of the splits
 
 # %% ../../nbs/01_data/01_files.ipynb #cls00003
-SPLIT_NAMES = {split: split for split in SPLITS} | {
-    "training": "train",
-    "valid": "val",
-    "validation": "val",
-    "testing": "test",
+_SPLIT_WORDS = dict(
+    train="train training trn 训练",
+    val="val valid validate validation dev develop development tuning 验证 开发",
+    test="test testing tst 测试",
+)
+_SUFFIXES = ("", *(f"{sign}{word}" for sign in ("", " ", "-", "_") for word in ("set", "split", "data")), "集")
+SPLIT_NAMES = {  # normalized name -> split
+    f"{word}{suffix}": split
+    for split, words in _SPLIT_WORDS.items()
+    for word in words.split()
+    for suffix in _SUFFIXES
 }
 
 # %% ../../nbs/01_data/01_files.ipynb #cls00005
-_LABEL_CODES = {"0": "NORMAL", "1": "PNEUMONIA", "0.0": "NORMAL", "1.0": "PNEUMONIA"}
-
-
 def _report_unmapped(
     unmapped: dict[str, int],  # unknown name -> number of images
     labels: set[str],  # classes with images
     kind: str,  # `folders` or `labels`
     source: Path,  # the data set, for the message
+    first: int | None = None,  # first row of a table with such a name; None for folders
 ):
-    "A warning about images without a class; an error if they leave a class without images"
+    "A warning about folders without a class; an error for labels, or if a class has no image"
     if not unmapped:
         return
     found = ", ".join(f"{name} ({n:,} images)" for name, n in unmapped.items())
-    codes = {name: _LABEL_CODES[name] for name in unmapped if name in _LABEL_CODES}
+    codes = {name: LABEL_CODES[name] for name in unmapped if name in LABEL_CODES}
     example = codes or {next(iter(unmapped)): "PNEUMONIA"}
     option = ",".join(f"{name}={cls}" for name, cls in example.items())
     advice = (
@@ -84,7 +170,11 @@ def _report_unmapped(
     missing = [cls for cls in CLASSES if cls not in labels]
     if missing:
         reason = f"no image of {' or '.join(missing)}; other {kind} are {found}: {advice}"
-        raise BadData(reason, file=source)
+        raise BadData(reason + (f"; the first is in row {first}" if first else ""), file=source)
+    if first:
+        raise BadData(
+            f"row {first}: other {kind} are {found}: {advice}, or to None to leave them out", file=source
+        )
     warnings.warn(f"{source.name}: other {kind} are left out: {found}; {advice}", stacklevel=5)
 
 # %% ../../nbs/01_data/01_files.ipynb #05010
@@ -96,57 +186,87 @@ def find_root(
     "The nearest folder that contains the splits, or the classes"
     names = names or class_names()
     top = Path(data_dir)
-    if not top.is_dir():
-        raise BadData("not a folder or a CSV" if top.exists() else "the folder does not exist", file=data_dir)
+    if not os.path.isdir(top):
+        exists = os.path.exists(top)
+        raise BadData("not a folder or a CSV" if exists else "the folder does not exist", file=data_dir)
     level = [top]
+    closed = {}
+    seen = set()
     for _ in range(depth + 1):
         for folder in level:
             if _named([folder], SPLIT_NAMES) or _named([folder], names):
                 return folder
-        level = [child for folder in level for child in sorted(folder.iterdir()) if _is_searched(child)]
+        level = [
+            child for folder in level for child in _children(folder, closed) if _is_searched(child, seen)
+        ]
+    for path, reason in closed.items():
+        warnings.warn(f"{clean_name(path.name)}: {reason}", stacklevel=4)
     _report_unmapped(_image_folders(top), set(), "folders", top)
+    hint = "".join(f"; {clean_name(path.name)}: {reason}" for path, reason in [*closed.items()][:3])
     if _count_images(top):
-        raise BadData("its images lie in no folder of a class: make NORMAL and PNEUMONIA", file=data_dir)
-    raise BadData(f"no folder named {', '.join((*SPLITS, *CLASSES))}", file=data_dir)
+        advice = "its images lie in no folder of a class: make NORMAL and PNEUMONIA"
+        raise BadData(f"{advice}{hint}", file=data_dir)
+    raise BadData(f"no folder named {', '.join((*SPLITS, *CLASSES))}{hint}", file=data_dir)
 
 # %% ../../nbs/01_data/01_files.ipynb #05010a
-def _is_searched(path):
-    "Whether `find_root` searches this path: links, hidden folders and `__MACOSX` are skipped"
-    return (
-        path.is_dir() and not path.is_symlink() and path.name != "__MACOSX" and not path.name.startswith(".")
-    )
+CLOSED = "the folder cannot be opened"  # reasons of exclusion
+UNREADABLE = "cannot be opened"
+
+
+def _children(folder, closed):
+    "The entries of a folder without hidden ones, links last; the reason why it can't be opened goes to `closed`"
+    try:
+        paths = [path for path in folder.iterdir() if not is_hidden(path.name)]
+    except OSError as e:
+        closed[folder] = f"{CLOSED}: {e.strerror or e}"
+        return []
+    return sorted(paths, key=lambda path: (os.path.islink(path), path))
+
+
+def _is_searched(path, seen):
+    "Whether a path is a folder that isn't in `seen`, a set that is updated"
+    if not os.path.isdir(path):
+        return False
+    key = folder_key(path)
+    is_new = key not in seen
+    seen.add(key)
+    return is_new
 
 # %% ../../nbs/01_data/01_files.ipynb #05010b
 def _named(folders, names):
     "Subfolders by the split or class of their name, ignoring case; both `Train` and `train` may exist"
     found = {target: [] for target in names.values()}
     for folder in folders:
-        for path in sorted(folder.iterdir()):
-            if path.name.lower() in names and path.is_dir():
-                found[names[path.name.lower()]].append(path)
+        for path in sorted(_children(folder, {})):
+            name = normalize_id(path.name)
+            if name in names and os.path.isdir(path):
+                found[names[name]].append(path)
     return {target: paths for target, paths in found.items() if paths}
 
 # %% ../../nbs/01_data/01_files.ipynb #05017b
 MASK_FOLDERS = ("mask", "masks")  # segmentations
 
 
-def _walk(tops):
-    "Files below folders in the order of their names, and folders that are left out: links and masks"
-    for at, folders, files in (step for top in tops for step in os.walk(top)):
-        skipped = [f for f in folders if f.lower() in MASK_FOLDERS or os.path.islink(os.path.join(at, f))]
-        folders[:] = sorted(f for f in folders if f not in skipped)
-        yield from (Path(at) / f for f in sorted(files + skipped) if not f.startswith("."))
+def _walk(tops, seen=None, separate=()):
+    "Files below folders, and the reasons why other paths are left out"
+    found = walk(tops, seen, lambda name: name.lower() in MASK_FOLDERS, separate)
+    reasons = dict.fromkeys(found.left_out, "a folder of masks")
+    reasons |= dict.fromkeys(found.repeated, "a link to another folder of the data set")
+    reasons |= {error.file: f"{UNREADABLE}: {error.reason}" for error in found.failed}
+    reasons |= {error.file: f"{CLOSED}: {error.reason}" for error in found.closed}
+    return found.files, reasons
 
 
 def _count_images(folder):
     "The number of image files below a folder"
-    return sum(is_image_file(path) for path in _walk([folder]))
+    return sum(is_image_file(path) for path in _walk([folder])[0])
 
 # %% ../../nbs/01_data/01_files.ipynb #cls00008
 def _image_folders(folder):
     "The number of images in each subfolder that has images; a chain of single folders is followed"
-    inside = [path for path in sorted(folder.iterdir()) if _is_searched(path)]
-    if len(inside) == 1 and any(_is_searched(path) for path in inside[0].iterdir()):
+    inside = [path for path in _children(folder, {}) if os.path.isdir(path)]
+    is_chain = len(inside) == 1 and not os.path.islink(inside[0])
+    if is_chain and any(os.path.isdir(path) for path in _children(inside[0], {})):
         return _image_folders(inside[0])
     counts = {path.name: _count_images(path) for path in inside}
     return {name: n for name, n in counts.items() if n}
@@ -156,13 +276,16 @@ def _exclusion_reason(path):
     "Why a file is excluded; empty for a possible image"
     try:
         size = path.stat().st_size
+        kind = file_kind(path.name, lambda: first_bytes(path))
     except (OSError, ValueError) as e:
-        return f"cannot be opened: {getattr(e, 'strerror', None) or e}"
-    if path.is_dir():
-        return "a link to a folder" if path.is_symlink() else "a folder of masks"
-    if not is_image_file(path):
+        return f"{UNREADABLE}: {getattr(e, 'strerror', None) or e}"
+    if kind in ("archive", "unread"):
+        return "an archive: unpack it"
+    if kind != "image":
         return "not an image"
-    return "the file is empty" if size == 0 else ""
+    if size == 0:
+        return "the file is empty"
+    return "" if os.access(path, os.R_OK) else f"{UNREADABLE}: {os.strerror(errno.EACCES)}"
 
 # %% ../../nbs/01_data/01_files.ipynb #05014
 IMAGE_COLUMNS = ["path", "split", "label", "patient"]
@@ -181,9 +304,12 @@ def scan(
     rows = []
     excluded = []
     if splits:
-        excluded += [(str(p), "", "", "not part of the layout") for p in _others([root], splits)]
-    for split, folders in (splits or {"train": [root]}).items():
-        images, others = _scan_split(folders, split, names)
+        excluded += [(str(p), "", "", reason) for p, reason in _beside_splits(root, splits, names)]
+    splits = splits or {"train": [root]}
+    seen = set()
+    separate = {folder_key(p) for folders in splits.values() for p in _class_folders(folders, names)}
+    for split, folders in splits.items():
+        images, others = _scan_split(folders, split, names, seen, separate)
         rows += images
         excluded += others
     unmapped = Counter()
@@ -192,25 +318,45 @@ def scan(
             unmapped[Path(path).name] += _count_images(Path(path))
     _report_unmapped(unmapped, {label for _, _, label, _ in rows}, "folders", Path(data_dir))
     if not rows:
-        raise BadData("no image in train, val or test", file=data_dir)
+        closed = next(
+            (f"; {clean_name(Path(p).name)}: {r}" for p, _, _, r in excluded if r.startswith(CLOSED)), ""
+        )
+        raise BadData(f"no image in train, val or test{closed}", file=data_dir)
     table = pd.DataFrame(rows, columns=IMAGE_COLUMNS)
-    return _separate_patients(table), pd.DataFrame(excluded, columns=EXCLUDED_COLUMNS)
+    table["patient"] = find_patients(table.path.tolist(), [""] * len(table), Path(data_dir))
+    return table, pd.DataFrame(excluded, columns=EXCLUDED_COLUMNS)
 
 # %% ../../nbs/01_data/01_files.ipynb #05015a
 UNMAPPED = "a folder of images without a class"  # reasons of exclusion
 LEFT_OUT = "left out by the option classes"
 
 
-def _scan_split(folders, split, names):
-    "(rows of images, excluded rows) of one split"
+def _other_reason(path):
+    "Why a path beside the classes is excluded"
+    files, reasons = _walk([path]) if os.path.isdir(path) else ([], {})
+    if any(map(is_image_file, files)):
+        return UNMAPPED
+    return reasons.get(path, "not part of the layout")
+
+
+def _class_folders(folders, names):
+    "The folders of a split, and of all classes in them"
+    return [*folders, *(path for paths in _named(folders, names).values() for path in paths)]
+
+
+def _scan_split(folders, split, names, seen, separate):
+    "(rows of images, excluded rows) of one split; `seen` contains the searched folders"
     found = _named(folders, names)
     images = []
-    excluded = [(str(p), split, "", LEFT_OUT) for p in found.pop("", [])]
-    for path in _others(folders, _named(folders, names)):
-        has_images = _is_searched(path) and any(is_image_file(p) for p in _walk([path]))
-        excluded.append((str(path), split, "", UNMAPPED if has_images else "not part of the layout"))
+    closed = {}
+    for folder in folders:
+        _children(folder, closed)
+    excluded = [(str(p), split, "", reason) for p, reason in closed.items()]
+    excluded += [(str(p), split, "", LEFT_OUT) for p in found.pop("", [])]
+    excluded += [(str(p), split, "", _other_reason(p)) for p in _others(folders, _named(folders, names))]
     for cls in CLASSES:
-        of_class = [(path, _exclusion_reason(path)) for path in _walk(found.get(cls, []))]
+        files, reasons = _walk(found.get(cls, []), seen, separate)
+        of_class = [(path, _exclusion_reason(path)) for path in files] + sorted(reasons.items())
         kept = [(str(p), split, cls, patient_id(p.name)) for p, reason in of_class if not reason]
         images += kept
         excluded += [(str(p), split, cls, reason) for p, reason in of_class if reason]
@@ -223,31 +369,72 @@ def _scan_split(folders, split, names):
 def _others(folders, known):
     "Paths beside the expected folders"
     expected = {p for paths in known.values() for p in paths}
-    beside = [p for folder in folders for p in sorted(folder.iterdir()) if p not in expected]
-    return [p for p in beside if p.name not in ("__MACOSX", "chest_xray") and not p.name.startswith(".")]
+    beside = [p for folder in folders for p in sorted(_children(folder, {})) if p not in expected]
+    return [p for p in beside if p.name != "chest_xray"]
+
+# %% ../../nbs/01_data/01_files.ipynb #clssplt3
+def _beside_splits(root, splits, names):
+    "Paths beside the splits with the reason of their exclusion; a warning for those that contain the classes"
+    reasons = {
+        path: "its name is not that of a split"
+        if os.path.isdir(path) and _named([path], names)
+        else "not part of the layout"
+        for path in _others([root], splits)
+    }
+    found = [clean_name(path.name) for path, reason in reasons.items() if reason.startswith("its name")]
+    if found:
+        advice = f"the splits are {', '.join(SPLITS)}, and names such as training, validation and testing"
+        warnings.warn(f"{root.name}: the folders {', '.join(found)} are left out; {advice}", stacklevel=4)
+    return reasons.items()
 
 # %% ../../nbs/01_data/01_files.ipynb #cls00010
-def _separate_patients(table):
-    "The table; patients of equal file names without an identifier are named by their path below the common folder"
-    unknown = pd.Series([not PATIENT.match(Path(p).name) for p in table.path], index=table.index)
-    repeated = table.patient.duplicated(keep=False) & unknown & (table.path != "")
-    if not repeated.any():
-        return table
-    paths = {p: Path(os.path.abspath(p)) for p in table.path if p}
-    root = os.path.commonpath([path.parent for path in paths.values()])
-    places = [paths[p].relative_to(root).with_suffix("").as_posix() if p else "" for p in table.path]
-    return table.assign(patient=np.where(repeated, places, table.patient))
+def _patients_by_name(paths, taken):
+    "Patients by file names; equal or taken names of an unknown form are completed by the folders"
+    names = [patient_id(Path(path).name) for path in paths]
+    unknown = [not PATIENT.match(normalize_id(Path(path).name)) for path in paths]
+    counts = Counter(map(normalize_id, names)) + Counter(taken)
+    absolute = {path: Path(os.path.abspath(path)) for path in paths if path}
+    root = os.path.commonpath([path.parent for path in absolute.values()]) if absolute else ""
+    for i, path in enumerate(paths):
+        if unknown[i] and path and counts[normalize_id(names[i])] > 1:
+            names[i] = absolute[path].relative_to(root).with_suffix("").as_posix()
+        if unknown[i] and normalize_id(names[i]) in taken:  # the number of another patient
+            names[i] = f"file {names[i]}"
+    return names
+
+
+def find_patients(
+    paths: list[str],  # of the images
+    numbers: list[str],  # in the table; empty for a missing one
+    source: Path,  # the data set, for warnings
+) -> list[str]:  # equal texts for equal patients
+    "The patient of each image"
+    with ThreadPoolExecutor() as pool:
+        headers = list(
+            pool.map(_dicom_patient, [p if not n else "" for p, n in zip(paths, numbers, strict=True)])
+        )
+    keys = [normalize_id(number or header) for number, header in zip(numbers, headers, strict=True)]
+    missing = {key for key in set(keys) if is_placeholder(key, set(keys))}
+    _warn_about_patients(
+        [number or header for number, header in zip(numbers, headers, strict=True)], missing, source
+    )
+    spelling = {normalize_id(number): number for number in numbers}
+    rest = [i for i, key in enumerate(keys) if key in missing]
+    by_name = _patients_by_name([paths[i] for i in rest], set(keys) - missing)
+    patients = [
+        number or _dicom_label(header, spelling) for number, header in zip(numbers, headers, strict=True)
+    ]
+    for i, name in zip(rest, by_name, strict=True):
+        patients[i] = name
+    return one_spelling(patients)
 
 # %% ../../nbs/01_data/01_files.ipynb #tab00001
 TABLE_COLUMNS = ("path", "label", "split", "patient", *METADATA_COLUMNS)
 
 
-def _find_column(names, column, chosen, csv):
-    "The name of a column, ignoring case; None for a missing one"
-    if chosen is not None and chosen in list(names):
-        return chosen
-    wanted = column if chosen is None else str(chosen).strip()
-    found = [name for name in names if name.lower() == wanted.lower()]
+def _choose_column(names, column, chosen, csv):
+    "The name of a column, by the option `columns` or by its usual names; None for a missing one"
+    found = find_column(names, column, chosen)
     if len(found) > 1:
         advice = f'choose one, as in columns={{"{column}": "{found[0]}"}}, or --columns {column}={found[0]}'
         raise BadData(f"the table has the columns {' and '.join(found)}: {advice}", file=csv)
@@ -256,16 +443,13 @@ def _find_column(names, column, chosen, csv):
     return found[0] if found else None
 
 
-def _rename_columns(table, columns, csv):
-    "The columns of an image table, found by name ignoring case, or by the option `columns`"
+def _named_columns(table, columns, csv):
+    "An image table with the columns that were found; all cells are texts"
     columns = columns or {}
     for column in columns:
         if column not in TABLE_COLUMNS:
             raise InvalidOption(f"columns: {column!r}; there are {', '.join(TABLE_COLUMNS)}")
-    table.columns = table.columns.str.strip()
-    found = {
-        column: _find_column(table.columns, column, columns.get(column), csv) for column in TABLE_COLUMNS
-    }
+    found = {c: _choose_column(table.columns, c, columns.get(c), csv) for c in TABLE_COLUMNS}
     missing = sorted(column for column in ("path", "label") if found[column] is None)
     if missing:
         raise BadData(
@@ -273,13 +457,17 @@ def _rename_columns(table, columns, csv):
             f'columns={{"{missing[0]}": "…"}}, or --columns {missing[0]}=… on the command line',
             file=csv,
         )
-    return pd.DataFrame({column: table[name] for column, name in found.items() if name is not None})
+    places = {column: table.columns.index(name) for column, name in found.items() if name is not None}
+    cells = {column: [row[i] for _, row in table.rows] for column, i in places.items()}
+    return pd.DataFrame({"row": [number for number, _ in table.rows], **cells})
 
 # %% ../../nbs/01_data/01_files.ipynb #tab00003
 def _path_in_table(folder, name):
-    "The path of a cell; an apostrophe that protects a cell is removed if no file has it in its name"
-    original = original_cell(name)
-    return folder / (name if original == name or os.path.lexists(folder / name) else original)
+    "The path of a cell: the first of its possible forms that exists, or the cell as it is"
+    original = original_cell(name)  # without an apostrophe that protects a cell
+    forms = [name, original, original.replace("\\", "/")]
+    forms += [unicodedata.normalize(form, forms[-1]) for form in ("NFC", "NFD")]
+    return next((folder / form for form in forms if os.path.lexists(folder / form)), folder / original)
 
 
 def _locate(folder, names, splits):
@@ -288,12 +476,12 @@ def _locate(folder, names, splits):
     paths = [_path_in_table(folder, name) if name else None for name in stripped]
     lost = [p is not None and p.parent == folder and not os.path.lexists(p) for p in paths]
     by_name = {}
-    for path in _walk([folder]) if any(lost) else ():
+    for path in _walk([folder])[0] if any(lost) else ():
         by_name.setdefault(path.name, []).append(path)
     for i, split in enumerate(splits):
         found = by_name.get(paths[i].name, []) if lost[i] else []
         if len(found) > 1:
-            parts = [{SPLIT_NAMES.get(part.lower()) for part in p.parent.parts} for p in found]
+            parts = [{SPLIT_NAMES.get(normalize_id(part)) for part in p.parent.parts} for p in found]
             found = [p for p, names in zip(found, parts, strict=True) if split in names]
         if len(found) == 1:
             paths[i] = found[0]
@@ -306,7 +494,7 @@ def _splits_of_folders(paths, csv):
     root = os.path.commonpath(folders.values()) if folders else ""
     splits = {"": {"train"}}
     for path, folder in folders.items():
-        names = map(str.lower, folder.relative_to(root).parts)
+        names = map(normalize_id, folder.relative_to(root).parts)
         splits[path] = {SPLIT_NAMES[name] for name in names if name in SPLIT_NAMES}
     if all(len(found) == 1 for found in splits.values()):
         return [next(iter(splits[path])) for path in paths]
@@ -316,38 +504,119 @@ def _splits_of_folders(paths, csv):
         warnings.warn(f"{csv.name}: {n:,} images lie in folders val or test: {advice}", stacklevel=5)
     return ["train"] * len(paths)
 
+# %% ../../nbs/01_data/01_files.ipynb #tabsplt3
+def _splits_of_cells(table, csv):
+    "The split of each row by its cell; raises `BadData` with the first row of an unknown name"
+    splits = [SPLIT_NAMES.get(normalize_id(cell)) for cell in table.split]
+    unknown = [i for i, split in enumerate(splits) if split is None and table.path[i]]
+    if unknown:
+        names = Counter(clean_name(table.split[i]) for i in unknown)
+        found = ", ".join(f"{name or 'none'} ({n:,} rows)" for name, n in names.items())
+        allowed = f"there are {', '.join(SPLITS)}, and names such as training, validation and testing"
+        raise BadData(f"row {table.row[unknown[0]]}: unknown splits are {found}; {allowed}", file=csv)
+    return splits
+
 # %% ../../nbs/01_data/01_files.ipynb #05021
-def _read_table(csv, classes, columns):
-    "The table of a CSV with normalized columns `path`, `label`, `split` and `patient`"
-    try:
-        table = pd.read_csv(csv, dtype=str)
-    except Exception as e:
-        raise BadData(f"cannot be read as a table: {e}", file=csv) from None
-    table = _rename_columns(table, columns, csv)
-    labels = table.label.str.strip()
-    table["label"] = labels.str.lower().map(_LABEL_CODES | class_names(classes)).fillna(labels)
-    if "split" in table:
-        splits = table.split.str.strip().str.lower()
-        table["split"] = splits.map(SPLIT_NAMES).fillna(splits)
+NO_LABEL = "(empty)"
+
+
+def _read_image_table(csv, classes, columns):
+    "The table of a CSV with normalized columns `path`, `label` and `split`"
+    table = _named_columns(read_table(csv), columns, csv)
+    names = LABEL_CODES | class_names(classes)
+    table["cell"] = table.path
+    table["label"] = [names.get(normalize_id(cell), cell or NO_LABEL) for cell in table.label]
+    if "split" in table and any(table.split):
+        table["split"] = _splits_of_cells(table, csv)
         table["path"] = _locate(csv.parent, table.path, table.split)
     else:
         table["path"] = _locate(csv.parent, table.path, ["train"] * len(table))
         table["split"] = _splits_of_folders(table.path, csv)
-    table["by_name"] = [patient_id(Path(p).name) for p in table.path]
-    if "patient" in table:
-        return table.assign(patient=table.patient.str.strip().replace("", None).fillna(table.by_name))
-    return _separate_patients(table.assign(patient=table.by_name))
+    for column in METADATA_COLUMNS:
+        if column in table:
+            table[column] = [None if is_placeholder(normalize_id(c), {"1"}) else c for c in table[column]]
+    table["file"] = [_file_key(path) for path in table.path]
+    return table
 
 # %% ../../nbs/01_data/01_files.ipynb #n9046656
+def _file_key(path):
+    "A value that is equal for all names of a file"
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return os.path.normcase(os.path.abspath(path))
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.normcase(os.path.realpath(path))
+
+
+def _check_same(first, row, csv):
+    "Raise `BadData` for two rows of one file that contradict each other"
+    for column in ("label", "split", "patient"):
+        values = [getattr(each, column, "") for each in (first, row)]
+        forms = {normalize_id(value) for value in values}
+        if column == "patient":
+            forms = {form for form in forms if not is_placeholder(form, {"1"})}
+        if len(forms) > 1:
+            rows = f"rows {first.row} and {row.row} name the same file, {clean_name(row.cell)!r}, with two {column}s"
+            raise BadData(f"{rows}: {' and '.join(repr(clean_name(value)) for value in values)}", file=csv)
+
+
+def _repeated_rows(table, csv):
+    "Whether each row names the file of an earlier row"
+    seen = {}
+    repeated = []
+    for row in table.itertuples():
+        first = seen.setdefault(row.file, row) if row.path and row.label else row
+        repeated.append(first is not row)
+        if first is not row:
+            _check_same(first, row, csv)
+    return repeated
+
+# %% ../../nbs/01_data/01_files.ipynb #tabexcl1
+_REPEATED = "named before in this table"
+
+
 def _row_exclusion_reason(row):
     "Why a row of a table is excluded; empty for a possible image"
     if row.label == "":
         return LEFT_OUT
-    if row.label not in CLASSES:
-        return f"label is none of {', '.join(CLASSES)}"
-    if row.split not in SPLITS:
-        return f"split is none of {', '.join(SPLITS)}"
-    return _exclusion_reason(Path(row.path))
+    return _exclusion_reason(Path(row.path)) if row.path else "no path"
+
+
+def _report_excluded(table, csv):
+    "A warning about excluded rows with their reasons; an error if no row is valid"
+    rows = table[(table.reason != "") & (table.reason != LEFT_OUT)]
+    counts = ", ".join(f"{reason} ({n:,} rows)" for reason, n in rows.reason.value_counts().items())
+    first = f"; the first is row {rows.row.iloc[0]}" if len(rows) else ""
+    if (table.reason != "").all():
+        left_out = f"{LEFT_OUT} ({len(table) - len(rows):,} rows)" if len(table) > len(rows) else ""
+        reason = ", ".join(filter(None, (counts, left_out))) or "the table is empty"
+        raise BadData(f"no row names an image: {reason}{first}", file=csv)
+    if counts:
+        warnings.warn(
+            f"{csv.name}: {len(rows):,} of {len(table):,} rows are left out: {counts}{first}", stacklevel=4
+        )
+
+# %% ../../nbs/01_data/01_files.ipynb #tabexcl3
+def _report_shared_patients(images, csv):
+    "A warning about patients of the test set that are also in train or validation"
+    is_test = images.split == "test"
+    shared = set(images.patient[is_test]) & set(images.patient[~is_test])
+    if shared:
+        rows = [images.row[images.patient.isin(shared) & mask].iloc[0] for mask in (is_test, ~is_test)]
+        example = f"such as the one of rows {min(rows)} and {max(rows)}"
+        found = f"{len(shared):,} patients are in test and in another split, {example}"
+        warnings.warn(f"{csv.name}: {found}: the metrics on test are too good", stacklevel=4)
+
+
+def _numbers_of_files(table):
+    "The patient number of each row; a number in one row of a file holds for its other rows"
+    if "patient" not in table:
+        return [""] * len(table)
+    known = {}
+    for file, number in zip(table.file, table.patient, strict=True):
+        if not is_placeholder(normalize_id(number), {"1"}):
+            known.setdefault(file, number)
+    return [known.get(file, number) for file, number in zip(table.file, table.patient, strict=True)]
 
 # %% ../../nbs/01_data/01_files.ipynb #n8552074
 def scan_csv(
@@ -357,20 +626,20 @@ def scan_csv(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # (images, excluded rows with `reason`)
     "All images in a table, and all rows that are excluded"
     csv = Path(csv)
-    table = _read_table(csv, classes, columns)
-    repeated = table.path.duplicated() & (table.path != "")
-    reasons = [_row_exclusion_reason(r) for r in table.itertuples()]
-    table["reason"] = np.where(repeated, "named before in this table", reasons)
-    valid = table.reason == ""
-    unknown = table.label[table.label.notna() & ~table.label.isin((*CLASSES, ""))]
-    _report_unmapped(unknown.value_counts().to_dict(), set(table.label[valid]), "labels", csv)
-    if not valid.any():
-        counts = ", ".join(f"{reason} ({n} rows)" for reason, n in table.reason.value_counts().items())
-        raise BadData(f"no row names an image: {counts or 'the table is empty'}", file=csv)
-    optional = [c for c in METADATA_COLUMNS if c in table]
-    images = table.loc[valid, IMAGE_COLUMNS + optional].reset_index(drop=True)
-    excluded = table.loc[~valid, EXCLUDED_COLUMNS].reset_index(drop=True)
-    return images, excluded
+    table = _read_image_table(csv, classes, columns)
+    reasons = [_row_exclusion_reason(row) for row in table.itertuples()]
+    table["reason"] = np.where(_repeated_rows(table, csv), _REPEATED, reasons)
+    valid = (table.reason == "") & table.label.isin(CLASSES)
+    unknown = table[~table.label.isin((*CLASSES, ""))]
+    names = unknown.label.map(clean_name).value_counts().to_dict()
+    _report_unmapped(names, set(table.label[valid]), "labels", csv, unknown.row.min())
+    _report_excluded(table, csv)
+    rows = table.assign(number=_numbers_of_files(table))[valid].reset_index(drop=True)
+    rows["patient"] = find_patients(rows.path.tolist(), rows.number.tolist(), csv)
+    if "patient" in table:
+        _report_shared_patients(rows, csv)
+    optional = [column for column in METADATA_COLUMNS if column in table]
+    return rows[IMAGE_COLUMNS + optional], table.loc[~valid, EXCLUDED_COLUMNS].reset_index(drop=True)
 
 # %% ../../nbs/01_data/01_files.ipynb #ef6c4183
 def scan_any(
@@ -379,7 +648,8 @@ def scan_any(
     columns: dict[str, str] | None = None,  # columns of a CSV, as for `scan_csv`
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # (images, excluded paths with `reason`)
     "All images of a data set, and all paths that are excluded"
-    if Path(data_dir).suffix.lower() == ".csv":
+    is_table = Path(data_dir).suffix.lower() in (".csv", ".tsv", ".txt") and not Path(data_dir).is_dir()
+    if is_table or Path(data_dir).suffix.lower() == ".csv":
         return scan_csv(data_dir, classes, columns)
     if columns:
         raise InvalidOption(f"columns={columns}; it is for a CSV, and {Path(data_dir).name} is a folder")

@@ -6,15 +6,17 @@
 __all__ = []
 
 # %% ../../nbs/09_deployment/14_access.ipynb #ac000006
+import re
 import time
 import uuid
+from collections.abc import Callable
 
 from fastcore.basics import patch
 from flask import g, request
 from waitress.parser import HTTPRequestParser
 from werkzeug.exceptions import HTTPException
 
-from ..core.base import PneumoniaError
+from ..core.base import InvalidOption, PneumoniaError, clean_name
 from pneumonia_nbdev.deployment.connections import (
     ADMITTED,
     Admitted,
@@ -23,6 +25,7 @@ from pneumonia_nbdev.deployment.connections import (
     Refused,
     client_address,
     client_network,
+    is_proxy,
 )
 from pneumonia_nbdev.deployment.http import (
     ROUTES,
@@ -41,12 +44,89 @@ class AccessChecks:
         "Endpoints that need no key"
         return {"static", *(entry["view"] for entry in ROUTES if entry["free"])}
 
+# %% ../../nbs/09_deployment/14_access.ipynb #htr00002
+def check_root_path(
+    path: str | None,  # such as `/xray`; None or empty for none
+) -> str:  # without a slash at its end; empty for none
+    "Validate the path below which a proxy publishes the server"
+    root = (path or "").rstrip("/")
+    if not root:
+        return ""
+    names = {entry["address"].split("/")[1] for entry in ROUTES} | {"web"}
+    is_path = re.fullmatch(r"(/[\w~-][\w.~-]*)+", root, re.ASCII)
+    if not is_path or len(root) > 200 or root.split("/")[1] in names:
+        raise InvalidOption(f"{clean_name(path)[:40]!r} isn't a root path; a root path looks like /xray")
+    return root
+
+
+def forwarded_root(
+    prefix: str,  # header `X-Forwarded-Prefix` of a trusted proxy; empty if there is none
+    default: str = "",  # root path of the server
+) -> str:  # the root path of a request
+    "The path that a proxy announces, or that of the server"
+    try:
+        return check_root_path(prefix.rpartition(",")[2].strip()) or default
+    except InvalidOption:
+        return default
+
+
+def split_root(
+    path: str,  # of a request
+    root: str,  # from `check_root_path`
+) -> str:  # the path within the server
+    "Remove the root path if the proxy has passed it on"
+    is_below = root and (path + "/").startswith(root + "/")
+    return path[len(root) :] if is_below else path
+
+# %% ../../nbs/09_deployment/14_access.ipynb #htr00005
+class RootPath:
+    "A WSGI application below a path"
+
+    def __init__(
+        self,
+        app: Callable,  # WSGI application
+        root: str = "",  # from `check_root_path`
+        proxies: tuple = (),  # networks of trusted proxies
+    ):
+        self.app = app
+        self.root = root
+        self.proxies = proxies
+
+    def root_of(
+        self,
+        prefix: str,  # header `X-Forwarded-Prefix`; empty if there is none
+        address: str,  # of the connection
+    ) -> str:  # empty for none
+        "The root path of a request"
+        return forwarded_root(prefix, self.root) if is_proxy(address, self.proxies) else self.root
+
+    def __call__(self, environ, start_response):
+        prefix = environ.get("HTTP_X_FORWARDED_PREFIX", "")
+        root = self.root_of(prefix, environ.get("REMOTE_ADDR") or "")
+        if not root:
+            return self.app(environ, start_response)
+        if environ["PATH_INFO"] == root:
+            query = environ.get("QUERY_STRING")
+            place = f"{root}/?{query}" if query else f"{root}/"
+            start_response("308 Permanent Redirect", [("Location", place), ("Content-Length", "0")])
+            return [b""]
+        path = split_root(environ["PATH_INFO"], root)
+        names = dict(SCRIPT_NAME=root, PATH_INFO=path)
+        return self.app(environ | names, start_response)
+
 # %% ../../nbs/09_deployment/14_access.ipynb #ac000009
 def flask_error(
     e: HTTPException,  # of Flask
 ) -> PneumoniaError:
     "Our error for an error of Flask"
     return {404: NotFound, 405: WrongMethod, 413: BodyTooLarge}.get(e.code, BadRequest)()
+
+
+@patch
+def _path_of(self: AccessChecks, parsed: HTTPRequestParser, address: str) -> str:
+    "The path of a request within the server, without the path that a proxy has added"
+    prefix = parsed.headers.get("X_FORWARDED_PREFIX", "")
+    return split_root(parsed.path, self.root.root_of(prefix, address))
 
 
 @patch
@@ -69,7 +149,7 @@ def _admit(self: AccessChecks, parsed: HTTPRequestParser, address: str) -> Admit
         return parsed.headers.get(name.upper().replace("-", "_"))
 
     client = client_network(client_address(address, header("X-Forwarded-For") or "", self.proxies))
-    endpoint, failure = self._match(parsed.command, parsed.path)
+    endpoint, failure = self._match(parsed.command, self._path_of(parsed, address))
     try:
         reader = self.access.check(header, parsed.command, endpoint in self.free, self.host, address)
         admitted = Admitted(f"reader {reader}" if reader else client, reader)
@@ -101,6 +181,9 @@ def _before(self: AccessChecks):
     g.reader = self.access.check(request.headers.get, request.method, free, self.host, address)
 
 # %% ../../nbs/09_deployment/14_access.ipynb #ap000002
+ALLOWED_HEADERS = "X-API-Key, Authorization, Content-Type, Content-Disposition, Accept-Language"
+
+
 @patch
 def _extra_headers(self: AccessChecks, origin) -> dict:
     "Headers of each response"
@@ -108,7 +191,7 @@ def _extra_headers(self: AccessChecks, origin) -> dict:
     if origin in self.access.cors:
         headers |= {
             "Access-Control-Allow-Origin": origin,
-            "Access-Control-Allow-Headers": "X-API-Key, Authorization, Content-Type, Accept-Language",
+            "Access-Control-Allow-Headers": ALLOWED_HEADERS,
             "Access-Control-Allow-Methods": "GET, POST, DELETE",
             "Access-Control-Expose-Headers": "Retry-After, X-Request-Id",
         }

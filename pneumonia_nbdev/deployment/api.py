@@ -15,11 +15,11 @@ import traceback
 from collections.abc import Iterator
 from functools import cached_property, wraps
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fastcore.basics import patch
 from flask import Response, g, has_request_context, request
 from flask_openapi3 import Info, OpenAPI
-from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from .. import __version__
@@ -27,14 +27,13 @@ from ..core.base import InvalidOption, PneumoniaError, clean_name, sample_dir
 from ..core.i18n import texts
 from ..core.isolation import configure_isolation, isolation_ready, prepare_isolation
 from ..core.runtimes import num_threads
-from .access import AccessChecks, flask_error
+from .access import AccessChecks, RootPath, check_root_path, flask_error
 from .case_store import CaseStore
 from .connections import ConnectionRules
 from pneumonia_nbdev.deployment.http import (
     ROUTES,
     AccessRules,
     CachedCheck,
-    InMemoryRequest,
     Limits,
     NoFile,
     Permit,
@@ -45,7 +44,6 @@ from pneumonia_nbdev.deployment.http import (
     check_proxies,
     is_loopback,
     lang,
-    read_upload,
     route,
     status_of,
 )
@@ -62,6 +60,9 @@ from pneumonia_nbdev.deployment.schemas import (
     PredictQuery,
     Problem,
     response_json,
+    body_contents,
+    models_of,
+    read_input,
 )
 from .server import Server, listen
 from .workers import Busy, ClientShares, Workers
@@ -82,7 +83,8 @@ class PneumoniaDetectionAPI(AccessChecks, InfoRoutes, ReviewRoutes):
         readers: str | Path | None = None,  # file with a key for each reader; None for no such keys
         allowed_hosts: tuple[str, ...] = (),  # names under which clients address the server
         quarantine: str | Path | None = None,  # folder for files that ended a process; None stores none
-        trusted_proxy: str | None = None,  # address of a proxy whose header `X-Forwarded-For` is used
+        trusted_proxy: str | None = None,  # address of a proxy whose headers `X-Forwarded-*` are used
+        root_path: str | None = None,  # path below which a proxy publishes the server, such as `/xray`
     ):
         limits = Limits() if limits is None else limits
         if not isinstance(limits, Limits):
@@ -98,6 +100,7 @@ class PneumoniaDetectionAPI(AccessChecks, InfoRoutes, ReviewRoutes):
             frozenset(map(check_allowed_host, allowed_hosts)),
         )
         self.proxies = check_proxies(trusted_proxy)
+        self.root = RootPath(None, check_root_path(root_path), self.proxies)
         self.store = None if reviews is None else CaseStore(reviews)
         self.host = None  # set by `server`
         self.stopping = threading.Event()
@@ -135,6 +138,8 @@ def _after(self: PneumoniaDetectionAPI, response):
     response.headers.extend({**self._extra_headers(request.headers.get("Origin")), "X-Request-Id": g.id})
     if not response.headers.get("Cache-Control"):
         response.headers["Cache-Control"] = "no-store"
+    if response.location:  # host and protocol are those of a proxy
+        response.location = urlsplit(response.location)._replace(scheme="", netloc="").geturl()
     self.metrics.requests.labels(address, response.status_code).inc()
     values = dict(
         id=g.id,
@@ -185,32 +190,28 @@ def _error_response(self: PneumoniaDetectionAPI, e):
     reason = "" if status == 500 else clean_name(error.reason)
     return dict(code=error.code, message=error.sentence(lang()), reason=reason), status, headers
 
-# %% ../../nbs/09_deployment/20_api.ipynb #35069
-def _raise_invalid_form(error: ValidationError):
-    "Raise our error for an invalid form or query"
-    first = error.errors()[0]
-    field = ".".join(map(str, first["loc"]))
-    kind = NoFile if field.startswith("file") else InvalidOption
-    raise kind(f"{clean_name(field)}: {first['msg']}")
-
 # %% ../../nbs/09_deployment/20_api.ipynb #35068
 @patch
 def _add_route(self: PneumoniaDetectionAPI, app, method, address, view, model, statuses, free, more):
     "Add one route with its documented errors"
     bound = getattr(self, view)
+    models = models_of(bound)
 
     @wraps(bound)
-    def function(*args, **kw):
-        return bound(*args, **kw)  # flask-openapi3 sets attributes, which a bound method doesn't allow
+    def function(**path):
+        return bound(**read_input(models, path, self.limits.files)) if model or models else bound(**path)
 
+    function.__delay_validate_request__ = True
     needs_key = self.access.needs_key and not free
-    access = [401, 421] if needs_key else [421]
+    access = [400, 401, 421] if needs_key else [400, 421]
     if method != "get":
         access.append(403)
     responses = {200: model} | dict.fromkeys((*statuses, *access), Problem) if model else None
     security = dict(security=[{"key": []}]) if needs_key else {}
     add = getattr(app, method)
     add(address, doc_ui=model is not None, responses=responses, **more, **security)(function)
+    if "form" in models:
+        app.paths[address].post.requestBody.content |= body_contents(models["form"])
 
 # %% ../../nbs/09_deployment/20_api.ipynb #35067
 @patch
@@ -226,15 +227,14 @@ def make_app(self: PneumoniaDetectionAPI) -> OpenAPI:  # for Flask's test client
         doc_ui=False,
         validation_error_status=400,
         validation_error_model=Problem,
-        validation_error_callback=_raise_invalid_form,
         security_schemes=schemes,
         static_folder=str(sample_dir().parent / "web"),
         static_url_path="/web",
     )
-    app.request_class = InMemoryRequest
     app.json.ensure_ascii = False
     app.json.sort_keys = False
-    app.config |= dict(MAX_CONTENT_LENGTH=self.limits.body, MAX_FORM_PARTS=10 * self.limits.files + 100)
+    app.config |= dict(MAX_CONTENT_LENGTH=self.limits.body)
+    app.wsgi_app = RootPath(app.wsgi_app, self.root.root, self.proxies)
     app.before_request(self._before)
     app.after_request(self._after)
     app.register_error_handler(Exception, self._error_response)
@@ -252,12 +252,13 @@ def _disconnected():
 @route("post", "/predict", PredictionResponse, 400, 413, 415, 422, 429, 503)
 def predict(self: PneumoniaDetectionAPI, form: PredictForm, query: PredictQuery) -> dict:
     "Predict one chest X-ray."
-    raw, name = read_upload(form.file)
+    raw = form.file.content
+    name = form.file.name
     if not raw and not name:
         raise NoFile("the field `file` is empty")
     options = dict(preview=1024 * query.preview, client=g.client, gone=_disconnected())
     result = self.workers.predict(raw, name, lang(), self.limits.seconds, **options)
-    return response_json(self.metrics.count(result), lang())
+    return response_json(self.metrics.count(result), lang(), query.raw)
 
 # %% ../../nbs/09_deployment/20_api.ipynb #35094
 NDJSON = "application/x-ndjson"
@@ -275,11 +276,11 @@ def _batch_permit(self: PneumoniaDetectionAPI, client) -> Permit:
 
 
 @patch
-def _batch_results(self: PneumoniaDetectionAPI, stream, permit, lang, disconnected) -> Iterator[dict]:
+def _batch_results(self: PneumoniaDetectionAPI, stream, permit, lang, raw, disconnected) -> Iterator[dict]:
     "The results of a batch as JSON, one by one"
     try:
         for result in stream:
-            yield response_json(self.metrics.count(result), lang)
+            yield response_json(self.metrics.count(result), lang, raw)
             if disconnected():
                 break
     finally:
@@ -294,6 +295,8 @@ def _batch_results(self: PneumoniaDetectionAPI, stream, permit, lang, disconnect
     BatchResponse,
     400,
     413,
+    415,
+    429,
     description="With `Accept: application/x-ndjson`, one line for each file, as soon as it is ready.",
 )
 def batch_predict(self: PneumoniaDetectionAPI, form: BatchForm, query: PredictQuery) -> dict | Response:
@@ -304,12 +307,12 @@ def batch_predict(self: PneumoniaDetectionAPI, form: BatchForm, query: PredictQu
     disconnected = _disconnected()
     options = dict(preview=1024 * query.preview, client=g.client, gone=disconnected)
     try:
-        files = [read_upload(f) for f in form.files]
+        files = [(file.content, file.name) for file in form.files]
         stream = self.workers.stream(files, lang(), self.limits.seconds, **options)
     except BaseException:
         permit.release()
         raise
-    results = self._batch_results(stream, permit, lang(), disconnected)
+    results = self._batch_results(stream, permit, lang(), query.raw, disconnected)
     if request.accept_mimetypes.best_match(["application/json", NDJSON]) != NDJSON:
         return dict(results=list(results))
     lines = (json.dumps(r, ensure_ascii=False) + "\n" for r in results)
@@ -337,7 +340,7 @@ def server(
         upload=limits.upload,
         proxies=self.proxies,
         admit=self._admit,
-        is_quick=lambda parsed: parsed.path in ("/health/live", "/health/ready"),
+        is_quick=self._is_health_check,
         refusal_headers=lambda headers: self._extra_headers(headers.get("ORIGIN")).items(),
         on_refused=self._count_refused,
     )
@@ -346,6 +349,12 @@ def server(
     self.host = host
     self.stopping = server.stopping
     return server
+
+# %% ../../nbs/09_deployment/20_api.ipynb #ap000004
+@patch
+def _is_health_check(self: PneumoniaDetectionAPI, parsed):
+    "Whether a request is answered in a thread of its own"
+    return self._path_of(parsed, parsed.channel.addr[0]) in ("/health/live", "/health/ready")
 
 # %% ../../nbs/09_deployment/20_api.ipynb #ap000003
 @patch

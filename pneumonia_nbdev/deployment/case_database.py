@@ -8,6 +8,7 @@ __all__ = ['InvalidStore', 'StoreBusy', 'CaseNotFound']
 # %% ../../nbs/09_deployment/04_case_database.ipynb #02casedb03
 import json
 import os
+import re
 import secrets
 import sqlite3
 import tempfile
@@ -26,6 +27,7 @@ from pneumonia_nbdev.core.base import (
     PneumoniaError,
     clean_name,
     make_private_folder,
+    normalize_id,
 )
 
 # %% ../../nbs/09_deployment/04_case_database.ipynb #23007
@@ -57,7 +59,7 @@ CREATE TABLE IF NOT EXISTS cases(
 CREATE TABLE IF NOT EXISTS reviews(
   number INTEGER PRIMARY KEY AUTOINCREMENT, case_id TEXT NOT NULL REFERENCES cases(id) ON DELETE CASCADE,
   reader TEXT NOT NULL, label TEXT NOT NULL CHECK(label IN ('NORMAL', 'PNEUMONIA', 'UNSURE')),
-  time TEXT NOT NULL, comment TEXT NOT NULL);
+  time TEXT NOT NULL, comment TEXT NOT NULL, given INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS features(
   case_id TEXT NOT NULL REFERENCES cases(id) ON DELETE CASCADE, network TEXT NOT NULL, vector BLOB NOT NULL,
   PRIMARY KEY(case_id, network));
@@ -82,6 +84,31 @@ def _schema_version(db):
     if application != APPLICATION_ID:
         raise InvalidStore("a database of another program")
     return version
+
+
+def _known_version(db):
+    "Version of the tables; raises `InvalidStore` for one that isn't supported"
+    version = _schema_version(db)
+    if version not in (None, SCHEMA_VERSION):
+        raise InvalidStore(f"the tables have version {version}; supported is {SCHEMA_VERSION}")
+    return version
+
+
+def _check_version(db):
+    "Raise `InvalidStore` for tables that can't be read without a change"
+    if _known_version(db) is None:
+        raise InvalidStore("the store is empty, and can't be prepared without write permission")
+    found = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+    missing = sorted({"cases", "reviews", "features", "lessons", "decisions"} - found)
+    if missing:
+        advice = "an older version wrote the store; open it once with write permission"
+        raise InvalidStore(f"no table {', '.join(missing)}: {advice}")
+
+
+def _add_given(db):
+    "Add the column `given` to the reviews of an older store"
+    if "given" not in {row[1] for row in db.execute("PRAGMA table_info(reviews)")}:
+        db.execute("ALTER TABLE reviews ADD COLUMN given INTEGER NOT NULL DEFAULT 0")
 
 # %% ../../nbs/09_deployment/04_case_database.ipynb #23035
 def _create_atomic(path, content):
@@ -171,6 +198,61 @@ def _error_from_sqlite(error, path):
         return StoreBusy(text, file=path)
     return InvalidStore(text, file=path)
 
+# %% ../../nbs/09_deployment/04_case_database.ipynb #dbread01
+def _can_write(path):
+    "Whether a database can be written: the file, and its folder for the log"
+    options = dict(effective_ids=True) if os.access in os.supports_effective_ids else {}
+    return os.access(path, os.W_OK, **options) and os.access(path.parent, os.W_OK | os.X_OK, **options)
+
+
+def _check_readable(path):
+    "Raise `InvalidStore` for a database that can't be opened"
+    try:
+        with path.open("rb"):
+            return
+    except OSError as e:
+        raise InvalidStore(f"the store can't be read: {e.strerror or e}", file=path) from None
+
+
+def _log_of(path):
+    "The write-ahead log of a database"
+    return path.with_name(f"{path.name}-wal")
+
+
+def _has_log(path):
+    "Whether the write-ahead log contains changes"
+    try:
+        return _log_of(path).stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+# %% ../../nbs/09_deployment/04_case_database.ipynb #dbread02
+def _file_state(path):
+    "Values that change when a database is written; None if it was deleted"
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, _has_log(path)
+
+
+@contextmanager
+def _read_only_connection(path, seconds):
+    "A connection that writes nothing; `StoreBusy` if the file changed meanwhile"
+    has_log = _has_log(path)
+    if has_log and not os.access(path.with_name(f"{path.name}-shm"), os.R_OK):
+        reason = "the last changes are in its log, and reading them needs write permission"
+        raise InvalidStore(f"{reason}; open the store once with write permission", file=path)
+    before = _file_state(path)
+    mode = "mode=ro" if has_log else "mode=ro&immutable=1"
+    address = f"{path.resolve().as_uri()}?{mode}"
+    try:
+        with closing(sqlite3.connect(address, timeout=seconds, isolation_level=None, uri=True)) as db:
+            yield db
+    finally:
+        if not has_log and _file_state(path) != before:
+            raise StoreBusy("another process changed the store while it was read", file=path)
+
 # %% ../../nbs/09_deployment/04_case_database.ipynb #23033
 class CaseDatabase:
     "The database of a case store in one folder"
@@ -180,20 +262,24 @@ class CaseDatabase:
         folder: str | Path,  # created if it doesn't exist
         model: str | Path | None = None,  # default bundle for new cases; None for the package's own
         seconds: float = 10.0,  # timeout for the write lock, in seconds
+        reading: bool = False,  # True to accept an existing store that can't be written
     ):
         self.folder = Path(folder)
         self.model = model
         self.seconds = seconds
         self.path = self.folder / "reviews.db"
+        self.read_only = reading and not _can_write(self.path)
+        if self.read_only:
+            _check_readable(self.path)
+            with self.connection() as db:
+                _check_version(db)
+            return
         create_private(self.path, b"")
         with self.transaction() as db:
-            version = _schema_version(db)
-            if version not in (None, SCHEMA_VERSION):
-                raise InvalidStore(
-                    f"the tables have version {version}; supported is {SCHEMA_VERSION}", file=self.path
-                )
+            _known_version(db)
             for command in TABLES.split(";\n"):
                 db.execute(command)
+            _add_given(db)
             db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             db.execute(f"PRAGMA application_id={APPLICATION_ID}")
             db.execute("INSERT OR IGNORE INTO settings VALUES('id', ?)", (secrets.token_hex(8),))
@@ -209,21 +295,41 @@ class CaseDatabase:
 def connection(self: CaseDatabase) -> Iterator[sqlite3.Connection]:  # yields a connection
     "A connection; SQLite's errors are raised as errors of this package"
     try:
-        with closing(sqlite3.connect(self.path, timeout=self.seconds, isolation_level=None)) as db:
+        with self._open_file() as db:
             db.row_factory = sqlite3.Row
-            for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
-                db.execute(f"PRAGMA {setting}")
             yield db
     except sqlite3.IntegrityError:
         raise CaseNotFound("the case was deleted meanwhile", file=self.path) from None
     except sqlite3.Error as e:
         raise _error_from_sqlite(e, self.path) from None
 
+
+@patch
+@contextmanager
+def _open_file(self: CaseDatabase):
+    "A connection of SQLite with the settings of a store"
+    if self.read_only:
+        with _read_only_connection(self.path, self.seconds) as db:
+            yield db
+        return
+    with closing(sqlite3.connect(self.path, timeout=self.seconds, isolation_level=None)) as db:
+        for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+            db.execute(f"PRAGMA {setting}")
+        yield db
+
+
+@patch
+def require_writable(self: CaseDatabase) -> None:
+    "Raise `CannotWrite` for a store that was opened without write permission"
+    if self.read_only:
+        raise CannotWrite("no permission to write this store; it can only be read", file=self.path)
+
 # %% ../../nbs/09_deployment/04_case_database.ipynb #23038a
 @patch
 @contextmanager
 def transaction(self: CaseDatabase) -> Iterator[sqlite3.Connection]:  # yields a connection
     "A connection inside a transaction: all of its changes are stored, or none"
+    self.require_writable()
     with self.connection() as db:
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -248,6 +354,7 @@ def counts(self: CaseDatabase) -> dict[str, int]:  # table -> rows
 @patch
 def truncate_wal(self: CaseDatabase) -> None:
     "Empty the write-ahead log"
+    self.require_writable()
     with self.connection() as db:
         if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
             raise StoreBusy("another process is reading an older state", file=self.path)
@@ -262,16 +369,21 @@ def now() -> str:  # such as 2026-01-31T12:00:00Z
 
 # %% ../../nbs/09_deployment/04_case_database.ipynb #23050a
 def utc(
-    time: str,  # ISO 8601; UTC if it has no time zone
+    time: str | datetime,  # ISO 8601 from 1900 on; UTC if it has no time zone
 ) -> str:  # in the format of `now`
     "A validated time in UTC"
+    text = normalize_id(time).upper()
+    text = re.sub("[ T]*(Z|UTC)$", "+00:00", text)
     try:
-        parsed = datetime.fromisoformat(time.strip().replace("Z", "+00:00"))
-    except ValueError:
+        parsed = datetime.fromisoformat(re.sub(" ([+-][0-9:]+)$", r"\1", text))
+        if parsed.tzinfo is None:
+            parsed = parsed.replace(tzinfo=timezone.utc)
+        parsed = parsed.astimezone(timezone.utc)
+        if parsed.year < 1900:
+            raise ValueError
+    except (ValueError, OverflowError):
         raise InvalidOption(f"time {clean_name(time)[:40]!r}; expected 2026-01-31T12:00:00Z") from None
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=timezone.utc)
-    formatted = parsed.astimezone(timezone.utc).strftime(_TIME_FORMAT)
+    formatted = parsed.strftime(_TIME_FORMAT)
     if formatted > now():
         raise InvalidOption(f"time {formatted} lies in the future")
     return formatted
@@ -293,6 +405,13 @@ def check_label(
     return label
 
 # %% ../../nbs/09_deployment/04_case_database.ipynb #23061
+def clean_reader(
+    name: str,  # as it is typed
+) -> str:  # at most 80 characters; "" for a name without visible characters
+    "The name of a reader that is stored"
+    return clean_name(" ".join(str(name).split()))[:80].strip() if normalize_id(name) else ""
+
+
 def write_review(
     db: sqlite3.Connection,  # inside a transaction
     case: str,  # id of the case
@@ -302,16 +421,16 @@ def write_review(
     time: str | None = None,  # ISO 8601 with a time zone; None for now
 ) -> int:  # number of the review
     "Insert a review inside a transaction and return its number"
-    cursor = db.execute(
-        "INSERT INTO reviews(case_id, reader, label, time, comment) VALUES(?,?,?,?,?)",
-        (
-            case,
-            clean_name(reader)[:80],
-            check_label(label),
-            utc(time) if time else now(),
-            clean_text(comment)[:2000],
-        ),
+    columns = dict(
+        case_id=case,
+        reader=clean_reader(reader),
+        label=check_label(label),
+        time=utc(time) if time else now(),
+        comment=clean_text(comment)[:2000],
+        given=int(bool(time)),
     )
+    marks = ",".join("?" * len(columns))
+    cursor = db.execute(f"INSERT INTO reviews({','.join(columns)}) VALUES({marks})", tuple(columns.values()))
     return cursor.lastrowid
 
 # %% ../../nbs/09_deployment/04_case_database.ipynb #23084

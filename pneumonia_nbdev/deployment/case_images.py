@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 from fastcore.basics import patch
-from ..core.base import clean_name
+from ..core.base import clean_name, normalize_id
 from ..core.bundle import Bundle
 from ..core.image import read_xray
 from ..core.xray import XRay, read_bytes
@@ -25,7 +25,7 @@ from pneumonia_nbdev.deployment.privacy import (
     deidentified_png,
     dicom_identity,
     has_burned_in_text,
-    pseudonym,
+    known_pseudonyms,
 )
 
 # %% ../../nbs/09_deployment/06_case_images.ipynb #23047
@@ -84,18 +84,26 @@ def read_case(
     name: str | Path | None = None,  # file name for error messages
 ) -> tuple[Case, bytes]:  # (`Case`, PNG)
     "The case of an image file; nothing is stored"
+    case, png, _ = self._read_case(raw, bundle, source, patient, name)
+    return case, png
+
+
+@patch
+def _read_case(self: CaseImages, raw, bundle=None, source="folder", patient="", name=None):
+    "A case, its PNG, and the pseudonyms that its patient may have"
     bundle = bundle or self.bundle
     image = read_xray(raw, name)
     quality, outputs = bundle.infer(image)
     header_number, burned_in = dicom_identity(image)
     id = case_id(image)
-    number = patient.strip() or header_number.strip()
+    number = patient if normalize_id(patient) else header_number
+    known = known_pseudonyms(number, self._key(create=True)) if normalize_id(number) else [id]
     measures = {name: round(float(value), 5) for name, value in quality.measures.items()}
     case = Case(
         id=id,
         added=now(),
         source=source,
-        patient=pseudonym(number, self._key(create=True)) if number else id,
+        patient=self._stored_pseudonyms(known)[0],
         model=bundle.id,
         probability=float(outputs["probability"][0]),
         threshold=bundle.threshold,
@@ -103,7 +111,24 @@ def read_case(
         warnings=["burned_in"] if burned_in or has_burned_in_text(image) else [],
         embedding=outputs["embedding"][0] if "embedding" in outputs else np.zeros(0, np.float32),
     )
-    return case, deidentified_png(image)
+    return case, deidentified_png(image), known
+
+# %% ../../nbs/09_deployment/06_case_images.ipynb #cipatn01
+@patch
+def _stored_pseudonyms(self: CaseImages, known):
+    "Those of the possible pseudonyms of a patient that the store has, best first; the first one if it has none"
+    marks = ",".join("?" * len(known))
+    query = f"""SELECT patient FROM cases LEFT JOIN lessons ON case_id=id WHERE patient IN ({marks})
+      GROUP BY patient ORDER BY count(lessons.model)=0, min(cases.rowid)"""
+    with self.connection() as db:
+        return [row["patient"] for row in db.execute(query, known)] or known[:1]
+
+
+@patch
+def _join_pseudonyms(self: CaseImages, db, pseudonym, known):
+    "Give all cases of a patient the same pseudonym"
+    others = [(pseudonym, other) for other in known if other != pseudonym]
+    db.executemany("UPDATE cases SET patient=? WHERE patient=?", others)
 
 # %% ../../nbs/09_deployment/06_case_images.ipynb #23058
 @patch
@@ -145,10 +170,11 @@ def add(
     about.setdefault("name", path if isinstance(path, (str, Path)) else None)
     if label is not None:
         check_label(label)
-    case, png = self.read_case(raw, bundle, **about)
+    case, png, known = self._read_case(raw, bundle, **about)
     number = None
     with self.transaction() as db:
         new = self._insert(db, case, png)
+        self._join_pseudonyms(db, case.patient, known)
         if label is not None:
             number = write_review(db, case.id, label, reader, comment)
     return replace(self.case(case.id), new=new, number=number)
@@ -197,8 +223,8 @@ def patient_cases(
     "All cases of a patient"
     if not self.has_pseudonyms():
         return []
-    alias = pseudonym(patient, self._key())
-    return [case for case in self.cases() if case.patient == alias]
+    known = known_pseudonyms(patient, self._key()) if normalize_id(patient) else []
+    return [case for case in self.cases() if case.patient in known]
 
 # %% ../../nbs/09_deployment/06_case_images.ipynb #23082
 @patch

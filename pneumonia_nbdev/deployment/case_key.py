@@ -40,7 +40,9 @@ def _read_key(path):
 
 
 def _setting(db, name):
-    "A value of the table `settings`; None if it is missing"
+    "A value of the table `settings`; None if it or the table is missing, as in a store of version 0.1"
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name='settings'").fetchone():
+        return None
     row = db.execute("SELECT value FROM settings WHERE name=?", (name,)).fetchone()
     return row[0] if row else None
 
@@ -57,6 +59,8 @@ def key_file(self: KeyedDatabase) -> Path:  # the file may be missing
         return Path(given)
     with self.connection() as db:
         id = _setting(db, "id")
+    if id is None:  # an older store that can't be written
+        return self.folder / "key"
     try:
         return xdg_config_home() / "pneumonia-nbdev" / "keys" / f"{id}.key"
     except RuntimeError as e:  # the user has no home
@@ -123,6 +127,8 @@ def _key(self: KeyedDatabase, create: bool = False):
 @patch
 def _save_key_check(self: KeyedDatabase, key):
     "Record which key belongs to the store"
+    if self.read_only:
+        return
     with self.transaction() as db:
         db.execute("INSERT OR REPLACE INTO settings VALUES('key_check', ?)", (key_check(key),))
 
@@ -131,14 +137,17 @@ def _save_key_check(self: KeyedDatabase, key):
 def _new_key(self: KeyedDatabase, create):
     "Create the key, or raise `InvalidStore` if it is lost"
     path = self.key_file
+    lost = InvalidStore(
+        "the key of the pseudonyms is missing; a new one would change the pseudonyms of known "
+        "patients. Restore it, or set PNEUMONIA_KEY_FILE to its copy",
+        file=self.path,
+    )
+    if self.read_only:
+        raise lost
     with self.transaction() as db:
         if not path.exists():  # another process may have created it meanwhile
             if not create or _has_pseudonyms(db):
-                raise InvalidStore(
-                    "the key of the pseudonyms is missing; a new one would change the pseudonyms of known "
-                    "patients. Restore it, or set PNEUMONIA_KEY_FILE to its copy",
-                    file=self.path,
-                )
+                raise lost
             create_private(path, secrets.token_bytes(32), "; set PNEUMONIA_KEY_FILE to a path for the key")
             check = key_check(_read_key(path))
             db.execute("INSERT OR REPLACE INTO settings VALUES('key_check', ?)", (check,))

@@ -6,13 +6,11 @@
 __all__ = ['CaseStore']
 
 # %% ../../nbs/09_deployment/07_case_store.ipynb #23004
-import csv
 import io
 import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +22,17 @@ from pneumonia_nbdev.core.base import (
     InvalidOption,
     MissingFile,
     PneumoniaError,
-    clean_name,
+    normalize_id,
     original_cell,
     write_atomic,
 )
 from ..core.bundle import Bundle
-from ..core.xray import read_bytes
+from ..core.tables import LABEL_NAMES, find_column, read_table
 from pneumonia_nbdev.deployment.case_database import (
     CaseNotFound,
     StoreBusy,
     check_label,
+    clean_reader,
     clean_text,
     utc,
     write_event,
@@ -62,16 +61,39 @@ def add_review(
     with self.transaction() as db:
         return write_review(db, id, label, reader, comment, time)
 
+# %% ../../nbs/09_deployment/07_case_store.ipynb #csorder1
+def in_order(
+    rows: list[dict],  # rows of the table `reviews`, in the order of their numbers
+) -> list[dict]:  # oldest first
+    "Reviews in the order in which they were made"
+    latest = {}  # case and reader -> time of the last review by the clock
+    placed = []
+    for row in rows:
+        time = row["time"]
+        if not row["given"]:
+            who = row["case_id"], normalize_id(row["reader"])
+            time = latest[who] = max(time, latest.get(who, ""))  # the clock may have been set back
+        placed.append((time, row["number"], row))
+    return [row for *_, row in sorted(placed, key=lambda each: each[:2])]
+
 # %% ../../nbs/09_deployment/07_case_store.ipynb #23073a
 @patch
 def reviews(
     self: CaseStore,
     id: str | None = None,  # id of a case; None for all
-) -> list[dict]:  # in the order of their times, oldest first
-    "The stored reviews"
-    query = "SELECT * FROM reviews WHERE ? IS NULL OR case_id=? ORDER BY time, number"
+) -> list[dict]:  # number, case_id, reader, label, time and comment; oldest first
+    "The stored reviews; the name of a reader has its first spelling"
+    query = "SELECT * FROM reviews WHERE ? IS NULL OR case_id=? ORDER BY number"
     with self.connection() as db:
-        return [dict(row) for row in db.execute(query, (id, id))]
+        rows = [dict(row) for row in db.execute(query, (id, id))]
+        readers = db.execute("SELECT reader FROM reviews GROUP BY reader ORDER BY min(number)").fetchall()
+    spelling = {}
+    for (name,) in readers:
+        spelling.setdefault(normalize_id(name), name)
+    for row in rows:
+        row.setdefault("given", 0)  # an older store that can't be written
+        row["reader"] = spelling.get(normalize_id(row["reader"]), row["reader"])
+    return [{name: value for name, value in row.items() if name != "given"} for row in in_order(rows)]
 
 # %% ../../nbs/09_deployment/07_case_store.ipynb #23073b
 @patch
@@ -80,7 +102,7 @@ def votes(
     id: str | None = None,  # id of a case; None for all
 ) -> dict[str, Counter]:  # case id -> Counter of classes
     "The last label of each reader for each case"
-    last = {(r["case_id"], r["reader"] or r["number"]): r["label"] for r in self.reviews(id)}
+    last = {(r["case_id"], normalize_id(r["reader"]) or r["number"]): r["label"] for r in self.reviews(id)}
     votes = {}
     for (case, _), label in last.items():
         votes.setdefault(case, Counter()).update([label] if label in CLASSES else [])
@@ -108,38 +130,26 @@ def disagreements(
 TABLE_BYTES = 2**24
 TABLE_ROWS = 100_000
 TABLE_COLUMNS = 100
-
-
-def _read_table(path):
-    "The text of a table"
-    raw = read_bytes(path)
-    if len(raw) > TABLE_BYTES:
-        raise BadData(f"the table has more than {TABLE_BYTES >> 20} MiB", file=path)
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise BadData("the table is not UTF-8", file=path) from None
+_COLUMNS = ("file", "label", "reader", "comment", "patient", "time")
 
 
 def _read_rows(path):
     "Numbered rows of a table with the required columns"
-    reader = csv.DictReader(io.StringIO(_read_table(path)))
-    try:
-        names = reader.fieldnames or ()
-        missing = {"file", "label"} - set(names)
-        if missing:
-            raise BadData(f"the table has no column {', '.join(sorted(missing))}", file=path)
-        if len(names) > TABLE_COLUMNS:  # a missing cell of a row is filled, for each column
-            raise BadData(f"the table has {len(names):,} columns; at most {TABLE_COLUMNS}", file=path)
-        rows = [
-            (number, {name: value or "" for name, value in row.items() if isinstance(name, str)})
-            for number, row in enumerate(islice(reader, TABLE_ROWS + 1), 2)
-        ]
-    except csv.Error as e:
-        raise BadData(f"the table cannot be read: {e}", file=path) from None
-    if len(rows) > TABLE_ROWS:
-        raise BadData(f"the table has more than {TABLE_ROWS:,} rows", file=path)
-    return rows
+    table = read_table(path, TABLE_BYTES, TABLE_ROWS, TABLE_COLUMNS)
+    places = {}
+    for name in _COLUMNS:
+        found = find_column(table.columns, name)
+        if len(found) > 1:
+            raise BadData(
+                f"the table has the columns {' and '.join(found)}; one of them is {name}", file=path
+            )
+        if found:
+            places[name] = table.columns.index(found[0])
+    missing = [name for name in ("file", "label") if name not in places]
+    if missing:
+        columns = ", ".join(table.columns) or "nothing"
+        raise BadData(f"the table has no column {', '.join(missing)}; it has {columns}", file=path)
+    return [(number, {name: cells[i] for name, i in places.items()}) for number, cells in table.rows]
 
 # %% ../../nbs/09_deployment/07_case_store.ipynb #23091a
 def _file_beside(table, name):
@@ -148,7 +158,9 @@ def _file_beside(table, name):
         raise MissingFile("the name contains a NUL character", file=name)
     root = table.parent.resolve()
     try:
-        paths = [(root / each).resolve() for each in dict.fromkeys((name, original_cell(name)))]
+        # a spreadsheet adds an apostrophe, and Windows writes backslashes
+        names = dict.fromkeys((name, original_cell(name), name.replace("\\", "/")))
+        paths = [(root / each).resolve() for each in names]
         if all(path.is_relative_to(root) for path in paths):
             return next((path for path in paths if path.exists()), paths[0])
     except (OSError, RuntimeError) as e:  # a name that is too long, or a loop of links
@@ -156,20 +168,34 @@ def _file_beside(table, name):
     raise MissingFile("only files beside the table are read", file=name)
 
 # %% ../../nbs/09_deployment/07_case_store.ipynb #23089
+def _label_of(text):
+    "The label in a cell; None for an empty cell"
+    name = normalize_id(text)
+    return check_label(LABEL_NAMES.get(name) or name.upper()) if name else None
+
+
+def _review_keys(case, reader, label, comment, time):
+    "A review as it is compared with stored ones: with its time, or without"
+    return (case, normalize_id(reader), label, comment, time)
+
+# %% ../../nbs/09_deployment/07_case_store.ipynb #csimpt01
 @patch
-def _import_row(self: CaseStore, file, row, bundle, known):
+def _import_row(self: CaseStore, file, row, bundle, stored, last):
     "Import one row"
-    label = row["label"].strip().upper() or None
-    reader = clean_name(row.get("reader", ""))[:80]
+    label = _label_of(row["label"])
+    reader = clean_reader(row.get("reader", ""))
     comment = clean_text(row.get("comment", ""))[:2000]
     time = utc(row["time"]) if row.get("time", "").strip() else None
-    if label is not None:
-        check_label(label)
     case = self.add(file, bundle, source="import", patient=row.get("patient", ""), name=file.name)
-    review = (case.id, reader, label, comment, time)
-    if label and review not in known:
+    if label is None:
+        return case
+    review = _review_keys(case.id, reader, label, comment, time)
+    is_repeated = last.get(review[:2]) == review
+    last[review[:2]] = review
+    if stored[review]:
+        stored[review] -= 1
+    elif not is_repeated:
         self.add_review(case.id, label, reader, comment, time)
-        known.add(review)
     return case
 
 # %% ../../nbs/09_deployment/07_case_store.ipynb #23089a
@@ -181,14 +207,15 @@ def import_csv(
 ) -> Iterator[tuple[int, str, Case | PneumoniaError]]:  # (row number from 2 on, file, case or error)
     "Add the cases and reviews of a table"
     path = Path(path)
-    known = {
-        (r["case_id"], r["reader"], r["label"], r["comment"], time)
+    stored = Counter(
+        _review_keys(r["case_id"], r["reader"], r["label"], r["comment"], time)
         for r in self.reviews()
         for time in (r["time"], None)
-    }
+    )
+    last = {}  # case and reader -> review in the row before
     for number, row in _read_rows(path):
         try:
-            result = self._import_row(_file_beside(path, row["file"]), row, bundle, known)
+            result = self._import_row(_file_beside(path, row["file"]), row, bundle, stored, last)
         except (InputError, InvalidOption) as e:
             result = e
         yield number, row["file"], result
@@ -257,8 +284,10 @@ def delete(
     "Delete a case with its reviews, features and training records"
     id = self.case(id).id
     with self.transaction() as db:
-        others = "SELECT 1 FROM reviews WHERE case_id=? AND reader<>? LIMIT 1"
-        if reader is not None and db.execute(others, (id, reader)).fetchone():
+        readers = {
+            normalize_id(row[0]) for row in db.execute("SELECT reader FROM reviews WHERE case_id=?", (id,))
+        }
+        if reader is not None and readers - {normalize_id(reader)}:
             raise NotOwner("the case has reviews of other readers")
         if reader is not None and not _is_from_page(db, id):
             raise NotOwner("the case wasn't stored through the page")
@@ -280,7 +309,7 @@ def delete_review(
         found = db.execute("SELECT reader FROM reviews WHERE case_id=? AND number=?", (id, number)).fetchone()
         if found is None:
             raise CaseNotFound(f"no review {number} of this case")
-        if reader not in (None, found["reader"]):
+        if reader is not None and normalize_id(reader) != normalize_id(found["reader"]):
             raise NotOwner("only its own reader can delete a review")
         db.execute("DELETE FROM reviews WHERE number=?", (number,))
         remaining = db.execute("SELECT count(*) FROM reviews WHERE case_id=?", (id,)).fetchone()[0]

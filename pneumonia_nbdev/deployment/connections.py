@@ -36,8 +36,19 @@ def language(
     header: str,  # value of `Accept-Language`
 ) -> str:  # `en` or `zh`
     "The available language that the client prefers"
-    tags = (tag.split("-")[0].lower() for tag in parse_accept_header(header, LanguageAccept).values())
-    return next((tag for tag in tags if tag in LANGS), "en")
+    accepted = [
+        (re.split("[-_]", tag)[0].lower(), weight)
+        for tag, weight in parse_accept_header(header, LanguageAccept)
+    ]
+
+    def weight_of(lang):
+        named = [weight for tag, weight in accepted if tag == lang]
+        others = [weight for tag, weight in accepted if tag == "*"]
+        return max(named or others or [1e-6])  # a language that isn't mentioned is better than an excluded one
+
+    # of languages with the same weight, the first in the header
+    candidates = dict.fromkeys([*(tag for tag, _ in accepted if tag in LANGS), *LANGS])
+    return max(candidates, key=weight_of)
 
 # %% ../../nbs/09_deployment/10_connections.ipynb #34012
 class BadRequest(InputError):

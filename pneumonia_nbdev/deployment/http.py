@@ -14,11 +14,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from io import BytesIO
 
 from fastcore.basics import patch
-from flask import Request, request
-from flask_openapi3 import FileStorage
+from flask import g, request
 
 from pneumonia_nbdev.core.base import (
     CannotWrite,
@@ -31,7 +29,6 @@ from pneumonia_nbdev.core.base import (
 from ..core.isolation import TooSlow
 from .case_database import CaseNotFound, StoreBusy
 from .connections import BadRequest, language
-from .predictor import display_name
 from .readers import NotOwner, QuotaExceeded
 from .workers import Busy, PredictionTimeout
 
@@ -46,6 +43,72 @@ class TooManyFiles(BadRequest):
     "A request with more files than allowed"
 
     code = "too_many_files"
+
+# %% ../../nbs/09_deployment/12_http.ipynb #htb00002
+class UnknownField(BadRequest):
+    "A field or a query parameter that the address doesn't have"
+
+    code = "unknown_field"
+
+
+class RepeatedField(BadRequest):
+    "A field that was sent more than once"
+
+    code = "repeated_field"
+
+
+class MisplacedField(BadRequest):
+    "A field in the query that belongs in the body, or the other way around"
+
+    code = "misplaced_field"
+
+
+class BadField(BadRequest):
+    "Text where a file is expected, a file where text is expected, or text that isn't UTF-8"
+
+    code = "bad_field"
+
+# %% ../../nbs/09_deployment/12_http.ipynb #htb00004
+class UnsupportedMedia(BadRequest):
+    "A Content-Type that the address doesn't read"
+
+    code = "unsupported_media"
+
+
+class NoBoundary(BadRequest):
+    "A form whose Content-Type has no usable boundary"
+
+    code = "no_boundary"
+
+
+class CutBody(BadRequest):
+    "A form without its end boundary"
+
+    code = "cut_body"
+
+
+class BadForm(BadRequest):
+    "A form whose parts can't be separated or have no name"
+
+    code = "bad_form"
+
+
+class BadJson(BadRequest):
+    "A body that isn't the JSON that the address reads"
+
+    code = "bad_json"
+
+
+class BadBase64(BadRequest):
+    "A file in JSON that isn't valid base64"
+
+    code = "bad_base64"
+
+
+class UnexpectedBody(BadRequest):
+    "A body for an address that reads none"
+
+    code = "unexpected_body"
 
 # %% ../../nbs/09_deployment/12_http.ipynb #35006b
 class Unauthorized(PneumoniaError):
@@ -99,6 +162,7 @@ class NotReady(PneumoniaError):
 STATUS = {
     TooLarge: 413,
     UnreadableImage: 415,
+    UnsupportedMedia: 415,
     TooManyFiles: 413,
     BadRequest: 400,
     InvalidOption: 400,
@@ -175,26 +239,10 @@ class Limits:
             raise InvalidOption(f"limits {text!r}; there are {', '.join(types)}") from None
         return cls(**values)
 
-# %% ../../nbs/09_deployment/12_http.ipynb #35014
-class InMemoryRequest(Request):
-    "A request whose uploads stay in memory"
-
-    def _get_file_stream(self, *args, **kw):
-        return BytesIO()
-
-
-def read_upload(
-    part: FileStorage,  # a file of a form
-) -> tuple[bytes, str]:  # (content, name)
-    "Content and name of an uploaded file"
-    if not hasattr(part, "stream"):
-        raise NoFile("the field holds text instead of a file")
-    return part.stream.getvalue(), display_name(part.filename or "")
-
 # %% ../../nbs/09_deployment/12_http.ipynb #35072
 def lang() -> str:  # `en` or `zh`
     "The language of the current request"
-    return language(request.headers.get("Accept-Language", ""))
+    return g.get("lang") or language(request.headers.get("Accept-Language", ""))
 
 # %% ../../nbs/09_deployment/12_http.ipynb #35093
 class Permit:

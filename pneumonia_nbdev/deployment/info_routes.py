@@ -75,7 +75,9 @@ def codes(self: InfoRoutes) -> dict:
 @route("get", "/samples", Samples)
 def list_samples(self: InfoRoutes) -> dict:
     "Chest X-rays of the official test set, to try."
-    rows = [{"name": n, "class": p.parent.name, "url": f"/samples/{n}"} for n, p in self.samples.items()]
+    root = request.script_root  # the path that a proxy has added
+    samples = self.samples.items()
+    rows = [{"name": n, "class": p.parent.name, "url": f"{root}/samples/{n}"} for n, p in samples]
     return dict(samples=rows)
 
 # %% ../../nbs/09_deployment/19_info_routes.ipynb #35130a
@@ -129,5 +131,6 @@ def docs_part(self: InfoRoutes, **kw: str) -> Response:
 @patch
 @route("get", "/openapi.json", free=True)
 def openapi(self: InfoRoutes) -> Response:
-    "The OpenAPI description"
-    return jsonify(current_app.api_doc)
+    "The OpenAPI description, with the path that a proxy has added"
+    servers = [dict(url=request.script_root or "/")]
+    return jsonify({**current_app.api_doc, "servers": servers})

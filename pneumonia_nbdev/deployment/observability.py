@@ -65,7 +65,7 @@ def count(
     if "error" in result:
         self.errors.labels(result["error"]["code"]).inc()
         return result
-    self.verdicts.labels(result["class"], str(result["refer"]).lower()).inc()
+    self.verdicts.labels(result["class"] or "none", str(result["refer"]).lower()).inc()
     self.waited.observe(result["seconds"]["waited"])
     self.judged.observe(result["seconds"]["judged"])
     return result

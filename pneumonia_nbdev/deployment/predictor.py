@@ -12,7 +12,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from csv import writer as csv_writer
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -105,6 +105,7 @@ def predict(
     path: str | Path | bytes | BinaryIO,  # path, bytes, or an open file
     name: str | None = None,  # name in the result; None for the file's name
     preview: int = 0,  # longest side of the JPEG `preview` in pixels; 0 for none
+    raw: bool = False,  # give `probabilities` also without a class
 ) -> Prediction:
     "Read one file and predict"
     name = display_name(path) if name is None else clean_name(name)
@@ -116,11 +117,11 @@ def predict(
         raise
     if preview:
         result.preview = encode_jpeg(image, preview)
-    return result
+    return result.with_raw() if raw else result
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16029
 @patch
-def _predict_or_fail(self: PneumoniaDetectionSystem, path, name, pictures):
+def _predict_or_fail(self: PneumoniaDetectionSystem, path, name, pictures, raw):
     "The prediction of one file of a batch, or its error"
     try:
         image = read_xray(path, name)
@@ -129,7 +130,7 @@ def _predict_or_fail(self: PneumoniaDetectionSystem, path, name, pictures):
         return FailedPrediction.from_error(e, name, self.lang)
     if pictures:
         result.pictures = _pictures(image, result.heatmap)
-    return result
+    return result.with_raw() if raw else result
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16034
 def _pictures(image, heat):
@@ -160,6 +161,7 @@ def stream(
     paths: Iterable[str | Path | bytes | BinaryIO],  # files
     names: Iterable[str] | None = None,  # names in the results; None for the files' names
     pictures: bool = False,  # add small JPEGs of image and overlay, for a report
+    raw: bool = False,  # give `probabilities` also without a class
 ) -> Iterator[Prediction | FailedPrediction]:  # one result for each file, in order
     "Results as soon as they are ready"
     if isinstance(paths, (str, bytes, Path)):
@@ -168,10 +170,8 @@ def stream(
     names = [display_name(p) for p in paths] if names is None else [clean_name(n) for n in names]
     if len(names) != len(paths):
         raise InvalidOption(f"{len(names)} names for {len(paths)} files")
-    jobs = zip(paths, names, [pictures] * len(paths), strict=True)
-    more = (
-        self.threads > 1
-    )  # one thread more, because a thread waits while its file is decoded in another process
+    jobs = ((path, name, pictures, raw) for path, name in zip(paths, names, strict=True))
+    more = self.threads > 1  # one thread more: a thread waits while its file is decoded in another process
     systems = self.replicas(max(min(self.threads + more, len(paths)), 1))
     yield from ordered_map(jobs, [system._predict_or_fail for system in systems])
 
@@ -180,9 +180,10 @@ def stream(
 def batch_predict(
     self: PneumoniaDetectionSystem,
     paths: Iterable[str | Path | bytes | BinaryIO],  # files
+    raw: bool = False,  # give `probabilities` also without a class
 ) -> list[Prediction | FailedPrediction]:  # one result for each file, in order
     "Predict many files"
-    return list(self.stream(paths))
+    return list(self.stream(paths, raw=raw))
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16045
 def format_probability(
@@ -198,11 +199,21 @@ def result_label(
     r: Prediction,  # a prediction
     lang: str = "en",  # `en` or `zh`
 ) -> str:  # such as "Normal, refer to a reader"
-    "Class label and referral as text"
-    text = label(r["class"], lang)
+    "Class label, or `not assessed`, and referral as text"
+    text = label(r["class"], lang) if r["class"] else texts("labels", lang)["not_assessed"]
     if r["refer"]:
         text += (", " if lang == "en" else "，") + texts("predictor", lang)["refer"]
     return text
+
+
+def quality_text(
+    r: Prediction,  # a prediction
+    lang: str = "en",  # `en` or `zh`
+) -> str:  # such as "good", or one sentence for each finding
+    "Findings of the quality checks as text; the one that rules out a class is first"
+    found = zip(r["quality"]["reasons"], r["quality"]["messages"], strict=True)
+    messages = [message for _, message in sorted(found, key=lambda finding: finding[0] != r["reason"])]
+    return ("; " if lang == "en" else "；").join(messages) or texts("predictor", lang)["good"]
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16050
 @dataclass(repr=False)
@@ -212,13 +223,14 @@ class Report:
     results: list[Prediction | FailedPrediction]  # from `PneumoniaDetectionSystem.stream`
     card: dict  # model card of the bundle
     lang: str = "en"  # language of text and page, `en` or `zh`
+    skipped: list[str] = field(default_factory=list)  # sentences on files that aren't images
 
     @property
-    def counts(self) -> dict[str, int]:  # `total`, `NORMAL`, `PNEUMONIA`, `failed`, `flagged`
-        "Number of files by result; `flagged` has quality warnings"
-        count = Counter("failed" if "error" in r else r["class"] for r in self.results)
-        flagged = sum("quality" in r and not r["quality"]["ok"] for r in self.results)
-        by_result = {k: count[k] for k in (*CLASSES, "failed")}
+    def counts(self) -> dict[str, int]:  # `total`, `NORMAL`, `PNEUMONIA`, `not_assessed`, `failed`, `flagged`
+        "Number of files by result; `flagged` has a class and quality warnings"
+        count = Counter("failed" if "error" in r else r["class"] or "not_assessed" for r in self.results)
+        flagged = sum("error" not in r and bool(r["class"]) and not r["quality"]["ok"] for r in self.results)
+        by_result = {k: count[k] for k in (*CLASSES, "not_assessed", "failed")}
         return {"total": len(self.results), **by_result, "flagged": flagged}
 
     @property
@@ -237,19 +249,23 @@ class Report:
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16052
 @patch
-def lines(self: Report) -> list[str]:  # lines of text
-    "The counts, then one line for each file"
+def summary(self: Report) -> list[str]:  # lines of text
+    "The counts and the notice"
     t = texts("predictor", self.lang)
     counts = self.counts
     return [
         f"{t['title']}: {counts['total']} {t['files']}",
         *(f"  {label(k, self.lang)}: {counts[k]}" for k in CLASSES),
-        f"  {t['flagged']}: {counts['flagged']}",
-        f"  {t['failed']}: {counts['failed']}",
+        *(f"  {t[k]}: {counts[k]}" for k in ("not_assessed", "flagged", "failed")),
         t["warning"],
         *(t[f"no_{name}"] for name in self.unavailable),
-        *(self.line(r) for r in self.results),
     ]
+
+# %% ../../nbs/09_deployment/01_predictor.ipynb #16052a
+@patch
+def lines(self: Report) -> list[str]:  # lines of text
+    "The counts, then one line for each file"
+    return [*self.summary(), *(self.line(r) for r in self.results), *self.skipped]
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16053
 @patch
@@ -260,30 +276,60 @@ def line(
     "One result as a line of text"
     if "error" in r:
         return error_line(r["file"], r["error"]["code"], r["error"]["message"], r["error"]["reason"])
-    probability = format_probability(r["probabilities"]["PNEUMONIA"])
-    quality = "; ".join(r["quality"]["messages"]) or texts("predictor", self.lang)["good"]
-    return f"{r['file']}: {result_label(r, self.lang)} {probability}; {quality}"
+    probability = f" {format_probability(r['probabilities']['PNEUMONIA'])}" if r["class"] else ""
+    return f"{r['file']}: {result_label(r, self.lang)}{probability}; {quality_text(r, self.lang)}"
+
+# %% ../../nbs/09_deployment/01_predictor.ipynb #nocls010
+COLUMNS = ("file", "class", "label", "probability", "threshold", "refer", "quality", "error", "reason")
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16056
 @patch
-def csv(self: Report) -> str:  # columns file, class, label, probability, threshold, refer, quality, error
+def csv(self: Report) -> str:  # columns `COLUMNS`
     "The results as a CSV table"
     out = io.StringIO()
     writer = csv_writer(out, lineterminator="\n")
-    writer.writerow(["file", "class", "label", "probability", "threshold", "refer", "quality", "error"])
-    writer.writerows(_csv_row(r) for r in self.results)
+    writer.writerow(COLUMNS)
+    writer.writerows([_csv_cells(r).get(name, "") for name in COLUMNS] for r in self.results)
     return "\ufeff" + out.getvalue()
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #n16p08
-def _csv_row(r):
-    "One result as the cells of a row, safe in a spreadsheet"
+def _csv_cells(r):
+    "One result as cells by column, safe in a spreadsheet; other columns are empty"
     file = spreadsheet_cell(r["file"])
     if "error" in r:
-        return [file, "", "", "", "", "", "", spreadsheet_cell(r["error"]["code"])]
-    probability = f"{r['probabilities']['PNEUMONIA']:.4f}"
-    refer = "refer" if r["refer"] else ""
-    quality = " ".join(r["quality"]["reasons"])
-    return [file, r["class"], r["label"], probability, f"{r['threshold']:.4f}", refer, quality, ""]
+        return dict(file=file, error=spreadsheet_cell(r["error"]["code"]))
+    cells = dict(
+        file=file,
+        label=r["label"],
+        refer="refer" if r["refer"] else "",
+        quality=" ".join(r["quality"]["reasons"]),
+        reason=r["reason"] or "",
+    )
+    if r["probabilities"]:
+        cells |= dict(probability=f"{r['probabilities']['PNEUMONIA']:.4f}", threshold=f"{r['threshold']:.4f}")
+    return cells | {"class": r["class"] or ""}
+
+# %% ../../nbs/09_deployment/01_predictor.ipynb #nocls005
+GROUPS = ("not_assessed", "refer", "assessed", "failed")  # in the order of the page
+
+
+def _group_of(r):
+    "The group of a result"
+    if "error" in r:
+        return "failed"
+    if r["class"] is None:
+        return "not_assessed"
+    return "refer" if r["refer"] else "assessed"
+
+
+def group_results(
+    results: list[Prediction | FailedPrediction],  # in any order
+) -> dict[str, list]:  # group -> results, the highest probability of pneumonia first; without empty groups
+    "Results by group"
+    groups = {name: [r for r in results if _group_of(r) == name] for name in GROUPS}
+    for name in ("refer", "assessed"):
+        groups[name].sort(key=lambda r: -r["probabilities"]["PNEUMONIA"])
+    return {name: found for name, found in groups.items() if found}
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16060
 @patch
@@ -294,17 +340,18 @@ def html(self: Report) -> str:  # a whole page
         b64=lambda content: base64.b64encode(content).decode(),
         probability=format_probability,
         result_label=lambda r: result_label(r, self.lang),
+        quality_text=lambda r: quality_text(r, self.lang),
         translated=lambda text: translate(text, self.lang),
     )
-    order = sorted(self.results, key=lambda r: -r["probabilities"]["PNEUMONIA"] if "error" not in r else 1)
     return page.render(
         t=texts("predictor", self.lang),
         lang=self.lang,
-        results=order,
+        groups=group_results(self.results),
         counts=self.counts,
         card=self.card,
         networks=self.networks,
         unavailable=self.unavailable,
+        skipped=self.skipped,
         classes=[(c, label(c, self.lang)) for c in CLASSES],
         metrics=self.card["metrics"].get("test", {}),
     )
@@ -324,6 +371,7 @@ def save(
 def generate_report(
     self: PneumoniaDetectionSystem,
     paths: Iterable[str | Path | bytes | BinaryIO],  # files
+    raw: bool = False,  # give `probabilities` also without a class
 ) -> Report:  # to print or `save`
     "Predict files and make a report"
-    return Report(list(self.stream(paths, pictures=True)), self.bundle.card, self.lang)
+    return Report(list(self.stream(paths, pictures=True, raw=raw)), self.bundle.card, self.lang)

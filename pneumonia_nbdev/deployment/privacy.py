@@ -8,9 +8,10 @@ __all__ = ['deidentified_png', 'pseudonym', 'has_burned_in_text']
 # %% ../../nbs/09_deployment/02_privacy.ipynb #09_deployment01_privacy3
 import hashlib
 import hmac
+import unicodedata
 
 import numpy as np
-from ..core.base import import_extra
+from ..core.base import import_extra, normalize_id
 from ..core.xray import XRay
 
 # %% ../../nbs/09_deployment/02_privacy.ipynb #23010
@@ -34,7 +35,31 @@ def pseudonym(
     key: bytes,  # key of the store
 ) -> str:  # 16 hex digits
     "A pseudonym of a patient, which can't be reversed without the key"
-    return hmac.new(key, patient.strip().encode("utf-8", "surrogatepass"), "sha256").hexdigest()[:16]
+    return _keyed_hash(normalize_id(patient), key)
+
+
+def _keyed_hash(text, key):
+    "The first 16 hex digits of an HMAC"
+    return hmac.new(key, text.encode("utf-8", "surrogatepass"), "sha256").hexdigest()[:16]
+
+# %% ../../nbs/09_deployment/02_privacy.ipynb #pvold002
+_WIDE = str.maketrans({c: c + 0xFEE0 for c in range(0x21, 0x7F)} | {0x20: 0x3000})  # full-width forms
+
+
+def known_pseudonyms(
+    patient: str,  # the hospital's patient number or name
+    key: bytes,  # key of the store
+) -> list[str]:  # the present one first
+    "The pseudonyms of a patient, by this and by earlier versions"
+    typed = str(patient).strip()
+    folded = normalize_id(patient)
+    spellings = [typed, folded]
+    for text in (typed, folded):
+        composed = unicodedata.normalize("NFC", " ".join(text.split()))
+        cases = [text, text.upper(), text.lower(), text.title(), composed, composed.upper(), composed.title()]
+        spellings += [*cases, *(unicodedata.normalize("NFD", each) for each in cases)]
+        spellings += [each.translate(_WIDE) for each in cases]
+    return list(dict.fromkeys([pseudonym(patient, key), *(_keyed_hash(text, key) for text in spellings)]))
 
 # %% ../../nbs/09_deployment/02_privacy.ipynb #23018
 HOLDOUT_FOLDS = 4  # one of four folds is excluded from training and used by the gate

@@ -15,7 +15,6 @@ import secrets
 import sys
 import threading
 import time
-import unicodedata
 from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from pneumonia_nbdev.core.base import (
     clean_name,
     import_extra,
     make_private_folder,
+    normalize_id,
     write_atomic,
 )
 
@@ -78,11 +78,6 @@ def check_reader_name(
     return text
 
 
-def _comparable(name):
-    "A name in a form that is equal for names which look the same"
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-
-
 def _check_quota(quota, where):
     "Raise `InvalidOption` for a quota that isn't a number in the range"
     is_number = isinstance(quota, int) and not isinstance(quota, bool)
@@ -106,7 +101,7 @@ def parse_readers(
     if not isinstance(tables, dict) or len(tables) > MAX_READERS:
         raise InvalidOption(f"readers: expected [readers.NAME], at most {MAX_READERS:,}")
     entries = {check_reader_name(name): _parse_entry(name, table) for name, table in tables.items()}
-    if len({_comparable(name) for name in entries}) < len(entries):
+    if len({normalize_id(name) for name in entries}) < len(entries):
         raise InvalidOption("two names of readers differ only in case, or look the same")
     hashes = [entry.key for entry in entries.values()]
     if len(set(hashes)) < len(hashes):
@@ -199,7 +194,7 @@ def add_reader(
     key = new_key()
     with _locked(path):
         entries = read_readers(path) if path.exists() else {}
-        taken = {_comparable(other): other for other in entries}.get(_comparable(name))
+        taken = {normalize_id(other): other for other in entries}.get(normalize_id(name))
         if taken is not None:
             raise InvalidOption(
                 f"reader {taken!r} has a key; remove it with `pneumonia review remove-reader`", file=path
@@ -221,11 +216,12 @@ def remove_reader(
     read_readers(path)  # a missing file is an error, and gets no lock
     with _locked(path):
         entries = read_readers(path)
-        if name not in entries:
+        kept = {other: entry for other, entry in entries.items() if normalize_id(other) != normalize_id(name)}
+        if len(kept) == len(entries):
             raise InvalidOption(
                 f"reader {clean_name(name)!r}; there are {', '.join(entries) or 'none'}", file=path
             )
-        write_readers(path, {other: entry for other, entry in entries.items() if other != name})
+        write_readers(path, kept)
 
 # %% ../../nbs/09_deployment/03_readers.ipynb #rdkey017
 class QuotaExceeded(PneumoniaError):

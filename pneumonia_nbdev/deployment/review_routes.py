@@ -9,16 +9,10 @@ __all__ = []
 from fastcore.basics import patch
 from flask import g
 
-from ..core.base import InvalidOption
+from ..core.base import InvalidOption, normalize_id
 from .case_database import CaseNotFound
 from .case_store import CaseStore
-from pneumonia_nbdev.deployment.http import (
-    NoFile,
-    NoReviews,
-    Unauthorized,
-    read_upload,
-    route,
-)
+from .http import NoFile, NoReviews, Unauthorized, route
 from .schemas import CaseId, Deleted, ReviewForm, ReviewNumber, ReviewResult
 from .workers import Busy
 
@@ -45,7 +39,7 @@ def _reader_name(self: ReviewRoutes, named: str = "") -> str:
     reader = getattr(g, "reader", None)
     if reader is None:
         raise Unauthorized("the shared key can't write reviews; use the key of a reader")
-    if named.strip() not in ("", reader):
+    if normalize_id(named) not in ("", normalize_id(reader)):
         raise InvalidOption("reader: the name differs from that of the key; leave the field empty")
     return reader
 
@@ -58,7 +52,7 @@ def review(self: ReviewRoutes, form: ReviewForm) -> dict:
     reader = self._reader_name(form.reader)
     if self.readers is not None:
         self.readers.use(reader)
-    raw, _ = read_upload(form.file)
+    raw = form.file.content
     if not raw:
         raise NoFile("the field `file` is empty")
     if not self.review_slots.acquire(blocking=False):

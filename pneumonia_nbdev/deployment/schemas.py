@@ -7,18 +7,22 @@ __all__ = []
 
 # %% ../../nbs/09_deployment/16_schemas.ipynb #s004
 import base64
+import re
+from collections.abc import Callable
 from dataclasses import MISSING, fields
+from inspect import signature
 from typing import Literal
 
 import numpy as np
 from fastcore.docments import docments
 from flask import request
 from flask_openapi3 import FileStorage
-from pydantic import BaseModel, Field, create_model, model_validator
+from flask_openapi3.models import MediaType
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from ..core.base import CLASSES, import_extra
-from ..core.i18n import texts
+from ..core.base import CLASSES, InvalidOption, clean_name, import_extra
+from ..core.i18n import LANGS, texts
 from pneumonia_nbdev.core.prediction import (
     ConformalResult,
     ErrorInfo,
@@ -29,17 +33,32 @@ from pneumonia_nbdev.core.prediction import (
     Record,
     Timing,
 )
+from pneumonia_nbdev.deployment.bodies import (
+    ONE_FILE,
+    FormFields,
+    check_query,
+    checked,
+    read_body,
+    read_query,
+)
 from .case_database import REVIEW_LABELS
+from .http import NoFile, UnexpectedBody
 
 # %% ../../nbs/09_deployment/16_schemas.ipynb #35015
 class PredictForm(BaseModel):
     "Form of `/predict`"
 
-    file: FileStorage = Field(description="A chest X-ray: JPEG, PNG, TIFF, BMP, WebP or DICOM.")
+    model_config = ConfigDict(extra="forbid")  # `additionalProperties: false` in the documentation
+
+    file: FileStorage = Field(
+        description="A chest X-ray: JPEG, PNG, TIFF, BMP, WebP or DICOM.", json_schema_extra={"minLength": 1}
+    )
 
 # %% ../../nbs/09_deployment/16_schemas.ipynb #35015a
 class BatchForm(BaseModel):
     "Form of `/batch_predict`"
+
+    model_config = ConfigDict(extra="forbid")
 
     files: list[FileStorage] = Field(
         min_length=1, description="Chest X-rays: JPEG, PNG, TIFF, BMP, WebP or DICOM."
@@ -51,6 +70,11 @@ class PredictQuery(BaseModel):
 
     preview: bool = Field(
         False, description="Add the image as a JPEG of at most 1,024 pixels, as a data URI."
+    )
+    raw: bool = Field(
+        False,
+        description="Give `probabilities` of the network also for an image that isn't assessed. "
+        "Its class, confidence and heat map stay null; the number isn't a result for people.",
     )
 
 # %% ../../nbs/09_deployment/16_schemas.ipynb #35021
@@ -70,9 +94,8 @@ class ReviewForm(PredictForm):
 
     @model_validator(mode="before")
     @classmethod
-    def take_fields_as_sent(cls, values: dict) -> dict:
-        sent = {k: v for k, v in request.form.items() if k != "file" and v}
-        return {k: v for k, v in values.items() if k == "file"} | sent
+    def drop_empty_fields(cls, values: dict) -> dict:
+        return {name: value for name, value in values.items() if name == "file" or value}
 
 # %% ../../nbs/09_deployment/16_schemas.ipynb #35021a
 class CaseId(BaseModel):
@@ -94,6 +117,98 @@ class SampleName(BaseModel):
 
     name: str = Field(description="From `/samples`.")
 
+# %% ../../nbs/09_deployment/16_schemas.ipynb #bd000054
+def raise_invalid(
+    error: ValidationError,  # of pydantic
+) -> None:
+    "Raise our error for an invalid value"
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    kind = NoFile if field.startswith("file") else InvalidOption
+    raise kind(f"{clean_name(field)[:40]}: {first['msg']}")
+
+
+def models_of(
+    view: Callable,  # with the arguments `path`, `query` and `form`, all of them optional
+) -> dict[str, type[BaseModel]]:  # by the name of the argument
+    "The models of the input of a view"
+    parameters = signature(view).parameters
+    found = {name: parameters[name].annotation for name in ("path", "query", "form") if name in parameters}
+    return {name: kind for name, kind in found.items() if isinstance(kind, type)}
+
+# %% ../../nbs/09_deployment/16_schemas.ipynb #bd000055
+def _has_body():
+    "Whether the current request has a body"
+    return bool(request.content_length) or bool(request.stream.read(1))
+
+
+def read_input(
+    models: dict[str, type[BaseModel]],  # from `models_of`
+    path: dict[str, str],  # parts of the address
+    files: int = 200,  # files of one request
+) -> dict[str, BaseModel]:  # arguments of the view
+    "Validate the current request"
+    query = read_query(request.environ.get("QUERY_STRING", ""))
+    known = tuple(models["query"].model_fields) if "query" in models else ()
+    values = {}
+    if "form" in models:
+        form = FormFields.of(models["form"])
+        sent = read_body(form, query, files)
+        check_query(query, known, (form.file, *form.texts, "name", "lang"))
+        values["form"] = checked(sent, form, known)
+    elif _has_body():
+        raise UnexpectedBody("the fields of this address belong in the address, not in a body")
+    else:
+        check_query(query, known)
+    values |= dict(query=query, path=path)
+    try:
+        return {name: model.model_validate(values[name]) for name, model in models.items()}
+    except ValidationError as error:
+        raise_invalid(error)
+
+# %% ../../nbs/09_deployment/16_schemas.ipynb #bd000061
+def _or_null(schema):
+    "The schema of a value that may be null"
+    about = {name: value for name, value in schema.items() if name in ("description", "title", "default")}
+    return {**about, "anyOf": [{**schema}, {"type": "null"}]}
+
+
+def _json_schema(model, form):
+    "JSON schema of a body in JSON"
+    file = {
+        "type": "string",
+        "format": "byte",
+        "minLength": 4,
+        "description": "The file as base64, or as a data URI with base64.",
+    }
+    name = {"type": "string", "description": "Name of the file."}
+    one = {"file": file, "name": _or_null(name)}
+    closed = {"type": "object", "additionalProperties": False}
+    properties = model.model_json_schema()["properties"]
+    members = {name: _or_null(properties[name]) for name in form.texts}
+    language = {"type": "string", "enum": list(LANGS), "description": "Language of the response."}
+    if form.many:
+        entry = {**closed, "required": ["file"], "properties": one}
+        one = {form.file: {"type": "array", "minItems": 1, "items": entry}}
+    members = {**one, "lang": _or_null(language), **members}
+    return {**closed, "required": [form.file], "properties": members}
+
+
+def body_contents(
+    model: type[BaseModel],  # form of an address
+) -> dict[str, MediaType]:  # by content type, beside `multipart/form-data`
+    "Description of the other content types of an address"
+    form = FormFields.of(model)
+    found = {"application/json": MediaType.model_validate({"schema": _json_schema(model, form)})}
+    if form.many:
+        return found
+    parameters = ", ".join(f"`{name}`" for name in ("name", *form.texts))
+    text = f"The file. The query may have {parameters}."
+    schema = {"type": "string", "format": "binary", "minLength": 1, "description": text}
+    for kind in ONE_FILE.split(", "):
+        found[kind] = MediaType.model_validate({"schema": schema})
+    return found
+
 # %% ../../nbs/09_deployment/16_schemas.ipynb #s005
 def schema_of(
     record: type[Record],  # a dataclass
@@ -108,7 +223,8 @@ def schema_of(
         if f.name in exclude or f.name.startswith("_"):
             continue
         comment = comments[f.name] or f.name
-        options = dict(description=f"{comment[0].upper()}{comment[1:]}.")
+        text = re.sub(r"\bNone\b", "null", comment)
+        options = dict(description=f"{text[0].upper()}{text[1:]}.")
         if f.name.endswith("_"):
             options["alias"] = f.name.rstrip("_")
         default = ... if f.default is MISSING or f.name in required else f.default
@@ -121,6 +237,7 @@ PredictionSchema = schema_of(
     Prediction,
     exclude=("pictures",),
     required=("seconds",),
+    class_=Literal[CLASSES] | None,
     conformal=schema_of(ConformalResult) | None,
     heatmap=list[list[float]] | None,
     quality=schema_of(QualityResult),
@@ -239,11 +356,12 @@ def heatmap_png(
 def response_json(
     result: Prediction | FailedPrediction,  # from `Workers`
     lang: str = "en",  # language of the notice, `en` or `zh`
+    raw: bool = False,  # give `probabilities` also without a class
 ) -> dict:  # plain types
     "The JSON of one result"
-    content = result.to_json()
     if "error" in result:
-        return content
+        return result.to_json()
+    content = (result.with_raw() if raw else result).to_json()
     content["heatmap_png"] = None if result.heatmap is None else heatmap_png(result.heatmap)
     content["notice"] = texts("predictor", lang)["warning"]
     if result.preview:

@@ -33,7 +33,7 @@ from pneumonia_nbdev.core.base import (
 )
 from ..core.bundle import Bundle
 from ..core.image import InputSpec
-from ..core.metrics import compare_auroc, mcnemar, metrics_with_ci
+from ..core.metrics import PRIMARY_METRICS, compare_auroc, mcnemar, metrics_with_ci
 from ..core.plots import plot_language
 from ..core.runtimes import dequantize, quantize
 from ..data.dataset import MedicalDataLoader
@@ -387,12 +387,34 @@ def log_test_evaluation(
         row[f"{name}_low"] = f"{metric.low:.4f}"
         row[f"{name}_high"] = f"{metric.high:.4f}"
     row = {name: spreadsheet_cell(value) for name, value in row.items()}
-    previous = Path(test_log).read_text(encoding="utf-8") if Path(test_log).exists() else ""
+    previous = _read_test_log(test_log, row)
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, row, lineterminator="\n")
     if not previous:
         writer.writeheader()
-    elif previous.splitlines()[0] != ",".join(row):
-        raise BadData(f"its columns are not {', '.join(row)}", file=test_log)
     writer.writerow(row)
     return write_atomic(test_log, previous + buffer.getvalue())
+
+# %% ../../nbs/06_evaluation/01_evaluation.ipynb #evlog001
+LOG_COLUMNS = ("date", "model", "data", "threshold", "rule", "why", "n")  # of the commands, before the metrics
+
+
+def _read_test_log(path, columns):
+    "The text of a test log; empty if the file is missing"
+    try:
+        text = Path(path).read_text(encoding="utf-8") if Path(path).exists() else ""
+    except OSError as e:
+        raise BadData(e.strerror or str(e), file=path) from None
+    except UnicodeDecodeError:
+        raise BadData("it is not a test log: not UTF-8", file=path) from None
+    if text.strip() and text.splitlines()[0] != ",".join(columns):
+        raise BadData(f"its columns are not {', '.join(columns)}", file=path)
+    return text if text.endswith("\n") or not text else f"{text}\n"
+
+
+def check_test_log(
+    test_log: str | Path,  # CSV file; it may be missing
+) -> None:
+    "Raise `BadData` for a file that isn't the test log of a command, before the test set is evaluated"
+    names = (f"{name}{end}" for name in PRIMARY_METRICS for end in ("", "_low", "_high"))
+    _read_test_log(test_log, [*LOG_COLUMNS, *names])

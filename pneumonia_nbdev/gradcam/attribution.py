@@ -19,6 +19,7 @@ from ..core.bundle import Bundle, heatmap
 from ..core.i18n import texts
 from ..core.image import InputSpec, overlay, preprocess, read_xray
 from ..core.plots import plot_language
+from ..core.prediction import no_class_reason
 from ..core.quality import Quality, assess_quality
 from .gradcam import layer_outputs, logits_of
 from .methods import METHODS, PIXEL_METHODS, AttributionInputs
@@ -57,7 +58,7 @@ class ModelExplainer:
         input_range: str | None = None,  # pixel values of the model, as in `load_keras_model`
         class_order: tuple[str, str] = CLASSES,  # classes of the outputs of a model of two classes, in order
     ):
-        bundle = as_bundle(model)
+        self.bundle = bundle = as_bundle(model)  # its detector of other images is used
         self.class_names = tuple(class_names)
         if bundle:
             self.model = load_keras_model(bundle)
@@ -272,14 +273,15 @@ class HeatmapResult:
     image: np.ndarray  # (height, width) gray levels 0 to 255 of the file
     heatmap: np.ndarray  # (rows, columns), 0 to 1
     overlay: np.ndarray  # (height, width, 3) uint8
-    class_name: str  # the explained class
-    probability: float  # of that class, 0 to 1
+    class_name: str | None  # the explained class; None if the image isn't assessed and no map is shown
+    probability: float | None  # of that class, 0 to 1; None if the image isn't assessed
     quality: Quality  # findings of the quality checks
     figure: "matplotlib.figure.Figure"  # three panels
 
     def __repr__(self):
         height, width = self.image.shape
-        return f"HeatmapResult({self.class_name}, p = {self.probability:.3f}, {height} × {width} pixels)"
+        shown = "not assessed" if self.probability is None else f"{self.class_name}, p = {self.probability:.3f}"
+        return f"HeatmapResult({shown}, {height} × {width} pixels)"
 
 # %% ../../nbs/07_gradcam/02_attribution.ipynb #20058
 def _figure(result, colormap, lang):
@@ -288,6 +290,7 @@ def _figure(result, colormap, lang):
 
     with plot_language(lang) as lang:
         words = texts("attribution", lang)
+        unassessed = texts("labels", lang)["not_assessed"]
         height, width = result.image.shape
         figsize = (8, 8 / 3 * min(max(height / width, 0.5), 2) + 0.8)
         fig, axes = plt.subplots(1, 3, figsize=figsize, dpi=72)
@@ -302,7 +305,8 @@ def _figure(result, colormap, lang):
         name = result.class_name
         name = label(name, lang) if name in CLASSES else name
         findings = "" if result.quality else "\n" + "; ".join(result.quality.text(lang))
-        fig.suptitle(f"{name}, p = {result.probability:.3f}{findings}", fontsize=10)
+        title = f"{name}, p = {result.probability:.3f}" if result.probability is not None else unassessed
+        fig.suptitle(title + findings, fontsize=10)
         fig.text(0.5, 0.01, words["note"], ha="center", fontsize=8, color="gray")
         fig.tight_layout()
         fig.canvas.draw()
@@ -326,13 +330,14 @@ def display_gradcam(
 ) -> HeatmapResult:  # image, map, overlay and figure
     "Original, map and overlay of one file"
     image = read_xray(image_path)
-    quality = assess_quality(image)
+    quality = self.bundle.infer(image)[0] if self.bundle else assess_quality(image)
+    is_assessed = no_class_reason(quality.reasons) is None
     explanation = self.explain(preprocess(image, self.spec), method, last_conv_layer_name, class_index)
     c = int(explanation.classes[0])
-    name = self.class_names[c]
+    name = self.class_names[c] if is_assessed or anyway else None
     heat = heatmap(explanation.maps[0] * bool(quality or anyway), top)
     drawn = overlay(image, heat, alpha, colormap)
-    probability = float(explanation.probabilities[0, c])
+    probability = float(explanation.probabilities[0, c]) if is_assessed else None
     result = HeatmapResult(image.pixels, heat, drawn, name, probability, quality, figure=None)
     result.figure = _figure(result, colormap, lang)
     if show:

@@ -35,9 +35,9 @@ from pneumonia_nbdev.gradcam.explorer_model import (
     KERAS_METHODS,
     ModelSource,
     image_choices,
-    is_rejected,
     model_name,
     paths_by_name,
+    rejection_reason,
 )
 from pneumonia_nbdev.gradcam.explorer_panel import (
     CONTROL_WIDTH,
@@ -219,7 +219,7 @@ def _show_progress(self: GradCAMExplorer, step):
 # %% ../../nbs/07_gradcam/07_explorer.ipynb #24p02
 @patch
 def _compute(self: GradCAMExplorer, shown):
-    "Quality result of the image, and the results of the shown panels"
+    "Quality result of the image, and the results of the shown panels; without a class if it isn't assessed"
     name = self.image.value
     try:
         for p in shown:
@@ -227,7 +227,10 @@ def _compute(self: GradCAMExplorer, shown):
             if p.method.value in KERAS_METHODS and not self.results.has(name, *p.settings):
                 self._show_progress("computing")
             self.results.predict(name, *p.settings)
-        return self.results.quality(name), [self.results.predict(name, *p.settings) for p in shown]
+        quality = self.results.quality(name)
+        reason = rejection_reason(quality)
+        results = [self.results.predict(name, *p.settings) for p in shown]
+        return quality, [r.without_class(reason, self.lang) for r in results] if reason else results
     finally:
         self._show_progress(None)
 
@@ -256,7 +259,8 @@ def redraw(
     except PneumoniaError as error:
         self._show_error(error)
         return
-    withheld = not quality.ok and self.image.value not in self._accepted
+    is_warning = not quality.ok and not rejection_reason(quality)
+    withheld = is_warning and self.image.value not in self._accepted
     for panel, result in zip(shown, results, strict=True):
         top = self._scale_maximum(panel, shown, results)
         self._draw(panel, None if withheld or result.cam is None else heatmap(result.cam, top))
@@ -264,8 +268,7 @@ def redraw(
         panel.picture.layout.display = "" if panel in shown else "none"
     self.panels[1].box.layout.display = "" if self.compare.value else "none"
     self.explain_anyway.layout.display = "" if withheld else "none"
-    withhold_class = is_rejected(quality)
-    lines = [prediction_html(p, r, self.lang, withhold_class) for p, r in zip(shown, results, strict=True)]
+    lines = [prediction_html(p, r, self.lang) for p, r in zip(shown, results, strict=True)]
     self.result.value = "".join(lines) + quality_html(quality, withheld, self.lang)
     self.submit.disabled = self.reading.value is None
 

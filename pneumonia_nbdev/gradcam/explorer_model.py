@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #26007
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -28,8 +29,9 @@ from pneumonia_nbdev.core.base import (
     sample_dir,
 )
 from ..core.bundle import Bundle, heatmap
-from ..core.image import is_image_file, preprocess
-from ..core.prediction import NO_CLASS_REASONS, ModelInfo, Prediction, QualityResult, needs_referral
+from ..core.folders import Failure, find_images
+from ..core.image import preprocess
+from ..core.prediction import ModelInfo, Prediction, QualityResult, needs_referral, no_class_reason
 from ..core.quality import Quality, assess_quality
 from ..core.xray import XRay
 
@@ -56,8 +58,16 @@ KERAS_METHODS = (  # the keys of `METHODS`; importing `METHODS` itself would imp
 class ExplorerMap:
     "Prediction and map of one image"
 
-    prediction: Prediction  # of the model
-    cam: np.ndarray | None  # (rows, columns) in the method's units; served maps have negative values too
+    prediction: Prediction  # of the model; without a class for an image that isn't assessed
+    cam: np.ndarray | None  # (rows, columns) in the method's units; None without a map or a class
+
+    def without_class(
+        self,
+        reason: str,  # from `rejection_reason`
+        lang: str = "en",  # language of the label
+    ) -> "ExplorerMap":  # without class, probability and map
+        "The result of an image that isn't assessed"
+        return ExplorerMap(self.prediction.without_class(reason, lang), None)
 
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #26011
 def is_bundle(
@@ -160,11 +170,11 @@ def check_quality(
     return QualityResult(bool(quality), list(quality.reasons), quality.text(lang))
 
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #26017
-def is_rejected(
+def rejection_reason(
     quality: QualityResult,  # of `check_quality`
-) -> bool:  # True: no class is shown
-    "Whether the image isn't a chest X-ray, or is blank"
-    return not {*NO_CLASS_REASONS, NotAnXray.code}.isdisjoint(quality.reasons)
+) -> str | None:  # code of the check; None for an image that is assessed
+    "Why no class is shown: the image isn't an upright frontal chest X-ray, or is blank"
+    return NotAnXray.code if NotAnXray.code in quality.reasons else no_class_reason(quality.reasons)
 
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #n9c2a007
 @patch
@@ -177,19 +187,22 @@ def _prediction(self: ModelSource, outputs, quality, lang):
         return prediction
     p = float(outputs["probability"][0])
     predicted = CLASSES[int(p >= self.threshold)]
+    probabilities = dict(zip(CLASSES, (1 - p, p), strict=True))
     return Prediction(
         file="",
         class_=predicted,
         label=label(predicted, lang),
-        confidence=max(p, 1 - p),
-        probabilities=dict(zip(CLASSES, (1 - p, p), strict=True)),
+        reason=None,
+        confidence=probabilities[predicted],
+        probabilities=probabilities,
         threshold=self.threshold,
         threshold_rule="default of Keras models",
         conformal=None,
         refer=needs_referral(None, quality.reasons),
-        heatmap=heatmap(outputs["cam"][0]),
+        heatmap=heatmap(outputs["cam"][0]) if "cam" in outputs else None,
         quality=quality,
         model=ModelInfo(self.explainer.model.name, id="", version="", backbone=""),
+        _raw=probabilities,
     )
 
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #24010
@@ -205,18 +218,23 @@ def predict(
     "Prediction and map of one image; one or more forward passes, by method"
     self.calls += 1
     method = method or self.methods[0]
-    if method in (SERVED_MAP, NO_MAP):
+    if self.bundle:
         outputs = self.bundle.run(preprocess(image, self.bundle.spec)[None])
-        quality = check_quality(image, self.bundle, outputs, lang)
-        cam = None
-        if method == SERVED_MAP:
-            cam = outputs["cam"][0] / outputs["cam"][0].size * (1 if class_index else -1)
-        return ExplorerMap(self._prediction(outputs, quality, lang), cam)
-    x = preprocess(image, self.explainer.spec)
-    explanation = self.explainer.explain(x, method, layer or None, class_index)
-    outputs = dict(probability=explanation.probabilities[:, 1], cam=explanation.maps)
-    quality = check_quality(image, lang=lang)
-    return ExplorerMap(self._prediction(outputs, quality, lang), explanation.maps[0])
+    else:
+        outputs = dict(probability=self.explainer.predict_proba(preprocess(image, self.explainer.spec))[:, 1])
+    quality = check_quality(image, self.bundle, outputs, lang)
+    reason = rejection_reason(quality)
+    if reason:
+        return ExplorerMap(self._prediction(outputs, quality, lang), None).without_class(reason, lang)
+    cam = None
+    if method == SERVED_MAP:
+        cam = outputs["cam"][0] / outputs["cam"][0].size * (1 if class_index else -1)
+    elif method != NO_MAP:
+        x = preprocess(image, self.explainer.spec)
+        explanation = self.explainer.explain(x, method, layer or None, class_index)
+        outputs = dict(probability=explanation.probabilities[:, 1], cam=explanation.maps)
+        cam = explanation.maps[0]
+    return ExplorerMap(self._prediction(outputs, quality, lang), cam)
 
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #24020
 def paths_by_name(
@@ -246,6 +264,20 @@ def _paths_of_csv(path):
 
     return list(MedicalDataLoader(path).files.path)
 
+# %% ../../nbs/07_gradcam/05_explorer_model.ipynb #24021a
+def _images_of_folder(path):
+    "The images of a folder, or one file; a warning names what can't be read"
+    if path.is_file():
+        return [path]
+    found = find_images(path)
+    for image in found:
+        if isinstance(image.source, Failure):
+            warnings.warn(f"{image.name}: {image.source.error.sentence()}", stacklevel=3)
+    archived = len(found) - len(found.paths) - sum(isinstance(image.source, Failure) for image in found)
+    if archived:
+        warnings.warn(f"{archived} images in archives aren't shown: unpack the archives first", stacklevel=3)
+    return found.paths
+
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #24022
 def image_choices(
     images: str | Path | Iterable[str | Path] | None = None,  # folder, image, CSV or list; None: see above
@@ -259,10 +291,7 @@ def image_choices(
         path = Path(images)
         if not path.exists():
             raise MissingFile(file=images)
-        if path.suffix.lower() == ".csv":
-            images = _paths_of_csv(path)
-        else:
-            images = [path] if path.is_file() else sorted(p for p in path.rglob("*") if is_image_file(p))
+        images = _paths_of_csv(path) if path.suffix.lower() == ".csv" else _images_of_folder(path)
     paths = list(images)
     if not paths:
         raise BadData("no image to explore")

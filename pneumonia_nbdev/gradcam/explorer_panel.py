@@ -163,30 +163,29 @@ def prediction_html(
     panel: Panel,  # with the settings
     result: ExplorerMap,  # for these settings
     lang: str,  # language of the line
-    rejected: bool = False,  # from `is_rejected`: the class is withheld
 ) -> str:  # one HTML element
-    "Class, probability and operating point"
+    "Class, probability and operating point; without a class, neither"
     words = texts("explorer", lang)
     prediction = result.prediction
+    source = f"{html.escape(panel.model.value)}, {panel.method.value}"
+    if prediction.class_ is None:
+        return f"<div><b style='color:#8a5a00'>{words['no_class']}</b> &nbsp; <small>{source}</small></div>"
     threshold = f"{words['threshold']} {prediction.threshold:.3f}" if panel.source.bundle else words["half"]
-    details = [] if rejected else [threshold]
-    details.append(f"{html.escape(panel.model.value)}, {panel.method.value}")
+    details = [threshold, source]
     if panel.method.value == NO_MAP:
         reason = (prediction.unavailable or {}).get("heatmap", "")
         details.append(f"{words['no_map']} ({html.escape(reason)})" if reason else words["no_map"])
     elif result.cam.max() <= 0:
         details.append(words["nothing"].format(label(CLASSES[panel.class_index.value], lang)))
-    shown = f"<b>{words['no_class']}</b>"
-    if not rejected:
-        color = "#b3261e" if prediction.class_ == "PNEUMONIA" else "#1b6e3c"
-        p = prediction.probabilities["PNEUMONIA"]
-        shown = f"<b style='color:{color}'>{prediction.label}</b> &nbsp; p = {p:.3f}"
+    color = "#b3261e" if prediction.class_ == "PNEUMONIA" else "#1b6e3c"
+    p = prediction.probabilities["PNEUMONIA"]
+    shown = f"<b style='color:{color}'>{prediction.label}</b> &nbsp; p = {p:.3f}"
     return f"<div>{shown} &nbsp; <small>{'; '.join(details)}</small></div>"
 
 # %% ../../nbs/07_gradcam/06_explorer_panel.ipynb #24052
 def quality_html(
     quality: QualityResult,  # of the quality checks
-    withheld: bool,  # the map isn't shown
+    withheld: bool,  # the map isn't shown, but can be
     lang: str,  # language of the line
 ) -> str:  # one HTML element
     "Findings of the quality checks"

@@ -28,5 +28,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "own_model": [
             "make_bundle",
         ],
+        "view_training": [
+            "ViewSources",
+            "random_view",
+            "train_views",
+            "view_network",
+            "view_sources",
+        ],
     },
 )

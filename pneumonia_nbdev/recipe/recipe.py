@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.base import CLASSES, BadData, import_extra
+from ..core.base import CLASSES, BadData, import_extra, save_result
 from pneumonia_nbdev.core.bundle import (
     PARITY_TOLERANCES,
     Bundle,
@@ -339,6 +339,7 @@ def evaluate_and_write(
     test_log: str | Path | None = None,  # CSV of test evaluations; None doesn't use the test split
     reason: str = "",  # for the test log
     extra_parts: Callable[[Bundle, MedicalDataLoader], dict[str, bytes]] | None = None,  # further parts
+    spare: str | Path | None = None,  # folder for the bundle if `out` can't be written; None: a temporary one
 ) -> Bundle:  # the new bundle, opened
     "Evaluate the served network and write its bundle with the metrics in the card"
     with tempfile.TemporaryDirectory() as d:
@@ -349,14 +350,19 @@ def evaluate_and_write(
     if test_log:
         predictions["test"] = predict_split(as_predictor(bundle), loader, "test")
     tables = {split: _metrics(bundle, loader, split, *found) for split, found in predictions.items()}
-    if test_log:
-        _log_evaluation(tables["test"], test_log, bundle, card, reason)
     measured = dict(
         metrics={s: {k: dict(r) for k, r in t.round(4).astype(object).iterrows()} for s, t in tables.items()},
         parity=served.parity,
         sample=reference_outputs(lambda x: bundle.run(x)["probability"], bundle.spec),
     )
-    return Bundle(write_bundle(out, served.litert, card | measured, parts | more))
+    try:
+        written = save_result(
+            lambda path: write_bundle(path, served.litert, card | measured, parts | more), out, spare
+        )
+    finally:  # the test set was evaluated, also if the bundle can't be written
+        if test_log:
+            _log_evaluation(tables["test"], test_log, bundle, card, reason)
+    return Bundle(written)
 
 # %% ../../nbs/08_recipe/01_recipe.ipynb #rcchk001
 def _check_splits(loader, test_log):
@@ -405,4 +411,5 @@ def train_default(
     }
     if verbose:
         print("converting, evaluating and writing the model")
-    return evaluate_and_write(loader, model, out, card, parts, test_log, reason, extra_parts)
+    spare = Path(folder) if Path(folder).is_dir() else None
+    return evaluate_and_write(loader, model, out, card, parts, test_log, reason, extra_parts, spare)

@@ -401,6 +401,8 @@ def adapt_model(
         output = list(nodes.values())[-1].output
         _check_units(output.shape, "linear")
         probabilities = _gives_probabilities(x, output)
+    if _reads_logits(nodes, probabilities):
+        warnings.warn("the output has no activation: its values are read as logits", stacklevel=3)
 
     chosen = "0..1"
     source = STANDARD_RANGE
@@ -413,6 +415,14 @@ def adapt_model(
     adapted.input_range = chosen
     adapted.input_range_source = source
     return adapted
+
+# %% ../../nbs/04_transfer/01_adapt.ipynb #adaptlog1
+def _reads_logits(nodes, probabilities):
+    "Whether the outputs aren't probabilities; `probabilities` is None for a model with a known head"
+    if probabilities is not None:
+        return not probabilities
+    last = _skip_identities(list(nodes.values())[-1], nodes)
+    return _activation(last.layer) == "linear"
 
 # %% ../../nbs/04_transfer/01_adapt.ipynb #adapt36
 def _check_arguments(model, input_range, class_order):

@@ -84,7 +84,12 @@ def load_keras_model(
     "The Keras model of a classifier, in the standard form"
     bundle = as_bundle(source)
     if bundle is None:
-        return adapt_model(read_keras_model(source), input_range, images, labels, class_order)
+        try:
+            return adapt_model(read_keras_model(source), input_range, images, labels, class_order)
+        except PneumoniaError as e:
+            if e.file is None and not isinstance(source, keras.Model):
+                e.file = source
+            raise
     if "model.keras" in bundle.parts:
         return _load_keras(bundle.parts["model.keras"])
     if not bundle.has_keras_model:
@@ -158,14 +163,54 @@ def check_hdf5(
                     f"its HDF5 file has more than {_KERAS_LIMITS.total_bytes:,} bytes of data"
                 )
 
+# %% ../../nbs/04_transfer/02_keras_io.ipynb #kio00012
+_CONFIG_BYTES = 2**24  # of `config.json`
+# Their configurations contain Python code, or paths of programs.
+_CODE_LAYERS = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__")
+
+
+def _check_config_size(size):
+    "Raise `InvalidOption` for a description of layers with too many bytes"
+    if size > _CONFIG_BYTES:
+        raise InvalidOption(f"its description of the layers has {size:,} bytes; at most {_CONFIG_BYTES:,} are read")
+
+
+def _check_config(raw):
+    "Raise `InvalidOption` for a description of layers that needs Python code"
+    _check_config_size(len(raw))
+    try:
+        config = json.loads(raw)
+    except (RecursionError, ValueError):
+        config = None
+    if not isinstance(config, dict):
+        raise InvalidOption("its description of the layers is damaged")
+    values = [config.get("config")]  # the loss and the metrics of the training aren't read
+    while values:
+        value = values.pop()
+        values += value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+        name = value.get("class_name") if isinstance(value, dict) else None
+        if name in _CODE_LAYERS:
+            raise InvalidOption(f"Lambda: unsafe code, {name}")
+        module = value.get("module") if name else None
+        is_registered = name and keras.saving.get_registered_object(value.get("registered_name") or "")
+        if module and not is_registered and str(module).split(".")[0] not in ("keras", "builtins"):
+            raise InvalidOption(f"Could not locate class {str(name)[:80]!r}")
+
 # %% ../../nbs/04_transfer/02_keras_io.ipynb #kio00003
 def check_keras_file(
     path: Path,  # a `.keras` or `.h5` file
 ) -> None:
-    "Raise `InvalidOption` for a file that Keras shouldn't read; a file of another format passes"
+    "Raise `InvalidOption` for a file that Keras shouldn't read, also one of another format"
+    if not path.is_file():
+        raise InvalidOption("it is not a regular file", file=path)  # opening a pipe would wait for a writer
     try:
         with path.open("rb") as file:
             start = file.read(8)
+    except OSError as e:
+        raise InvalidOption(f"it can't be read: {e.strerror or e}", file=path) from None
+    try:
+        if not start:
+            raise InvalidOption("the file is empty")
         if start == b"\x89HDF\r\n\x1a\n":
             read_size = path.stat().st_size
             if read_size > _KERAS_LIMITS.total_bytes:
@@ -173,15 +218,24 @@ def check_keras_file(
                     f"it has {read_size:,} bytes; at most {_KERAS_LIMITS.total_bytes:,} are read"
                 )
             check_hdf5(path)
+            with import_extra("h5py").File(path) as file:
+                if "model_config" in file.attrs:
+                    _check_config(file.attrs["model_config"])
         elif start[:4] == b"PK\3\4":
             with check_archive(read_limited(path, _KERAS_LIMITS.total_bytes), _KERAS_LIMITS) as archive:
+                if "config.json" not in archive.namelist():
+                    raise InvalidOption("the zip file isn't a Keras model: it has no config.json")
+                _check_config_size(archive.getinfo("config.json").file_size)
+                _check_config(archive.read("config.json"))
                 for name in archive.namelist():
                     if name.endswith(".h5"):
                         check_hdf5(io.BytesIO(archive.read(name)))
+        else:
+            raise InvalidOption("it is neither a `.keras` file, which is a zip file, nor an HDF5 file")
     except PneumoniaError as e:
-        raise InvalidOption(e.reason, file=path) from None
+        raise InvalidOption(_advice(path, e.reason, e.reason), file=path) from None
     except Exception as e:  # of h5py
-        raise InvalidOption(f"its HDF5 file is damaged: {str(e)[:200]}", file=path) from None
+        raise InvalidOption(f"the file is damaged: {str(e)[:200] or type(e).__name__}", file=path) from None
 
 # %% ../../nbs/04_transfer/02_keras_io.ipynb #20009
 def read_keras_model(
@@ -200,24 +254,51 @@ def read_keras_model(
         model = _load_file(path)
     except Exception as e:
         raise InvalidOption(_advice(path, str(e).replace(str(path), path.name)), file=path) from None
+    weights = [value for value in model.get_weights() if value.dtype.kind in "fV"]  # V: bfloat16
+    if not all(np.isfinite(value.astype(np.float32)).all() for value in weights):
+        raise InvalidOption("its weights contain NaN or infinite values; train it again", file=path)
+    model = _in_float32(model)
     model.saved_loss = _saved_loss(path)
     return model
 
+# %% ../../nbs/04_transfer/02_keras_io.ipynb #kio00018
+_SHORT_FLOATS = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
+
+
+def _without_short_floats(value):
+    "A configuration in which each precision of 16 bits is `float32`"
+    if isinstance(value, dict):
+        return {key: _without_short_floats(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_without_short_floats, value))
+    return "float32" if isinstance(value, str) and value in _SHORT_FLOATS else value
+
+
+def _in_float32(model):
+    "The model with layers of 32 bits; the same model if it has no others"
+    if all(layer.compute_dtype not in _SHORT_FLOATS for layer in model._flatten_layers()):
+        return model
+    converted = type(model).from_config(_without_short_floats(model.get_config()))
+    converted.set_weights([value.astype(np.float32) for value in model.get_weights()])
+    return converted
+
 # %% ../../nbs/04_transfer/02_keras_io.ipynb #9db6a040
 def _load_file(path):
-    "The model of a file; Keras needs its suffix in lower case"
-    if path.suffix == path.suffix.lower():
+    "The model of a file; Keras needs the suffix of its format in lower case"
+    with path.open("rb") as file:
+        suffixes = (".keras",) if file.read(2) == b"PK" else (".h5", ".hdf5")
+    if path.suffix in suffixes:
         return keras.saving.load_model(path, compile=False)
     with tempfile.TemporaryDirectory() as folder:
-        copy = shutil.copy(path, Path(folder) / f"model{path.suffix.lower()}")
+        copy = shutil.copy(path, Path(folder) / f"model{suffixes[0]}")
         return keras.saving.load_model(copy, compile=False)
 
 # %% ../../nbs/04_transfer/02_keras_io.ipynb #20010
-def _advice(path, problem):
-    "What to do about a file that Keras can't load"
+def _advice(path, problem, otherwise=None):
+    "What to do about a file that Keras can't load; `otherwise` is the sentence for an unknown problem"
     load = f'keras.saving.load_model("{path.name}"'
     if "Lambda" in problem and "unsafe" in problem.lower():
-        return f"it contains Python code (a Lambda layer); if you trust it, pass {load}, safe_mode=False)"
+        return f"it contains Python code, such as a Lambda layer; if you trust it, pass {load}, safe_mode=False)"
     custom = re.search(
         r"(?:Could not locate (?:class|function)|Unknown (?:layer|\w+ function):) '?(\w+)", problem
     )
@@ -225,6 +306,8 @@ def _advice(path, problem):
         return f"it needs {custom[1]!r}; pass {load}, custom_objects=...) with the class"
     if "No model config" in problem or "model_config" in problem:
         return "it contains weights only; build the model, call load_weights, and pass the model"
+    if otherwise is not None:
+        return otherwise
     first = problem.strip().splitlines()[0][:200] if problem.strip() else "unknown error"
     return f"Keras {keras.__version__} can't load it: {first}; save it with model.save in the `.keras` format"
 
@@ -248,8 +331,14 @@ def _saved_loss(path):
 # %% ../../nbs/04_transfer/02_keras_io.ipynb #20013
 def _read_saved_model(folder):
     "A Keras model around the function of a SavedModel"
+    if not (folder / "saved_model.pb").exists():
+        raise InvalidOption("the folder isn't a SavedModel: it has no saved_model.pb", file=folder)
     tf = import_extra("tensorflow")
-    signatures = tf.saved_model.load(str(folder)).signatures
+    try:
+        signatures = tf.saved_model.load(str(folder)).signatures
+    except Exception as e:  # of TensorFlow
+        first = (str(e).strip() or type(e).__name__).splitlines()[0].replace(str(folder), folder.name)
+        raise InvalidOption(f"the SavedModel can't be loaded: {first[:200]}", file=folder) from None
     names = [name for name in ("serve", "serving_default", *signatures) if name in signatures]
     inputs = signatures[names[0]].structured_input_signature[1] if names else {}
     if len(inputs) != 1:

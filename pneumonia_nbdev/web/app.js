@@ -1,4 +1,4 @@
-import { setLanguage, word, language, LANGS } from "/web/words.js";
+import { setLanguage, word, language, LANGS } from "./words.js";
 
 const $ = (s) => document.querySelector(s);
 const make = (tag, props = {}, ...children) => {
@@ -51,8 +51,11 @@ const view = { zoom: 1, x: 0, y: 0, side: false };
 
 const headers = () => ({ "Accept-Language": language(), ...(key && { "X-API-Key": key }) });
 
+// the path of a proxy before the addresses of the server, such as "/xray"; "" without one
+const ROOT = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
+
 async function call(path, how = {}) {
-  const answer = await fetch(path, { ...how, headers: headers() });
+  const answer = await fetch(ROOT + path, { ...how, headers: headers() });
   if (answer.status !== 401) return answer;
   const isReview = named && path.startsWith("/review");
   const entered = await askKey(isReview ? "reader_key" : "wrong_key");
@@ -138,7 +141,7 @@ function send(batch) {
       batch.slice(next).forEach((i) => fail(i, stopped ? "stopped" : "network"));
       done(null);
     };
-    request.open("POST", "/batch_predict" + (batch.some((i) => !i.shown) ? "?preview=1" : ""));
+    request.open("POST", ROOT + "/batch_predict" + (batch.some((i) => !i.shown) ? "?preview=1" : ""));
     for (const [k, v] of Object.entries({ ...headers(), Accept: "application/x-ndjson" }))
       request.setRequestHeader(k, v);
     requests.add(request);
@@ -241,7 +244,7 @@ async function add(files) {
 }
 
 async function tryout(sample) {
-  const answer = await get(sample.url);
+  const answer = await get(`/samples/${encodeURIComponent(sample.name)}`);
   add([new File([await answer.blob()], sample.name, { type: "image/jpeg" })]);
 }
 
@@ -254,12 +257,20 @@ const wrong = (e) =>
   (e.reason ? ` (${e.reason})` : "");
 const prob = (p) => (p > 0.999 ? "> 0.999" : p < 0.001 ? "< 0.001" : p.toFixed(3));
 const isDone = (i) => i.state === "done",
+  assessed = (i) => isDone(i) && i.result.class !== null,
+  unassessed = (i) => isDone(i) && i.result.class === null, // no class: no probability, no bar and no map
   unsure = (i) => isDone(i) && !!i.result.conformal?.refer,
   refers = (i) => isDone(i) && i.result.refer,
-  flagged = (i) => isDone(i) && !i.result.quality.ok;
-const outOfDistribution = (i) =>
-  flagged(i) &&
-  i.result.quality.reasons.some((c) => ["not_chest_like", "wrong_modality", "wrong_body_part"].includes(c)); // the result isn't reliable, and is shown small
+  flagged = (i) => assessed(i) && !i.result.quality.ok;
+const GROUPS = ["not_assessed", "refer", "group_assessed", "group_failed"]; // of the printed report, in order
+const groupOf = (i) =>
+  !i.result ? "group_failed" : unassessed(i) ? "not_assessed" : refers(i) ? "refer" : "group_assessed";
+const findings = (r) =>
+  // sentences of the quality checks; the one that rules out a class is first
+  r.quality.reasons
+    .map((c, k) => [c !== r.reason, sentence("quality", c) ?? r.quality.messages[k]])
+    .sort(([a], [b]) => a - b)
+    .map(([, text]) => text);
 const literally = (s) => s.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 function ofCard(text) {
   // a sentence of the model card in the language of the page; `{n}` is any number
@@ -327,24 +338,15 @@ function answer(i) {
       );
     return [text, more, ...out];
   }
-  if (flagged(i))
-    out.push(
-      make(
-        "div",
-        { className: "box" },
-        word("warnings"),
-        make(
-          "ul",
-          {},
-          ...r.quality.reasons.map((c, k) =>
-            make("li", { textContent: sentence("quality", c) ?? r.quality.messages[k] }),
-          ),
-        ),
-      ),
-    );
+  const list = make("ul", {}, ...findings(r).map((textContent) => make("li", { textContent })));
+  if (flagged(i)) out.push(make("div", { className: "box" }, word("warnings"), list));
   out.push(
-    make("p", { className: `word ${outOfDistribution(i) ? "doubt" : r.class}`, textContent: word(r.class) }),
+    make("p", {
+      className: `word ${r.class ?? "unassessed"}`,
+      textContent: word(r.class ?? "not_assessed"),
+    }),
   );
+  if (unassessed(i)) out.push(list, make("p", { className: "small", textContent: word("why_no_class") }));
   if (refers(i))
     out.push(
       make(
@@ -354,25 +356,26 @@ function answer(i) {
         ...(unsure(i) ? [make("br"), word("why_refer", { c: Math.round(100 * r.conformal.coverage) })] : []),
       ),
     );
-  out.push(
-    make(
-      "p",
-      {},
-      word("probability") + " ",
-      make("strong", { textContent: prob(r.probabilities.PNEUMONIA) }),
-    ),
-    meter(r, true),
-  );
+  if (assessed(i))
+    out.push(
+      make(
+        "p",
+        {},
+        word("probability") + " ",
+        make("strong", { textContent: prob(r.probabilities.PNEUMONIA) }),
+      ),
+      meter(r, true),
+    );
   if (r.quality.ok)
     out.push(make("p", { className: "small", textContent: `${word("quality")}: ${word("good")}` }));
-  for (const [name, reason] of Object.entries(r.unavailable ?? {}))
+  for (const [name, reason] of Object.entries((assessed(i) && r.unavailable) || {}))
     out.push(make("p", { className: "small", textContent: word(`no_${name}`), title: reason }));
   if (r.heatmap && !r.heatmap.flat().some((v) => v > 0))
     out.push(make("p", { className: "small", textContent: word("no_map") }));
   if (keeps) out.push(review(i));
   const rows = {
     model: `${r.model.name} ${r.model.id} · ${ofCard(r.model.backbone)}`,
-    rule: ofCard(r.threshold_rule),
+    ...(assessed(i) && { rule: ofCard(r.threshold_rule) }),
     time: word("seconds", { s: (r.seconds.waited + r.seconds.judged).toFixed(2) }),
   };
   out.push(
@@ -540,7 +543,7 @@ function layers(i, heat) {
     img = make("img", {
       className: "xray",
       src: i.url,
-      alt: `${word("viewer")}: ${i.name}`,
+      alt: `${word(heat && i.result?.heatmap_png ? "viewer" : "image")}: ${i.name}`,
       draggable: false,
     });
   box.append(img);
@@ -558,8 +561,9 @@ function show(i) {
   if (!i) return;
   $("#case-title").textContent = i.name;
   $("#answer").replaceChildren(...answer(i));
-  const mapless = Boolean(i.result) && !i.result.heatmap_png; // the model gives no heat map
+  const mapless = Boolean(i.result) && !i.result.heatmap_png; // no heat map, or no class
   for (const e of [$("#opacity").parentElement, $("#side"), $('[data-t="maps"]')]) e.hidden = mapless;
+  $("#stages").setAttribute("aria-label", word(mapless ? "image" : "viewer"));
   const stages = (view.side && !mapless ? [false, true] : [true]).map((heat) => {
     const stage = make("div", { className: "stage" });
     if (!i.url)
@@ -634,8 +638,8 @@ function grays() {
 
 const sorters = {
   name: (i) => i.name.toLowerCase(),
-  verdict: (i) => (i.result ? i.result.class : "zz" + i.state),
-  p: (i) => i.result?.probabilities.PNEUMONIA ?? -1,
+  verdict: (i) => (i.result ? (i.result.class ?? "") : "zz" + i.state), // without a class first
+  p: (i) => (assessed(i) ? i.result.probabilities.PNEUMONIA : isDone(i) ? -1 : -2),
   quality: (i) => (i.result ? i.result.quality.reasons.length : -1),
 };
 
@@ -658,19 +662,18 @@ function cells(i) {
   if (isDone(i)) {
     const r = i.result,
       verdict = [
-        make("strong", { className: outOfDistribution(i) ? "doubt" : r.class, textContent: word(r.class) }),
+        make("strong", {
+          className: r.class ?? "unassessed",
+          textContent: word(r.class ?? "not_assessed"),
+        }),
       ];
     if (refers(i))
       verdict.push(make("br"), make("span", { className: "refer small", textContent: word("refer") }));
     return [
       [row],
       verdict,
-      [prob(r.probabilities.PNEUMONIA), meter(r)],
-      [
-        r.quality.ok
-          ? word("good")
-          : r.quality.reasons.map((c, k) => sentence("quality", c) ?? r.quality.messages[k]).join("; "),
-      ],
+      assessed(i) ? [prob(r.probabilities.PNEUMONIA), meter(r)] : [],
+      [r.quality.ok ? word("good") : findings(r).join(language() === "zh" ? "；" : "; ")],
     ];
   }
   if (i.state === "failed")
@@ -721,9 +724,11 @@ function chosen() {
           ? refers(i)
           : what === "quality"
             ? flagged(i)
-            : what === "failed"
-              ? i.state === "failed"
-              : i.result?.class === what)),
+            : what === "not_assessed"
+              ? unassessed(i)
+              : what === "failed"
+                ? i.state === "failed"
+                : i.result?.class === what)),
   );
   if (!order.by) return rows;
   const by = sorters[order.by];
@@ -748,6 +753,7 @@ const numbers = () => ({
   done: items.filter((i) => ["done", "failed"].includes(i.state)).length,
   pneumonia: items.filter((i) => i.result?.class === "PNEUMONIA").length,
   normal: items.filter((i) => i.result?.class === "NORMAL").length,
+  unassessed: items.filter(unassessed).length,
   refer: items.filter(refers).length,
   failed: items.filter((i) => i.state === "failed").length,
 });
@@ -795,18 +801,19 @@ function csv() {
       i.result
         ? [
             i.name,
-            i.result.class,
-            word(i.result.class),
-            i.result.probabilities.PNEUMONIA.toFixed(4),
-            i.result.threshold.toFixed(4),
+            i.result.class ?? "",
+            word(i.result.class ?? "only_not_assessed"),
+            assessed(i) ? i.result.probabilities.PNEUMONIA.toFixed(4) : "",
+            assessed(i) ? i.result.threshold.toFixed(4) : "",
             refers(i) ? "refer" : "",
             i.result.quality.reasons.join(" "),
             "",
             i.result.model.id,
+            i.result.reason ?? "",
           ]
-        : [i.name, "", "", "", "", "", "", i.error.code, ""],
+        : [i.name, "", "", "", "", "", "", i.error.code, "", ""],
     );
-  const head = ["file", "class", "label", "probability", "threshold", "refer", "quality", "error", "model"];
+  const head = "file class label probability threshold refer quality error model reason".split(" ");
   const text = "\ufeff" + [head, ...rows].map((r) => r.map(safe).join(",")).join("\n") + "\n";
   const a = make("a", {
     href: URL.createObjectURL(new Blob([text], { type: "text/csv" })),
@@ -818,11 +825,14 @@ function csv() {
 
 function report() {
   // shown by `@media print`
-  const rank = (i) => (i.result ? -i.result.probabilities.PNEUMONIA : 1);
-  const articles = [...items]
-    .filter((i) => i.result || i.error)
-    .sort((a, b) => rank(a) - rank(b))
-    .map((i) => {
+  const finishedItems = items.filter((i) => i.result || i.error);
+  const ofGroup = (group) =>
+    finishedItems.filter((i) => groupOf(i) === group).sort((a, b) => sorters.p(b) - sorters.p(a));
+  const groups = GROUPS.map((group) => [group, ofGroup(group)]).filter(([, found]) => found.length);
+  const title = (group, n) => make("h2", { className: "group", textContent: `${word(group)} (${n})` });
+  const articles = groups.flatMap(([group, found]) => [
+    ...(groups.length > 1 ? [title(group, found.length)] : []),
+    ...found.map((i) => {
       const a = make("article", {}, make("h2", { textContent: i.name }));
       if (i.url)
         a.append(
@@ -836,13 +846,14 @@ function report() {
         );
       a.append(...answer(i).filter((e) => !["BUTTON", "PROGRESS", "FIELDSET"].includes(e.tagName)));
       return a;
-    });
+    }),
+  ]);
   const head = make(
     "div",
     { className: "head" },
     make("h2", { textContent: word("report") }),
     make("p", { textContent: `${new Date().toLocaleString(language())} · ${word("counts", numbers())}` }),
-    make("p", { textContent: word("maps") }),
+    ...(items.some((i) => i.result?.heatmap_png) ? [make("p", { textContent: word("maps") })] : []),
   );
   $("#report").replaceChildren(head, ...articles);
   return Promise.all(
@@ -1043,7 +1054,7 @@ async function start() {
   if (keeps) $("[data-t=privacy]").dataset.t = "privacy_kept";
   for (const s of samples.samples) {
     const img = make("img", { alt: "", loading: "lazy" });
-    const answer = await get(s.url);
+    const answer = await get(`/samples/${encodeURIComponent(s.name)}`);
     img.src = URL.createObjectURL(await answer.blob());
     const button = make("button", { onclick: () => tryout(s), title: s.class }, img);
     button.dataset.name = s.name;

@@ -1,6 +1,6 @@
 // Texts of the page in the language of the client. `/web/texts.js` is made from the text catalogue of the package.
 // Sentences about files and errors come from `/codes`.
-import { TEXTS } from "/web/texts.js";
+import { TEXTS } from "./texts.js";
 
 export const LANGS = Object.keys(TEXTS);
 let lang = "en";
