@@ -73,8 +73,6 @@ def decode_compressed(
         pixels = codecs.jpeg8_decode(raw, colorspace=_jpeg_planes(structure), outcolorspace="RGB")
     else:
         pixels = codecs.jpeg8_decode(raw)
-    if structure.encoding in ("JPEG baseline", "JPEG extended"):
-        check_jpeg_data(raw, pixels)
     shape = (structure.rows, structure.columns) + (3,) * (structure.samples == 3)
     if pixels.shape != shape or pixels.dtype.kind not in "ui":
         raise UnreadableImage(f"DICOM: decoded pixels of shape {pixels.shape} instead of {shape}")
@@ -351,7 +349,11 @@ def read_dicom(
             levels, color = _dicom_palette(ds, samples, structure)
         else:
             levels = _dicom_gray(ds, samples, structure)
-        fields = dict(color=color, metadata=_metadata(ds), identity=_identity(ds))
+        metadata = _metadata(ds)
+        is_jpeg = structure.encoding in ("JPEG baseline", "JPEG extended")
+        if is_jpeg and check_jpeg_data(structure.pixel_bytes(), samples):
+            metadata["damaged"] = "JPEG"
+        fields = dict(color=color, metadata=metadata, identity=_identity(ds))
         return XRay.from_levels(levels, format="DICOM", **fields)
     except (PneumoniaError, MemoryError):  # the caller limits the memory
         raise

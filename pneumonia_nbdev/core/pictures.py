@@ -281,15 +281,15 @@ MAX_STAIR = 2.0  # gray levels
 def check_jpeg_data(
     raw: bytes,  # a JPEG code stream
     pixels: np.ndarray,  # (height, width) or (height, width, 3) uint8, decoded
-) -> None:
-    "Raise `UnreadableImage` for damaged data"
+) -> bool:  # True for a step in brightness, which is a sign of damage
+    "Raise `UnreadableImage` for data that libjpeg can't decode, and search for other damage"
     found = check_jpeg(raw)
     if found.bits != 8 or found.kind not in ("baseline", "extended", "progressive") or found.components == 2:
-        return
-    levels = pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L"))
-    damages = jpeg_damages(raw, found.width, found.height, found.components)
-    if damages or brightness_stair(levels, found.block_height) > MAX_STAIR:
+        return False
+    if jpeg_damages(raw, found.width, found.height, found.components):
         raise UnreadableImage("JPEG: the compressed data are damaged")
+    levels = pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L"))
+    return brightness_stair(levels, found.block_height) > MAX_STAIR
 
 # %% ../../nbs/00_core/08_pictures.ipynb #01028a
 def _check_exif_text(img):
@@ -304,8 +304,10 @@ def _picture(img, raw):
     "Convert an opened Pillow image to an `XRay`"
     fmt = "JPEG" if img.format == "MPO" else img.format  # a photo with a second image
     img.load()
+    fields = dict(format=fmt)
     if fmt == "JPEG":
-        check_jpeg_data(raw, np.asarray(img if img.mode in ("L", "RGB") else img.convert("L")))
+        pixels = np.asarray(img if img.mode in ("L", "RGB") else img.convert("L"))
+        fields["metadata"] = dict(damaged="JPEG") if check_jpeg_data(raw, pixels) else {}
     _check_exif_text(img)
     if _is_png16_color(raw):
         orientation = img.getexif().get(274, 1)
@@ -317,9 +319,9 @@ def _picture(img, raw):
     if img.mode[0] in "IF":
         return XRay.from_levels(scale_levels(np.asarray(img)), format=fmt)
     if img.mode == "L" and "transparency" not in img.info:
-        return XRay.from_levels(np.asarray(img), format=fmt)
+        return XRay.from_levels(np.asarray(img), **fields)
     rgb = _rgb(img)
-    return XRay.from_levels(np.asarray(rgb.convert("L")), format=fmt, color=color_fraction(rgb))
+    return XRay.from_levels(np.asarray(rgb.convert("L")), color=color_fraction(rgb), **fields)
 
 # %% ../../nbs/00_core/08_pictures.ipynb #01032
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")

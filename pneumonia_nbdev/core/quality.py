@@ -211,6 +211,7 @@ DICOM_CHECKS = dict(  # code -> condition on the metadata
     wrong_modality=lambda metadata: metadata.get("modality", "DX").upper() not in _MODALITIES,
     wrong_body_part=lambda metadata: _is_other_part(metadata.get("body_part", "")),
     wrong_view=lambda metadata: _is_lateral(metadata.get("view", ""), metadata.get("orientation", "")),
+    damaged=lambda metadata: "damaged" in metadata,
     adult=lambda metadata: age_in_years(metadata.get("age", "")) >= 18,
 )
 
