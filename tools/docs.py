@@ -3,7 +3,7 @@
     python tools/docs.py [--check] [--online]
 
 smalldocs is used where Quarto is missing. It is pure Python and needs no network. The names of pages are the paths of
-the notebooks without their numbers: `nbs/00_core/14_image.ipynb` becomes `core/image.html`. Each link of the site must
+the notebooks without their numbers: `nbs/00_core/15_image.ipynb` becomes `core/image.html`. Each link of the site must
 lead to an existing file and place. `--check` checks a site that is already built; `--online` also requests links to
 other sites.
 """
@@ -159,14 +159,14 @@ BasicMarkdownRenderer._repr_markdown_ = markdown_with_table
 
 
 def without_numbers(text):
-    "A text whose links to pages have no numbers: `00_core/01_base.ipynb` becomes `core/base.ipynb`"
+    "A text whose links to pages have no numbers: `00_core/02_base.ipynb` becomes `core/base.ipynb`"
     number = r"(?<![\w-])\d\d_(?=(?:\w+/)*\w+\.(?:ipynb|html)\b)"
     address = rf"{re.escape(BLOB)}/[^\s\"')]*"  # files of the repository keep their names
     return re.sub(rf"({address})|{number}", lambda match: match[1] or "", text)
 
 
 def drop_numbers():
-    "Rename `_proc/00_core/01_base.ipynb` to `_proc/core/base.ipynb`, and change the links"
+    "Rename `_proc/00_core/02_base.ipynb` to `_proc/core/base.ipynb`, and change the links"
     number = re.compile(r"^\d\d_")
     for path in sorted(PROC.rglob("*"), key=lambda path: -len(path.parts)):  # files before their folders
         if number.match(path.name):
