@@ -120,10 +120,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "data.files": [
             "SPLITS",
             "fingerprint",
-            "list_images",
             "patient_id",
-            "scan_csv",
             "split_patients",
+        ],
+        "data.lists": [
+            "list_images",
+            "scan_csv",
         ],
         "data.dataset": [
             "MedicalDataLoader",

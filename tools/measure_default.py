@@ -18,7 +18,8 @@ import pandas as pd
 from pneumonia_nbdev.core.base import CLASSES
 from pneumonia_nbdev.core.bundle import Bundle
 from pneumonia_nbdev.core.metrics import metrics_with_ci
-from pneumonia_nbdev.data.files import fingerprint, list_images
+from pneumonia_nbdev.data.files import fingerprint
+from pneumonia_nbdev.data.lists import list_images
 from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation
 from pneumonia_nbdev.recipe.recipe import score_files
 from pneumonia_nbdev.recipe.report import evaluate_bundle

@@ -18,7 +18,8 @@ import numpy as np
 
 from pneumonia_nbdev.core.base import CLASSES, PneumoniaError
 from pneumonia_nbdev.core.bundle import Bundle, default_bundle, heatmap
-from pneumonia_nbdev.core.image import is_image_file, read_xray
+from pneumonia_nbdev.core.image import read_xray
+from pneumonia_nbdev.core.walk import is_image_file
 from pneumonia_nbdev.core.metrics import metrics_with_ci, wilson_interval
 from pneumonia_nbdev.core.runtimes import load_litert
 from pneumonia_nbdev.data.dataset import MedicalDataLoader

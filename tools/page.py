@@ -240,7 +240,7 @@ def many_files(p, good, unusual):
     assert p.locator(".xray").first.evaluate(script) > 300  # the preview of the server
 
 
-def without_class(p):
+def without_class(p, screenshot):
     "An image that isn't assessed: label and reason, but no number, no bar and no heat map; and a filter"
     select_row(p, "half.png")
     answer = p.locator("#answer")
@@ -251,6 +251,8 @@ def without_class(p):
     assert p.locator("#answer .meter, #stages .heat").count() == 0
     assert TEXT["probability"] not in answer.inner_text() and p.locator("#opacity").is_hidden()
     check_accessibility(p, "an image that isn't assessed")
+    show_top(p)
+    screenshot(p, "page-not-assessed")
     p.select_option("#show", "not_assessed")
     (row,) = table_rows(p)
     assert "half.png" in row and TEXT["not_assessed"] in row and reason in row and "0." not in row, row
@@ -259,7 +261,7 @@ def without_class(p):
     assert "half.png" not in "".join(table_rows(p))  # not only a warning
     p.select_option("#show", "")
     assert f"1 {TEXT['only_not_assessed']}" in p.locator("#counts").inner_text()
-    select_row(p, "chest.dcm")
+    p.locator("tbody tr", has_text="chest.dcm").locator("td").last.click()  # anywhere in the row
     assert p.locator("#answer .meter").count() == 1 and p.locator("#opacity").is_visible()
 
 
@@ -604,7 +606,7 @@ def anonymous_page(url, folder, screenshot, stop):
         show_top(p)
         screenshot(p, "page")
         many_files(p, good, unusual)
-        without_class(p)
+        without_class(p, screenshot)
         table(p)
         downloads(p, n_files)
         more_files(p, good[4], n_files)

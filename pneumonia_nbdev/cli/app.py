@@ -31,7 +31,7 @@ from pneumonia_nbdev.core.base import (
 )
 from pneumonia_nbdev.core.base import check_writable as check_file
 from pneumonia_nbdev.core.i18n import translate
-from pneumonia_nbdev.core.folders import FoundImages, find_images, os_error
+from pneumonia_nbdev.core.folders import FoundImages, find_images
 from pneumonia_nbdev.core.output import (
     INTERRUPTED,
     Interrupts,
@@ -40,6 +40,7 @@ from pneumonia_nbdev.core.output import (
     write_utf8,
 )
 from pneumonia_nbdev.core.quiet import is_verbose, raise_log_levels, show_library_messages
+from pneumonia_nbdev.core.walk import os_error
 
 if TYPE_CHECKING:
     import pandas
@@ -83,6 +84,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     help="Chest X-ray pneumonia detection. A research tool, not a medical device.",
+    epilog="Exit codes: 0 success; 1 some files or a check failed; 2 all files or the command failed.",
     context_settings={"token_normalize_func": current_spelling},
 )
 

@@ -181,7 +181,8 @@ def _standard_table(data, classes, columns, folder):
     "The data; with other names of classes or columns, a temporary CSV with the standard ones"
     if not classes and not columns:
         return data
-    from pneumonia_nbdev.data.files import TABLE_COLUMNS, list_images, split_patients
+    from pneumonia_nbdev.data.files import split_patients
+    from pneumonia_nbdev.data.lists import TABLE_COLUMNS, list_images
 
     files = list_images(data, parse_pairs(classes, "classes"), parse_pairs(columns, "columns"))
     if data.is_dir() and set(files.split) == {"train"}:

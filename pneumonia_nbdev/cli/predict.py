@@ -87,11 +87,12 @@ def results_table(
 ) -> "rich.table.Table":
     "Results as a table for the terminal"
     from pneumonia_nbdev.deployment.predictor import quality_text, result_label
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     labels = texts("predictor", lang)
-    columns = [labels[key] for key in ("file", "verdict", "probability", "quality")]
+    # "fold": Chinese sentences have no spaces, and Rich would shorten them
+    columns = [Column(labels[key], overflow="fold") for key in ("file", "verdict", "probability", "quality")]
     table = Table(*columns, header_style="bold")
     for r in results:
         if "error" in r:

@@ -305,7 +305,7 @@ def review_add_reader(
         int | None, typer.Option(min=1, help="Number of reviews an hour; without it, there is no limit.")
     ] = None,
 ) -> None:
-    "Add a reader, and print the new key; the file contains its hash alone."
+    "Add a reader, and print the new key; the file contains only its hash."
     from pneumonia_nbdev.deployment.readers import add_reader
 
     check_file(readers)

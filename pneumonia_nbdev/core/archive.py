@@ -13,7 +13,6 @@ import os
 import re
 import stat
 import struct
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -23,18 +22,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from fastcore.basics import patch
 
-from pneumonia_nbdev.core.base import (
-    BadArchive,
-    BadBundle,
-    CannotRead,
-    InputError,
-    MissingFile,
-    TooLarge,
-    UnreadableImage,
-)
-from .limits import BUDGET
+from .base import BadBundle, MissingFile
 
 # %% ../../nbs/00_core/16_archive.ipynb #ar000008
 @dataclass(frozen=True)
@@ -87,7 +76,11 @@ _END_RECORD = struct.Struct("<4s4H2LH")  # signature, disks, entries, size and o
 _ENTRY_BYTES = 1024  # of an entry in the table, with its name
 
 
-def _read_at(file, offset, size):
+def read_at(
+    file: BinaryIO,  # open for reading
+    offset: int,  # bytes from its beginning
+    size: int,  # bytes; fewer at the end of the file
+) -> bytes:
     "Bytes of a file from an offset"
     file.seek(offset)
     return file.read(size)
@@ -100,9 +93,9 @@ def _check_end_record(file, limits):
         raise BadBundle(f"the zip file has {file_size:,} bytes; at most {limits.total_bytes:,} are read")
     if file_size < _END_RECORD.size:
         raise BadBundle("not a zip file, or truncated")
-    end = _END_RECORD.unpack(_read_at(file, file_size - _END_RECORD.size, _END_RECORD.size))
+    end = _END_RECORD.unpack(read_at(file, file_size - _END_RECORD.size, _END_RECORD.size))
     signature, disk, first_disk, on_disk, entries, size, offset, comment = end
-    is_64_bit = _read_at(file, max(file_size - 42, 0), 4) == b"PK\6\7"
+    is_64_bit = read_at(file, max(file_size - 42, 0), 4) == b"PK\6\7"
     if signature != b"PK\5\6" or comment or is_64_bit:
         raise BadBundle("not a zip file, truncated, or with data behind its end")
     if disk or first_disk or on_disk != entries or offset + size + _END_RECORD.size != file_size:
@@ -150,7 +143,7 @@ def _check_entries(file, entries, table, limits):
 
 def _entry_end(file, info):
     "The end of an entry's data; the lengths of name and extra field are in its local header"
-    name, extra = struct.unpack("<2H", _read_at(file, info.header_offset + 26, 4))
+    name, extra = struct.unpack("<2H", read_at(file, info.header_offset + 26, 4))
     return info.header_offset + 30 + name + extra + info.compress_size
 
 # %% ../../nbs/00_core/16_archive.ipynb #ar000020
@@ -178,7 +171,7 @@ def _read_entry(archive, info):
     "The content of an entry; that of a stored entry is copied once"
     if info.compress_type:
         return archive.read(info)
-    content = _read_at(archive.fp, _entry_end(archive.fp, info) - info.file_size, info.file_size)
+    content = read_at(archive.fp, _entry_end(archive.fp, info) - info.file_size, info.file_size)
     if len(content) < info.file_size or zlib.crc32(content) != info.CRC:
         raise BadBundle(f"{info.filename} differs from its checksum")
     return content
@@ -313,197 +306,3 @@ def clean_texts(
     if isinstance(value, dict):
         return {clean_texts(key): clean_texts(item) for key, item in value.items()}
     return value
-
-# %% ../../nbs/00_core/16_archive.ipynb #ar000051
-MAX_MEMBERS = 100_000
-MAX_TABLE = 16 * 2**20  # bytes of the table of entries of a zip file
-MAX_TOTAL = 16 * 2**30  # bytes of all members
-_ZIP_MEMBER = b"PK\3\4"
-
-
-@dataclass(frozen=True)
-class Member:
-    "A file in an archive, which is read when it is needed; an open file for `read_xray`"
-
-    archive: Path
-    inside: str  # name in the archive
-    offset: int = 0  # of the local header in a zip file, of the content in a tar file
-    size: int = 0  # bytes
-    packed: int = 0  # bytes in the archive
-    method: int | None = None  # compression in a zip file, 0 or 8; None in a tar file
-    crc: int = 0  # checksum in a zip file
-    fault: str = ""  # why it isn't read
-
-    @property
-    def name(self) -> str:
-        "The name of the archive and the name inside"
-        return f"{self.archive.name}/{self.inside}"
-
-    def read(
-        self,
-        limit: int = -1,  # bytes; a negative number for the whole content
-    ) -> bytes:  # content, or its first bytes
-        "Read the member; the checksum of a complete one is compared"
-        if self.fault:
-            raise BadArchive(self.fault)
-        is_whole = not 0 <= limit <= self.size
-        if is_whole and self.size > BUDGET.bytes:
-            raise TooLarge(f"more than {BUDGET.bytes >> 20} MiB")
-        try:
-            with self.archive.open("rb") as file:
-                content = self._content(file, self.size if is_whole else limit)
-        except OSError as e:
-            raise CannotRead(e.strerror or str(e)) from None
-        if is_whole and (len(content) < self.size or self.method is not None and zlib.crc32(content) != self.crc):
-            raise UnreadableImage("this file of the archive is damaged: it differs from its checksum")
-        return content
-
-# %% ../../nbs/00_core/16_archive.ipynb #ar000052
-@patch
-def _content(self: Member, file, size):
-    "At most `size` bytes of the content"
-    if self.method is None:
-        return _read_at(file, self.offset, size)
-    header = _read_at(file, self.offset, 30)
-    if header[:4] != _ZIP_MEMBER or len(header) < 30:
-        raise UnreadableImage("this file of the archive is damaged: it has no header")
-    name, extra = struct.unpack_from("<2H", header, 26)
-    start = self.offset + 30 + name + extra
-    if not self.method:
-        return _read_at(file, start, size)
-    packed = self.packed if size == self.size else min(self.packed, 2 * size + 2**12)
-    try:
-        return zlib.decompressobj(-15).decompress(_read_at(file, start, packed), size)
-    except zlib.error as e:
-        raise UnreadableImage(f"this file of the archive is damaged: {e}") from None
-
-# %% ../../nbs/00_core/16_archive.ipynb #ar000054
-class _LimitedFile(io.FileIO):
-    "A file of which at most `MAX_TABLE` bytes are read in one call"
-
-    def read(self, size=-1):
-        content = super().read(min(size if size >= 0 else MAX_TABLE, MAX_TABLE) + 1)
-        if len(content) > MAX_TABLE:
-            raise TooLarge(f"its table of entries has more than {MAX_TABLE >> 20} MiB")
-        return content if size < 0 else content[:size]
-
-
-def _zip_fault(info):
-    "Why an entry isn't read; empty if it is"
-    if info.flag_bits & 0x61:
-        return "it is encrypted"
-    if info.compress_type not in (0, 8):
-        return f"compression method {info.compress_type} is not supported"
-    is_possible = info.compress_size <= info.file_size + info.file_size // 1000 + 2**10
-    if not is_possible or info.compress_type == 0 and info.file_size != info.compress_size:
-        return "its sizes are contradictory"
-    return ""
-
-# %% ../../nbs/00_core/16_archive.ipynb #ar0000541
-def _zip_members(path):
-    "The files of a zip file"
-    with _LimitedFile(path) as file, zipfile.ZipFile(file) as archive:
-        entries = [info for info in archive.infolist() if not info.is_dir()]
-    if sum(info.compress_size for info in entries) > path.stat().st_size:
-        raise BadArchive("its entries overlap")
-    for info in entries:
-        is_link = stat.S_ISLNK(info.external_attr >> 16)
-        yield Member(
-            archive=path,
-            inside=info.filename,
-            offset=info.header_offset,
-            size=info.file_size,
-            packed=info.compress_size,
-            method=info.compress_type,
-            crc=info.CRC,
-            fault="it is a link" if is_link else _zip_fault(info),
-        )
-
-# %% ../../nbs/00_core/16_archive.ipynb #ar000056
-_BLOCK = tarfile.BLOCKSIZE
-_PAX = re.compile(rb"(\d{1,5}) ([a-zA-Z._]{1,64})=")
-
-
-def _pax_fields(content):
-    "The fields of an extended header, such as `path` and `size`"
-    fields = {}
-    position = 0
-    while field := _PAX.match(content, position):
-        end = position + int(field[1])
-        fields[field[2].decode()] = content[field.end() : end - 1].decode("utf-8", "surrogateescape")
-        position = max(end, field.end())
-    return fields
-
-
-def _tar_headers(file):
-    "Headers of a tar file, with the position behind each; ends at the end record"
-    position = 0
-    while True:
-        block = _read_at(file, position, _BLOCK)
-        position += _BLOCK
-        if not block.strip(b"\0"):
-            return
-        try:
-            header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        except tarfile.HeaderError as e:
-            raise BadArchive(f"the tar file is damaged: {e}") from None
-        yield header, position
-        if header.size < 0:
-            raise BadArchive("the tar file is damaged: a negative size")
-        position += -(-header.size // _BLOCK) * _BLOCK
-
-# %% ../../nbs/00_core/16_archive.ipynb #ar000057
-def _tar_members(path):
-    "The files of a tar file"
-    file_size = path.stat().st_size
-    fields = {}
-    with path.open("rb") as file:
-        for header, position in _tar_headers(file):
-            if header.type in (b"L", b"x"):  # the name of the next file
-                content = _read_at(file, position, min(header.size, 2**16))
-                name = content.rstrip(b"\0").decode("utf-8", "surrogateescape")
-                fields |= {"path": name} if header.type == b"L" else _pax_fields(content)
-                continue
-            name = fields.get("path", header.name)
-            is_sparse = header.type == b"S" or any(key.startswith("GNU.sparse") for key in fields)
-            fields = {}
-            if header.type in (b"0", b"\0", b"7", b"S"):
-                if position + header.size > file_size:
-                    raise BadArchive("the tar file is truncated")
-                fault = "a sparse file is not supported" if is_sparse else ""
-                yield Member(path, name, position, header.size, header.size, fault=fault)
-
-# %% ../../nbs/00_core/16_archive.ipynb #ar000059
-def is_zip(
-    start: bytes,  # first bytes of a file
-) -> bool:  # True for a zip file, also an empty one
-    "Whether the content is a zip file"
-    return start[:4] in (_ZIP_MEMBER, b"PK\5\6")
-
-
-def archive_members(
-    path: str | Path,  # a zip or tar file
-) -> tuple[list[Member], InputError | None]:  # (files, error that ended the list)
-    "The files of an archive"
-    path = Path(path)
-    members = []
-    try:
-        with path.open("rb") as file:
-            start = file.read(_BLOCK)
-        is_tar = not is_zip(start) and start[257:262] == b"ustar"
-        total = 0
-        for member in _tar_members(path) if is_tar else _zip_members(path):
-            total += member.size
-            if len(members) >= MAX_MEMBERS or total > MAX_TOTAL:
-                limits = f"{MAX_MEMBERS:,} files and {MAX_TOTAL >> 30} GiB are read"
-                return [], TooLarge(f"at most {limits} of an archive")
-            members.append(member)
-    except InputError as e:
-        return members, e
-    except FileNotFoundError:
-        return [], MissingFile()
-    except OSError as e:
-        return members, CannotRead(e.strerror or str(e))
-    except Exception as e:  # zipfile.BadZipFile, struct.error, UnicodeDecodeError, …
-        return members, BadArchive(str(e)[:200] or type(e).__name__)
-    return members, None

@@ -133,9 +133,10 @@ def offer_to_oom_killer() -> None:
 
 # %% ../../nbs/00_core/12_child_process.ipynb #cp0237
 def silence_python_messages() -> None:
-    "Turn off warnings and logging"
+    "Print no warnings and no log messages; handlers that a module adds for its own use still work"
     warnings.simplefilter("ignore")
-    logging.disable()
+    logging.root.handlers = [logging.NullHandler()]
+    logging.lastResort = None
 
 # %% ../../nbs/00_core/12_child_process.ipynb #cp026
 PACKAGE = "pneumonia_nbdev"

@@ -8,6 +8,7 @@ __all__ = []
 # %% ../../nbs/00_core/05_codestreams.ipynb #cs004
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .base import UnreadableImage
@@ -41,6 +42,11 @@ class Codestream:
     signed: bool = False  # whether the samples have a sign; JPEG 2000 only
     block_height: int = 8  # rows of pixels that a row of coding units covers; JPEG only
     color: str = ""  # "RGB" or "YCbCr", if the code stream determines the meaning of its color planes
+
+    @property
+    def is_usable(self) -> bool:
+        "Whether it has an end, or its decoder would notice missing data; without the last scans it would be blurred"
+        return self.complete or (self.kind in ("baseline", "extended") and self.bits == 8 and self.scans == 1)
 
 # %% ../../nbs/00_core/05_codestreams.ipynb #lm0j3
 def _read_frame(marker, segment):
@@ -126,7 +132,9 @@ _END = 0xD9
 _TABLES = {0xC4: _check_huffman, 0xDB: _check_quantization, 0xDD: _check_restart, 0xF8: _check_presets}
 
 # %% ../../nbs/00_core/05_codestreams.ipynb #lm0j8
-def _segments(raw):
+def segments(
+    raw: bytes,  # a JPEG code stream
+) -> Iterator[tuple[int, bytes]]:  # (marker, content)
     "The markers of a code stream with their segments, at most `BUDGET.segments`"
     position = 2
     pattern = _MARKER
@@ -178,7 +186,7 @@ def check_jpeg(
     color = ""
     complete = False
     count = 0
-    for marker, segment in _segments(raw):
+    for marker, segment in segments(raw):
         count += 1
         if marker == 0xDA:
             scans += 1

@@ -18,7 +18,7 @@ from .base import PneumoniaError, UnreadableImage, import_extra
 from .codestreams import rle_segments
 from .dicom_structure import NATIVE, DicomStructure, dicom_structure
 from .display import display_levels, stored_values, table_entries
-from .pictures import check_jpeg_data, color_levels
+from .pictures import color_levels, decode_jpeg, has_stair, with_end
 from .xray import XRay
 
 # %% ../../nbs/00_core/11_dicom.ipynb #dm0n2
@@ -69,10 +69,11 @@ def decode_compressed(
         pixels = codecs.jpegls_decode(raw)
     elif structure.encoding.endswith("JPEG 2000"):
         pixels = codecs.jpeg2k_decode(raw, numthreads=1)
-    elif structure.samples == 3:
-        pixels = codecs.jpeg8_decode(raw, colorspace=_jpeg_planes(structure), outcolorspace="RGB")
     else:
-        pixels = codecs.jpeg8_decode(raw)
+        raw = with_end(raw, structure.codestream)
+        pixels = decode_jpeg(raw, structure.codestream)  # it notices damaged data
+        colors = dict(colorspace=_jpeg_planes(structure), outcolorspace="RGB") if structure.samples == 3 else {}
+        pixels = codecs.jpeg8_decode(raw, **colors) if pixels is None else pixels
     shape = (structure.rows, structure.columns) + (3,) * (structure.samples == 3)
     if pixels.shape != shape or pixels.dtype.kind not in "ui":
         raise UnreadableImage(f"DICOM: decoded pixels of shape {pixels.shape} instead of {shape}")
@@ -350,8 +351,8 @@ def read_dicom(
         else:
             levels = _dicom_gray(ds, samples, structure)
         metadata = _metadata(ds)
-        is_jpeg = structure.encoding in ("JPEG baseline", "JPEG extended")
-        if is_jpeg and check_jpeg_data(structure.pixel_bytes(), samples):
+        is_jpeg = structure.encoding in ("JPEG baseline", "JPEG extended") and samples.dtype == np.uint8
+        if is_jpeg and has_stair(levels if samples.ndim == 3 else samples, structure.codestream):
             metadata["damaged"] = "JPEG"
         fields = dict(color=color, metadata=metadata, identity=_identity(ds))
         return XRay.from_levels(levels, format="DICOM", **fields)

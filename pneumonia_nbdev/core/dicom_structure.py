@@ -6,51 +6,24 @@
 __all__ = []
 
 # %% ../../nbs/00_core/07_dicom_structure.ipynb #ds004
-import re
 import struct
 import zlib
 from dataclasses import dataclass, field
 
 from .base import MultiFrame, NoPixelData, TooLarge, UnreadableImage
 from .codestreams import Codestream, check_jpeg, check_jpeg2000, jp2_start, rle_segments
+from pneumonia_nbdev.core.dicom_syntax import (
+    ITEM_TAG,
+    LONG_VR,
+    NATIVE,
+    SEQUENCE_END_TAG,
+    SHORT_VR,
+    UNDEFINED_LENGTH,
+    VR,
+    start_order,
+    syntax_encoding,
+)
 from .limits import BUDGET, at_most, check_size
-
-# %% ../../nbs/00_core/07_dicom_structure.ipynb #ds0s1
-READABLE = {
-    "1.2.840.10008.1.2": "implicit",
-    "1.2.840.10008.1.2.1": "explicit",
-    "1.2.840.10008.1.2.1.99": "deflated",
-    "1.2.840.10008.1.2.2": "big endian",
-    "1.2.840.10008.1.2.4.50": "JPEG baseline",
-    "1.2.840.10008.1.2.4.51": "JPEG extended",
-    "1.2.840.10008.1.2.4.57": "JPEG lossless",
-    "1.2.840.10008.1.2.4.70": "JPEG lossless",
-    "1.2.840.10008.1.2.4.80": "JPEG-LS",
-    "1.2.840.10008.1.2.4.81": "JPEG-LS",
-    "1.2.840.10008.1.2.4.90": "JPEG 2000",
-    "1.2.840.10008.1.2.4.91": "JPEG 2000",
-    "1.2.840.10008.1.2.4.201": "high-throughput JPEG 2000",
-    "1.2.840.10008.1.2.4.202": "high-throughput JPEG 2000",
-    "1.2.840.10008.1.2.4.203": "high-throughput JPEG 2000",
-    "1.2.840.10008.1.2.5": "RLE",
-}
-_UNREADABLE = {
-    **dict.fromkeys(("52", "53", "54", "55", "56", "58", "59"), "retired JPEG process"),
-    **dict.fromkeys(("60", "61", "62", "63", "64", "65", "66"), "retired JPEG process"),
-    **dict.fromkeys(("92", "93"), "JPEG 2000 with several components"),
-    **dict.fromkeys(("94", "95", "204", "205"), "JPIP"),
-    **dict.fromkeys(("100", "101", "102", "103", "104", "105", "106", "107", "108"), "video"),
-    **dict.fromkeys(("110", "111", "112"), "JPEG XL"),
-}  # by the last number of 1.2.840.10008.1.2.4
-NATIVE = ("implicit", "explicit", "deflated", "big endian")
-
-# %% ../../nbs/00_core/07_dicom_structure.ipynb #ds0s2
-def _encoding(syntax):
-    "The name of a transfer syntax that can be read"
-    if syntax not in READABLE:
-        name = _UNREADABLE.get(syntax.removeprefix("1.2.840.10008.1.2.4."), "unknown")
-        raise UnreadableImage(f"DICOM: transfer syntax {syntax[:64] or 'missing'} ({name}) is not supported")
-    return READABLE[syntax]
 
 # %% ../../nbs/00_core/07_dicom_structure.ipynb #ds0w1
 @dataclass
@@ -110,13 +83,7 @@ _USED_TAGS = {
 _IMAGE_GROUP = 0x0028
 _NOT_USED = 0x00282000  # color profile
 _PIXELS = 0x7FE00010
-_ITEM = 0xFFFEE000
 _ITEM_END = 0xFFFEE00D
-_SEQUENCE_END = 0xFFFEE0DD
-_UNDEFINED = 0xFFFFFFFF
-_LONG = set(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # VR with a length of 4 bytes
-_SHORT = set(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
-_VR = re.compile(rb"[A-Z]{2}")
 
 # %% ../../nbs/00_core/07_dicom_structure.ipynb #ds0w4
 @dataclass
@@ -158,10 +125,10 @@ class _Walker:
     def open(self, kind, length, implicit):
         "Enter a sequence or an item"
         at_most(len(self.stack) // 2, "depth", "levels of sequences")
-        end = None if length == _UNDEFINED else self.position + length
+        end = None if length == UNDEFINED_LENGTH else self.position + length
         self.check_end(end)
         if kind == "elements" and not implicit:
-            implicit = not _VR.match(self.body, self.position + 4)
+            implicit = not VR.match(self.body, self.position + 4)
         self.stack.append(_Level(kind, end, implicit))
 
     def check_end(self, end):
@@ -184,10 +151,10 @@ def _read_header(walker, implicit):
             walker.position = position + 8
             return tag, None, walker.long_of(body, position + 4)[0]
         vr = body[position + 4 : position + 6]
-        if vr in _SHORT:
+        if vr in SHORT_VR:
             walker.position = position + 8
             return tag, vr, walker.short_of(body, position + 6)[0]
-        if vr in _LONG:
+        if vr in LONG_VR:
             walker.position = position + 12
             return tag, vr, walker.long_of(body, position + 8)[0]
     except struct.error:
@@ -211,11 +178,11 @@ def _next_element(walker, level):
     if tag == _PIXELS:
         walker.pixel_vr = vr or b"OW"
         return _read_pixels(walker, length)
-    if length == _UNDEFINED and vr not in (None, b"SQ", b"UN"):
+    if length == UNDEFINED_LENGTH and vr not in (None, b"SQ", b"UN"):
         raise UnreadableImage("DICOM: a value without a length")
     item = struct.pack(walker.order + "HH", 0xFFFE, 0xE000)
     has_items = vr in (None, b"UN") and length >= 8 and walker.body[value : value + 4] == item
-    if length == _UNDEFINED or vr == b"SQ" or has_items:
+    if length == UNDEFINED_LENGTH or vr == b"SQ" or has_items:
         walker.open("items", length, level.implicit or vr == b"UN")
     else:
         walker.skip(length)
@@ -225,10 +192,10 @@ def _next_element(walker, level):
 def _next_item(walker, level):
     "Enter the next item of a sequence, or leave the sequence"
     tag, _, length = _read_header(walker, True)
-    if tag == _ITEM:
+    if tag == ITEM_TAG:
         walker.count("items", "items")
         walker.open("elements", length, level.implicit)
-    elif tag == _SEQUENCE_END and level.end is None:
+    elif tag == SEQUENCE_END_TAG and level.end is None:
         walker.stack.pop()
     else:
         raise UnreadableImage("DICOM: an element between the items of a sequence")
@@ -239,26 +206,26 @@ def _read_pixels(walker, length):
     "The pixel data; True for those of the image, False for those of an icon"
     value = walker.position
     spans = []
-    if length != _UNDEFINED:
+    if length != UNDEFINED_LENGTH:
         walker.skip(length)
         spans.append((value, value + length))
-    while length == _UNDEFINED and walker.position < len(walker.body):
+    while length == UNDEFINED_LENGTH and walker.position < len(walker.body):
         tag, _, size = _read_header(walker, True)
-        if tag == _SEQUENCE_END:
+        if tag == SEQUENCE_END_TAG:
             break
-        if tag != _ITEM:
+        if tag != ITEM_TAG:
             raise UnreadableImage("DICOM: an element between the fragments of the pixel data")
         walker.count("fragments", "fragments")
         spans.append((walker.position, walker.position + size))
         walker.skip(size)
     if len(walker.stack) > 1:
         return False
-    if length == _UNDEFINED:
+    if length == UNDEFINED_LENGTH:
         table = spans[0][1] - spans[0][0] if spans else 0
         at_most(table // 4, "frames", "offsets of frames")
         del spans[:1]
     walker.pixels = spans
-    walker.fragmented = length == _UNDEFINED
+    walker.fragmented = length == UNDEFINED_LENGTH
     return True
 
 # %% ../../nbs/00_core/07_dicom_structure.ipynb #ds0wa
@@ -274,73 +241,13 @@ def _walk(walker):
         else:
             walker.stack.pop()
 
-# %% ../../nbs/00_core/07_dicom_structure.ipynb #ds0mb
-_FIRST_GROUPS = (0x0002, 0x0004, 0x0008, 0x0010, 0x0018, 0x0020, 0x0028)  # of a file without a preamble
-_FIRST_VALUE = 1_024  # bytes of one of the first elements
-_SEQUENCE_STARTS = {
-    order: [struct.pack(order + "HH", tag >> 16, tag & 0xFFFF) for tag in (_ITEM, _SEQUENCE_END)] for order in "<>"
-}
-
-
-def _first_element(raw, position, order):
-    "Tag, whether it is a sequence, and end of one element; None if it isn't plausible"
-    group, number = struct.unpack_from(order + "HH", raw, position)
-    vr = raw[position + 4 : position + 6]
-    if vr in _LONG:
-        if len(raw) < position + 12:
-            return None
-        length = struct.unpack_from(order + "I", raw, position + 8)[0]
-        start = position + 12
-    elif vr in _SHORT:
-        length = struct.unpack_from(order + "H", raw, position + 6)[0]
-        start = position + 8
-    else:
-        vr = None
-        length = struct.unpack_from(order + "I", raw, position + 4)[0]
-        start = position + 8
-    is_known = group in _FIRST_GROUPS and (order == "<" or vr is not None)
-    is_sequence = length == _UNDEFINED or vr == b"SQ"
-    if is_sequence and length and raw[start : start + 4] not in _SEQUENCE_STARTS[order]:
-        return None
-    is_plausible = is_known and (is_sequence or length <= _FIRST_VALUE)
-    return (group << 16 | number, is_sequence, start + length) if is_plausible else None
-
-# %% ../../nbs/00_core/07_dicom_structure.ipynb #ds0mc
-def start_order(
-    raw: bytes,  # the first bytes of a data set
-) -> str:  # "<", ">", or "" for other content
-    "The byte order of a data set by its first three elements"
-    for order in "<>":
-        position = 0
-        last = -1
-        count = 0
-        while count < 3 and len(raw) >= position + 8:
-            found = _first_element(raw, position, order)
-            if found is None or found[0] <= last:
-                break
-            count += 1
-            last, is_sequence, position = found
-            if is_sequence:
-                return order
-        else:
-            if count:
-                return order
-    return ""
-
-# %% ../../nbs/00_core/07_dicom_structure.ipynb #01038
-def is_dicom(
-    raw: bytes,  # content of a file, or at least its first 132 bytes
-) -> bool:  # True for DICOM, with or without the 128-byte preamble
-    "Whether the content looks like DICOM"
-    return raw[128:132] == b"DICM" or bool(start_order(raw))
-
 # %% ../../nbs/00_core/07_dicom_structure.ipynb #ds0m1
 def _read_meta(raw):
     "The transfer syntax, and the position of the data set"
     walker = _Walker(raw, 132 if raw[128:132] == b"DICM" else 0, False, "<")
     syntax = ""
     while raw[walker.position : walker.position + 2] == b"\x02\x00":
-        tag, _, length = _read_header(walker, not _VR.match(raw, walker.position + 4))
+        tag, _, length = _read_header(walker, not VR.match(raw, walker.position + 4))
         walker.count("elements", "elements")
         value = walker.position
         walker.skip(length)
@@ -349,7 +256,7 @@ def _read_meta(raw):
     if not syntax:
         if start_order(raw[walker.position :]) == ">":
             return "1.2.840.10008.1.2.2", walker.position
-        explicit = _VR.match(raw, walker.position + 4)
+        explicit = VR.match(raw, walker.position + 4)
         syntax = "1.2.840.10008.1.2.1" if explicit else "1.2.840.10008.1.2"
     return syntax, walker.position
 
@@ -459,7 +366,7 @@ def _check_agreement(found, structure):
         expected = f"{structure.samples} samples of {structure.allocated} bits in the header"
         actual = f"{found.components} of {found.bits} in the pixel data"
         raise UnreadableImage(f"DICOM: {expected}, {actual}")
-    if not found.complete:
+    if not found.is_usable:
         raise UnreadableImage("DICOM: the compressed image has no end")
     if structure.encoding == "JPEG baseline" and found.bits != 8:
         raise UnreadableImage(f"DICOM: {found.bits} bits in a file of JPEG baseline")
@@ -500,13 +407,13 @@ def dicom_structure(
 ) -> DicomStructure:  # positions and numbers of the image
     "Check the structure of a DICOM file and of its pixel data"
     syntax, start = _read_meta(raw)
-    encoding = _encoding(syntax)
+    encoding = syntax_encoding(syntax)
     body = raw
     if encoding == "deflated":
         body = _inflate(raw, start)
         start = 0
     order = ">" if encoding == "big endian" else "<"
-    walker = _Walker(body, start, not _VR.match(body, start + 4), order)
+    walker = _Walker(body, start, not VR.match(body, start + 4), order)
     _walk(walker)
     structure = DicomStructure(syntax, encoding, body, walker.implicit, order)
     structure.elements = _used_elements(walker)

@@ -9,11 +9,8 @@ __all__ = ['find_images']
 import io
 import os
 import re
-import stat
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,208 +18,20 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 
-from .archive import Member, archive_members, is_zip
 from pneumonia_nbdev.core.base import (
     BadArchive,
-    CannotRead,
     InputError,
     MissingFile,
     UnreadableImage,
     clean_name,
     import_extra,
 )
-from .dicom_structure import is_dicom
 from .i18n import texts, translate
 from .isolation import run_isolated
 from .limits import gunzip, is_gzip
+from .members import Member, archive_members, is_tar, is_zip
+from .walk import START, file_kind, first_bytes, inflated_start, is_hidden, os_error, walk
 from .xray import read_bytes
-
-# %% ../../nbs/00_core/19_folders.ipynb #fo000011
-# folders and files that systems and programs leave behind, besides those that begin with a dot
-HIDDEN = {
-    *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir"),
-    *("$recycle.bin", "system volume information", "lost+found"),
-}
-
-
-def is_hidden(
-    name: str,  # of a file or folder
-) -> bool:  # True for a name that isn't part of the data
-    "Whether a file or folder belongs to a system or program, not to the data"
-    return name.startswith(".") or name.lower() in HIDDEN
-
-
-@dataclass
-class Walk:
-    "The files below folders"
-
-    files: list[Path] = field(default_factory=list)  # also links to files
-    failed: list[InputError] = field(default_factory=list)  # `file` is a link without a target
-    closed: list[InputError] = field(default_factory=list)  # `file` is a folder that can't be opened
-    repeated: list[Path] = field(default_factory=list)  # links to folders that were searched already
-    left_out: list[Path] = field(default_factory=list)  # folders that weren't searched
-
-# %% ../../nbs/00_core/19_folders.ipynb #fo000012
-def os_error(
-    error: OSError,  # of a file or folder
-    path: Path | None = None,  # the file or folder
-) -> InputError:  # to report
-    "The error for a file or folder that can't be opened"
-    if isinstance(error, FileNotFoundError):
-        return MissingFile(file=path)
-    return CannotRead(error.strerror or str(error), file=path)
-
-
-def _place(found, entry, folders, links, skip):
-    "Put one entry of a folder into a list"
-    path = Path(entry.path)
-    if is_hidden(entry.name):
-        return
-    try:
-        is_link = entry.is_symlink() or getattr(entry, "is_junction", bool)()
-        is_folder = entry.is_dir(follow_symlinks=False) or is_link and stat.S_ISDIR(path.stat().st_mode)
-    except FileNotFoundError:
-        found.failed.append(MissingFile("a link to a file or folder that does not exist", file=path))
-        return
-    except OSError as e:  # no permission, or a loop of links
-        found.failed.append(os_error(e, path))
-        return
-    if not is_folder:
-        found.files.append(path)
-    elif skip(entry.name):
-        found.left_out.append(path)
-    else:
-        (links if is_link else folders).append(path)
-
-# %% ../../nbs/00_core/19_folders.ipynb #fo000013
-def _parts(path):
-    "The sort key of a path"
-    return path.parts
-
-
-def folder_key(
-    folder: str | Path,  # or a link to it
-) -> tuple[int, int]:  # device and number
-    "The identity of a folder"
-    status = os.stat(folder)
-    return status.st_dev, status.st_ino
-
-
-def _keys_above(tops):
-    "The identities of the folders above"
-    paths = {parent for top in tops for parent in Path(os.path.realpath(top)).parents}
-    keys = set()
-    for path in paths:
-        with suppress(OSError):
-            keys.add(folder_key(path))
-    return keys
-
-# %% ../../nbs/00_core/19_folders.ipynb #fo0000131
-def walk(
-    tops: Iterable[Path],  # folders
-    seen: set | None = None,  # `folder_key` of searched folders; it is updated
-    skip: Callable[[str], bool] = lambda name: False,  # whether a folder is left out, by its name
-    separate: Iterable[tuple[int, int]] = (),  # `folder_key` of folders that are searched on their own
-) -> Walk:  # each list in the order of the paths
-    "List the files below folders; each real folder is searched once"
-    found = Walk()
-    seen = set() if seen is None else seen
-    tops = list(tops)
-    excluded = _keys_above(tops) | set(separate)
-    folders = list(tops)
-    links = []
-    while folders or links:
-        folder = folders.pop() if folders else links.pop(0)
-        try:
-            key = folder_key(folder)
-            if key in seen or key in excluded and folder not in tops:
-                found.repeated.append(folder)
-                continue
-            seen.add(key)
-            with os.scandir(folder) as entries:
-                for entry in sorted(entries, key=lambda entry: entry.name):
-                    _place(found, entry, folders, links, skip)
-        except OSError as e:
-            found.closed.append(os_error(e, folder))
-    for paths in (found.files, found.repeated, found.left_out):
-        paths.sort(key=_parts)
-    return found
-
-# %% ../../nbs/00_core/19_folders.ipynb #fo000021
-SUFFIXES = {
-    *(".jpeg", ".jpg", ".jpe", ".jfif"),
-    *(".png", ".tif", ".tiff", ".bmp", ".webp"),
-    *(".dcm", ".dicom", ".dic"),
-}
-ARCHIVES = {".zip", ".tar"}
-UNREAD_ARCHIVES = {".7z", ".rar", ".tgz", ".tbz", ".tbz2", ".txz", ".bz2", ".xz", ".zst", ".iso"}
-START = 512  # bytes that show the kind of a file
-_PICTURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP", re.DOTALL)
-_DICOMDIR_CLASS = b"1.2.840.10008.1.3.10\x02\x00"  # class of a DICOM directory, before the next element
-
-
-def _inflated_start(start):
-    "The first bytes of a gzip file's content, from the first bytes of the file"
-    try:
-        return gzip_start(start) if is_gzip(start) else start
-    except zlib.error:
-        return b""
-
-
-def gzip_start(
-    start: bytes,  # first bytes of a gzip file
-) -> bytes:  # first bytes of its content
-    "Inflate the beginning of a gzip file"
-    return zlib.decompressobj(31).decompress(start, START)
-
-# %% ../../nbs/00_core/19_folders.ipynb #fo000022
-def file_kind(
-    name: str,  # of the file
-    read_start: Callable[[], bytes | None],  # returns the first bytes; None for a pipe or device
-) -> str:  # `image`, `archive`, `unread` (an archive of another kind), `dicomdir`, or empty
-    "The kind of a file, by its suffix or its first bytes"
-    stem, suffix = os.path.splitext(name.lower())
-    if suffix == ".gz":
-        suffix = os.path.splitext(stem)[1]
-        if suffix == ".tar":
-            return "unread"
-    if suffix in SUFFIXES:
-        return "image"
-    if suffix in ARCHIVES:
-        return "archive"
-    if suffix in UNREAD_ARCHIVES:
-        return "unread"
-    start = read_start()
-    if start is None:
-        return ""
-    start = _inflated_start(start)
-    if is_dicom(start):
-        is_directory = os.path.basename(stem) == "dicomdir" or _DICOMDIR_CLASS in start
-        return "dicomdir" if is_directory else "image"
-    is_bare = not suffix.strip(".0123456789")
-    if is_bare and is_zip(start):
-        return "archive"
-    return "image" if is_bare and (not start or _PICTURE.match(start)) else ""
-
-
-def first_bytes(
-    path: Path,  # a file
-) -> bytes | None:  # at most `START` bytes; None for a pipe or device
-    "The beginning of a regular file"
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
-        return None
-    with path.open("rb") as file:
-        return file.read(START)
-
-# %% ../../nbs/00_core/19_folders.ipynb #fo000023
-def is_image_file(
-    path: Path,  # a file or a link
-) -> bool:  # True for an image suffix or the content of an image
-    "Whether a file is an image, by its suffix or its first bytes"
-    try:
-        return not is_hidden(path.name) and file_kind(path.name, partial(first_bytes, path)) == "image"
-    except OSError:
-        return False
 
 # %% ../../nbs/00_core/19_folders.ipynb #fo000031
 NO_IMAGE_MODALITIES = {
@@ -275,7 +84,7 @@ class FoundImage:
             start = first_bytes(self.source) if isinstance(self.source, Path) else self.source.read(START)
         except (OSError, InputError):
             return b""
-        return _inflated_start(start or b"")
+        return inflated_start(start or b"")
 
 # %% ../../nbs/00_core/19_folders.ipynb #fo0000312
 @dataclass(repr=False)
@@ -585,7 +394,7 @@ def _given_kind(path):
         kind = file_kind(path.name, lambda: start)
     except OSError:  # reading the file raises the error again
         return "image"
-    is_archive = is_zip(start) or start[257:262] == b"ustar" and not is_dicom(start)
+    is_archive = is_zip(start) or is_tar(start)
     return "archive" if is_archive else kind if kind in ("archive", "unread", "dicomdir") else "image"
 
 

@@ -20,11 +20,13 @@ from PIL import Image
 
 from .base import BadArchive, InputError, InvalidOption, UnreadableImage, import_extra
 from .dicom import read_dicom
-from .dicom_structure import dicom_structure, is_dicom
+from .codestreams import check_jpeg
+from .dicom_structure import dicom_structure
+from .dicom_syntax import is_dicom
 from .isolation import run_isolated
 from .limits import gunzip, is_gzip
 from .picture_structure import check_content
-from .pictures import FORMATS, check_jpeg_data, read_picture
+from .pictures import FORMATS, decode_jpeg, read_picture
 from .xray import XRay, read_bytes, to_pil
 
 # %% ../../nbs/00_core/15_image.ipynb #imgdec1
@@ -209,16 +211,11 @@ def _plain_jpeg(raw, spec):
     "Decode and resize a plain JPEG file; None for all other files and for damaged ones"
     # `read_xray` raises the errors
     with suppress(Exception), Image.open(io.BytesIO(raw), formats=("JPEG",)) as img:
-        if img.getexif().get(274, 1) != 1:
-            return None  # rotated
-        if img.mode == "L":  # OpenCV has the same decoder and is slightly faster
-            levels = import_extra("cv2", "").imdecode(np.frombuffer(raw, np.uint8), 0)
-        elif img.mode == "RGB":
-            levels = np.asarray(img.convert("L"))
-        else:
-            return None
-        check_jpeg_data(raw, levels)
-        return resize_to_input(levels, spec)
+        if img.getexif().get(274, 1) != 1 or img.mode not in ("L", "RGB"):
+            return None  # rotated, or CMYK
+        samples = decode_jpeg(raw, check_jpeg(raw))
+        img = img if samples is None else Image.fromarray(samples)
+        return resize_to_input(np.asarray(img.convert("L")), spec)
     return None
 
 # %% ../../nbs/00_core/15_image.ipynb #imgres1

@@ -13,7 +13,8 @@ import numpy as np
 
 from .base import MultiFrame, UnreadableImage
 from .codestreams import check_jpeg
-from .dicom_structure import dicom_structure, is_dicom
+from .dicom_structure import dicom_structure
+from .dicom_syntax import is_dicom
 from pneumonia_nbdev.core.limits import (
     BUDGET,
     DamagedBlock,

@@ -8,6 +8,8 @@ __all__ = []
 # %% ../../nbs/00_core/09_pictures.ipynb #pc004
 import io
 import logging
+import os
+import stat
 import struct
 import threading
 import zlib
@@ -18,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .base import MultiFrame, PneumoniaError, TooLarge, UnreadableImage, import_extra
-from .codestreams import check_jpeg
+from .codestreams import Codestream, check_jpeg, segments
 from .limits import BUDGET, check_exif, check_size
 from pneumonia_nbdev.core.picture_structure import (
     PNG_CHANNELS,
@@ -199,6 +201,7 @@ def _decoder_warnings():
     "The handler of the warnings; they aren't printed"
     handler = _DecoderWarnings()
     logger = logging.getLogger("imagecodecs")
+    logger.setLevel(logging.WARNING)
     logger.addHandler(handler)
     logger.propagate = False
     return handler
@@ -207,35 +210,55 @@ def _decoder_warnings():
 DAMAGE = ("Corrupt JPEG data", "Premature end", "Invalid SOS parameters", "Inconsistent progression")
 
 # %% ../../nbs/00_core/09_pictures.ipynb #pcjd02b
-def tiff_damages(
+def decode_tiff(
     raw: bytes,  # a TIFF file
     page: int = 0,  # number of the directory
-) -> list[str]:  # messages of libjpeg about damaged data
-    "Decode a TIFF page for its warnings"
+) -> tuple[np.ndarray | None, list[str]]:  # samples, or None; messages of libjpeg about damaged data
+    "Decode a TIFF page, and collect the warnings"
     handler = _decoder_warnings()
     handler.local.messages = []
+    samples = None
     with suppress(Exception):  # a JPEG that isn't allowed in TIFF files
-        import_extra("imagecodecs", "").tiff_decode(raw, index=page, verbose=2)
+        samples = import_extra("imagecodecs", "").tiff_decode(raw, index=page, verbose=2)
     messages = handler.local.messages
     del handler.local.messages
-    return [text for text in messages if text.startswith(DAMAGE)]
+    return samples, [text for text in messages if text.startswith(DAMAGE)]
 
 
-def jpeg_damages(
+def _plain_codestream(raw):
+    "A JPEG without application data, extra bytes in its header, and sampling factors that have no effect"
+    parts = [b"\xff\xd8"]
+    position = 2
+    for marker, content in segments(raw):
+        segment = bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+        position = raw.index(segment, position)
+        if marker == 0xDA:
+            break
+        position += len(segment)
+        if 0xC0 <= marker <= 0xC2 and content[5] == 1:
+            segment = segment[:11] + b"\x11" + segment[12:]
+        if not (0xE0 <= marker <= 0xEF or marker == 0xFE):
+            parts.append(segment)
+    return b"".join([*parts, raw[position:]])
+
+
+def as_tiff(
     raw: bytes,  # a JPEG code stream of 8 bits
-    width: int,  # in pixels
-    height: int,  # in pixels
-    components: int,  # color planes
-) -> list[str]:  # messages of libjpeg about damaged data
-    "Decode a JPEG as a TIFF file for its warnings"
-    photometric = {1: 1, 3: 6, 4: 5}[components]
-    entries = {256: width, 257: height, 258: 8, 259: 7, 262: photometric, 273: 0, 277: components, 278: height}
-    entries[279] = len(raw)
+    found: Codestream,  # its header
+) -> bytes:  # a TIFF file
+    "A TIFF file of one JPEG code stream; libjpeg has one warning for each, so it must not be a harmless one"
+    raw = _plain_codestream(raw)
+    photometric = {1: 1, 3: 6, 4: 5}[found.components]
+    entries = {256: found.width, 257: found.height, 258: 8, 259: 7, 262: photometric, 273: 0}
+    entries |= {277: found.components, 278: found.height, 279: len(raw)}
     entries[273] = 8 + 2 + 12 * len(entries) + 4
     table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(entries.items()))
-    return tiff_damages(b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4) + raw)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4) + raw
 
 # %% ../../nbs/00_core/09_pictures.ipynb #pcjd03
+MAX_STAIR = 2.0  # gray levels
+
+
 def _block_steps(
     levels: np.ndarray,  # (height, width) uint8
     rows: int,  # of a block
@@ -246,50 +269,108 @@ def _block_steps(
     across = levels.shape[1] // columns
     cut = levels[: down * rows, : across * columns]
     last, end, start, first = (
-        cut[rows + i : (down - 1) * rows + i + 1 : rows].astype(np.float32) for i in (-2, -1, 0, 1)
+        cut[rows + i : (down - 1) * rows + i + 1 : rows].astype(np.int16) for i in (-2, -1, 0, 1)
     )
-    steps = (start - end) - ((end - last) + (first - start)) / 2
-    return np.clip(steps.reshape(down - 1, across, columns).mean(-1), -60, 60)
+    doubled = 3 * (start - end) + last - first
+    sums = np.ascontiguousarray(doubled).reshape(-1, columns).astype(np.float32) @ np.ones(columns, np.float32)
+    return np.clip(sums.reshape(down - 1, across) / (2 * columns), -60, 60)
 
 
 def brightness_stair(
     levels: np.ndarray,  # (height, width) uint8
     rows: int = 8,  # of a block
 ) -> float:  # gray levels
-    "The height of a step in brightness that begins inside a row of blocks"
+    "The height of a step in brightness that begins inside a row of blocks; 0 for less than `MAX_STAIR`"
     if len(levels) < 8 * rows or levels.shape[1] < 64:
         return 0.0
     below = _block_steps(levels, rows, 8)
-    beside = _block_steps(levels.T, 8, rows).T
-    across = below.shape[1]
-    sums, squares = (np.concatenate([[0], np.cumsum(below.ravel() ** power)]) for power in (1, 2))
-    begin = np.arange(across, below.size + 1)  # number of the first block with another brightness
-    mean = (sums[begin] - sums[begin - across]) / across
-    variance = np.maximum((squares[begin] - squares[begin - across]) / across - mean**2, 0.5)
+    down, across = below.shape
+    sums = np.concatenate([[0], np.cumsum(below, dtype=np.float64)])
+    means = (sums[across:] - sums[:-across]) / across
+    begin = np.flatnonzero(np.abs(means) > MAX_STAIR)  # the first block with another brightness
     row, column = np.divmod(begin, across)
-    side = beside[np.minimum(row, len(beside) - 1), np.maximum(column - 1, 0)]
-    low, high = np.sort([np.abs(mean), np.abs(side)], axis=0)
-    inside = (row >= 3) & (row <= len(beside) - 3) & (column >= 2) & (column <= across - 2)
-    fits = inside & (np.sign(mean) == np.sign(side)) & (high < 3 * low)
+    inside = (row >= 3) & (row <= down - 2) & (column >= 2) & (column <= across - 2)
+    if not inside.any():
+        return 0.0
+    begin, row, column = begin[inside], row[inside], column[inside]
+    mean = means[begin]
+    squares = np.concatenate([[0], np.cumsum(np.square(below, dtype=np.float64))])
+    variance = np.maximum((squares[begin + across] - squares[begin]) / across - mean**2, 0.5)
     constancy = np.minimum(1, np.abs(mean) / np.sqrt(variance) / 2) ** 2
+    is_step = np.abs(mean) * constancy > MAX_STAIR
+    if not is_step.any():
+        return 0.0
+    mean, constancy = mean[is_step], constancy[is_step]
+    beside = _block_steps(levels.T, 8, rows).T[row[is_step], column[is_step] - 1]
+    low, high = np.sort([np.abs(mean), np.abs(beside)], axis=0)
+    fits = (np.sign(mean) == np.sign(beside)) & (high < 3 * low)
     return float(np.max(low * constancy * fits))
 
 # %% ../../nbs/00_core/09_pictures.ipynb #pcjd04
-MAX_STAIR = 2.0  # gray levels
+def _decode_observed(raw):
+    "The samples by OpenCV, and whether something was written to standard error"
+    cv2 = import_extra("cv2", "")
+    before = os.fstat(2)
+    samples = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
+    after = os.fstat(2)
+    return samples, (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
 
 
-def check_jpeg_data(
+@cache
+def _opencv_reports_damage():
+    "Whether this build of OpenCV writes the warnings of libjpeg to standard error"
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(buffer, "JPEG")
+    return _decode_observed(buffer.getvalue()[:-200] + b"\xff\xd9")[1]
+
+
+def _decode_without_message(raw):
+    "The samples, if OpenCV decodes them and writes nothing to standard error; None if this isn't certain"
+    try:
+        is_file = stat.S_ISREG(os.fstat(2).st_mode)
+    except OSError:
+        return None
+    if not is_file or not _opencv_reports_damage():
+        return None
+    samples, has_message = _decode_observed(raw)
+    if samples is None or has_message:
+        return None
+    return samples if samples.ndim == 2 else import_extra("cv2", "").cvtColor(samples, 4)  # BGR to RGB
+
+
+def decode_jpeg(
     raw: bytes,  # a JPEG code stream
-    pixels: np.ndarray,  # (height, width) or (height, width, 3) uint8, decoded
-) -> bool:  # True for a step in brightness, which is a sign of damage
-    "Raise `UnreadableImage` for data that libjpeg can't decode, and search for other damage"
-    found = check_jpeg(raw)
+    found: Codestream,  # its header
+) -> np.ndarray | None:  # (height, width) or (height, width, 3) uint8; None if another decoder must be used
+    "Decode a JPEG of gray or YCbCr planes; raises `UnreadableImage` for data that libjpeg can't decode"
     if found.bits != 8 or found.kind not in ("baseline", "extended", "progressive") or found.components == 2:
-        return False
-    if jpeg_damages(raw, found.width, found.height, found.components):
-        raise UnreadableImage("JPEG: the compressed data are damaged")
-    levels = pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L"))
+        return None
+    shape = {1: (found.height, found.width), 3: (found.height, found.width, 3)}.get(found.components)
+    is_known = found.components == 1 or found.color == "YCbCr"
+    samples = _decode_without_message(raw) if is_known else None
+    if samples is None or samples.shape != shape:
+        samples, damages = decode_tiff(as_tiff(raw, found))
+        if damages:
+            raise UnreadableImage("JPEG: the compressed data are damaged")
+    return samples if is_known and samples is not None and samples.shape == shape else None
+
+
+def has_stair(
+    levels: np.ndarray,  # (height, width) uint8, decoded
+    found: Codestream,  # header of the JPEG
+) -> bool:  # True for a step in brightness, which is a sign of damage
+    "Search a decoded JPEG for damage that leaves the structure valid"
     return brightness_stair(levels, found.block_height) > MAX_STAIR
+
+
+def with_end(
+    raw: bytes,  # a JPEG code stream
+    found: Codestream,  # its header
+) -> bytes:  # with the end marker
+    "Add a missing end marker; the decoder then notices missing data by itself"
+    if found.complete or not found.is_usable:
+        return raw
+    return raw.removesuffix(b"\xff") + b"\xff\xd9"
 
 # %% ../../nbs/00_core/09_pictures.ipynb #01028a
 def _check_exif_text(img):
@@ -300,24 +381,42 @@ def _check_exif_text(img):
             check_exif(bytes.fromhex("".join(text.split("\n")[3:])))
 
 
+def _orientation(img):
+    "How a photo was taken, 1 to 8; 1 for a damaged EXIF block"
+    with suppress(Exception):
+        return img.getexif().get(274, 1)
+    return 1
+
+
+def _jpeg_picture(img, raw, found):
+    "Decode a JPEG file as an `XRay`"
+    samples = decode_jpeg(raw, found)
+    if samples is None:
+        samples = np.asarray(img if img.mode == "L" else _rgb(img))
+    fields = dict(format="JPEG")
+    if samples.ndim == 3:
+        rgb = Image.fromarray(samples)
+        fields["color"] = color_fraction(rgb)
+        samples = np.asarray(rgb.convert("L"))
+    if has_stair(samples, found):
+        fields["metadata"] = dict(damaged="JPEG")
+    return XRay.from_levels(upright(samples, _orientation(img)), **fields)
+
+# %% ../../nbs/00_core/09_pictures.ipynb #01028b
 def _picture(img, raw):
-    "Convert an opened Pillow image to an `XRay`"
-    fmt = "JPEG" if img.format == "MPO" else img.format  # a photo with a second image
+    "Convert an opened Pillow image that isn't a JPEG to an `XRay`"
+    fields = dict(format=img.format)
     img.load()
-    fields = dict(format=fmt)
-    if fmt == "JPEG":
-        pixels = np.asarray(img if img.mode in ("L", "RGB") else img.convert("L"))
-        fields["metadata"] = dict(damaged="JPEG") if check_jpeg_data(raw, pixels) else {}
     _check_exif_text(img)
     if _is_png16_color(raw):
-        orientation = img.getexif().get(274, 1)
+        orientation = _orientation(img)
         img.close()  # its pixels have 8 bits
         levels, color = _png16_levels(raw)
-        return XRay.from_levels(upright(levels, orientation), format=fmt, color=color)
+        return XRay.from_levels(upright(levels, orientation), color=color, **fields)
     with suppress(Exception):
         img = ImageOps.exif_transpose(img)  # a damaged EXIF block is ignored
     if img.mode[0] in "IF":
-        return XRay.from_levels(scale_levels(np.asarray(img)), format=fmt)
+        return XRay.from_levels(scale_levels(np.asarray(img)), **fields)
     if img.mode == "L" and "transparency" not in img.info:
         return XRay.from_levels(np.asarray(img), **fields)
     rgb = _rgb(img)
@@ -333,7 +432,7 @@ _JPEG_COMPRESSION = 7
 def _tiff_picture(raw):
     "The only full page of a TIFF file; None if Pillow should read it, and the number of the page"
     page, _, numbers = tiff_page(raw)
-    if (numbers(259) or [1])[0] == _JPEG_COMPRESSION and tiff_damages(raw, page):
+    if (numbers(259) or [1])[0] == _JPEG_COMPRESSION and decode_tiff(raw, page)[1]:
         raise UnreadableImage("TIFF: the compressed data are damaged")
     if is_plain_tiff(numbers):
         return None, page
@@ -354,15 +453,17 @@ def read_picture(
 ) -> XRay:  # gray levels with 8 bits
     "Check and decode a file that isn't DICOM"
     try:
-        is_tiff = check_content(raw) == "TIFF"
-        image, page = _tiff_picture(raw) if is_tiff else (None, 0)
+        kind = check_content(raw)
+        image, page = _tiff_picture(raw) if kind == "TIFF" else (None, 0)
         if image is not None:
             return image
+        header = check_jpeg(raw) if kind == "JPEG" else None
+        raw = with_end(raw, header) if header else raw
         img = Image.open(io.BytesIO(raw), formats=FORMATS)
         _check_pages(img)
         img.seek(page)
         check_size(*img.size)
-        return _picture(img, raw)
+        return _jpeg_picture(img, raw, header) if header else _picture(img, raw)
     except (PneumoniaError, MemoryError):  # the caller limits the memory
         raise
     except Image.DecompressionBombError:

@@ -84,7 +84,7 @@ def needs_referral(
     reasons: Collection[str],  # codes of the quality checks that failed
 ) -> bool:  # True if a reader should decide
     "Whether a prediction should be referred to a reader"
-    return bool(conformal and conformal["refer"]) or no_class_reason(reasons) is not None
+    return bool(conformal and conformal["refer"]) or no_class_reason(reasons) is not None or "unusual" in reasons
 
 # %% ../../nbs/00_core/29_prediction.ipynb #09p14
 @dataclass(eq=False)

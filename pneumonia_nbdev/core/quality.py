@@ -18,7 +18,7 @@ from PIL import Image
 from .base import NotAnXray, UnreadableImage, check_lang, import_extra, package_file
 from .i18n import translate
 from .image import intensity_range
-from .view import VIEWS, detect_view, view_probabilities
+from .view import VIEWS, content_box, detect_view, view_card, view_probabilities
 from .xray import XRay, to_pil
 
 # %% ../../nbs/00_core/22_quality.ipynb #02006
@@ -65,17 +65,9 @@ def content_fraction(
     gray: np.ndarray,  # (height, width) gray levels
 ) -> float:  # fraction of the area, 0 to 1
     "The fraction of the image inside its uniform border"
-    cv2 = import_extra("cv2", "")
-    x = np.asarray(gray, float)
-    fraction = 1.0
-    for axis in (0, 1):
-        mean = cv2.reduce(x, axis, cv2.REDUCE_AVG).ravel()
-        mean_square = cv2.reduce(x * x, axis, cv2.REDUCE_AVG).ravel()
-        inside = np.flatnonzero(mean_square - mean**2 >= 4**2)
-        if not len(inside):
-            return 0.0
-        fraction *= (inside[-1] - inside[0] + 1) / gray.shape[1 - axis]
-    return float(fraction)
+    rows, columns = content_box(gray)
+    height, width = gray.shape
+    return float((rows.stop - rows.start) / height * (columns.stop - columns.start) / width)
 
 # %% ../../nbs/00_core/22_quality.ipynb #02019
 def quality_metrics(
@@ -110,6 +102,19 @@ def _has_view(metrics, view):
     return detect_view({name: metrics[f"view_{name}"] for name in VIEWS}) == view
 
 
+def _is_unusual(metrics):
+    "Whether the template, the texture or the embedding is far from the training images"
+    m = metrics
+    distance = m["strangeness"] + (1 - m["symmetry"]) / 2
+    return -0.25 <= m["likeness"] < 0.1 or m["sharpness"] > 0.135 or distance > 1.1
+
+
+def _is_surely_upright(metrics):
+    "Whether the view network leaves no doubt about one upright frontal chest X-ray"
+    upright = metrics.get("view_frontal", 0) + metrics.get("view_mirrored", 0)
+    return upright >= view_card()["thresholds"]["sure"]
+
+
 def _has_other_view(metrics):
     "Whether the view network detects a view that isn't upright and frontal"
     return any(_has_view(metrics, view) for view in VIEWS if view not in ("frontal", "mirrored"))
@@ -123,12 +128,8 @@ REASONS = dict(  # code -> condition on the metrics
     saturated=lambda m: m["white"] > 0.1,
     blurred=lambda m: m["sharpness"] < 0.018,
     inverted=lambda m: m["likeness"] < -0.25 and not _has_other_view(m) or _has_view(m, "inverted"),
-    not_chest_like=lambda m: (
-        -0.25 <= m["likeness"] < 0.1
-        or m["sharpness"] > 0.135
-        or m["strangeness"] + (1 - m["symmetry"]) / 2 > 1.1
-        or _has_view(m, "other")
-    ),
+    not_chest_like=lambda m: _has_view(m, "other") or _is_unusual(m) and not _is_surely_upright(m),
+    unusual=lambda m: _is_unusual(m) and _is_surely_upright(m),
     montage=lambda m: _has_view(m, "montage"),
     upside_down=lambda m: _has_view(m, "upside_down"),
     rotated=lambda m: _has_view(m, "rotated"),

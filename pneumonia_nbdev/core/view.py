@@ -40,14 +40,35 @@ def view_card() -> dict:  # `views`, `thresholds`, `data`, `metrics`, `sha256`
 VIEW_SIDE = 96  # pixels
 
 
+def content_box(
+    gray: np.ndarray,  # (height, width) gray levels
+) -> tuple[slice, slice]:  # rows and columns; empty slices for a uniform image
+    "The part of an image inside its uniform border"
+    cv2 = import_extra("cv2", "")
+    x = np.asarray(gray, float)
+    box = []
+    for axis in (1, 0):  # rows, columns
+        mean = cv2.reduce(x, axis, cv2.REDUCE_AVG).ravel()
+        mean_square = cv2.reduce(x * x, axis, cv2.REDUCE_AVG).ravel()
+        inside = np.flatnonzero(mean_square - mean**2 >= 4**2)
+        box.append(slice(inside[0], inside[-1] + 1) if len(inside) else slice(0, 0))
+    return tuple(box)
+
+
 def view_input(
     image: XRay,  # result of `read_xray`
 ) -> np.ndarray:  # (96, 96) float32, 0 to 1
     "The input of the view network"
     cv2 = import_extra("cv2", "")
     small = image.resized((224, 224))
-    small = cv2.resize(small, (VIEW_SIDE, VIEW_SIDE), interpolation=cv2.INTER_AREA)
+    content = small[content_box(255 * normalize_view(small))]
+    if min(content.shape) < MIN_CONTENT:
+        content = small
+    small = cv2.resize(content, (VIEW_SIDE, VIEW_SIDE), interpolation=cv2.INTER_AREA)
     return normalize_view(small)
+
+
+MIN_CONTENT = 48  # pixels of 224; a smaller rest isn't an X-ray in a frame
 
 
 def normalize_view(
@@ -56,7 +77,7 @@ def normalize_view(
     "Map the percentiles 1 and 99 to 0 and 1"
     gray = gray.astype(np.float32)
     low, high = np.percentile(gray, (1, 99))
-    return np.clip((gray - low) / max(high - low, 1e-3), 0, 1)
+    return np.clip((gray - low) / max(high - low, 1e-3), 0, 1).astype(np.float32)
 
 # %% ../../nbs/00_core/21_view.ipynb #vw013
 _networks = threading.local()

@@ -14,10 +14,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "files": [
             "SPLITS",
             "fingerprint",
-            "list_images",
             "patient_id",
-            "scan_csv",
             "split_patients",
+        ],
+        "lists": [
+            "list_images",
+            "scan_csv",
         ],
         "dataset": [
             "MedicalDataLoader",

@@ -42,15 +42,8 @@ from pneumonia_nbdev.core.image import (
 from ..core.plots import CLASS_COLORS, plot_language, split_label
 from ..core.quality import DICOM_CHECKS, REASONS
 from .augmentation import Augmentation, augment, augment_batch
-from pneumonia_nbdev.data.files import (
-    CLOSED,
-    EXCLUDED_COLUMNS,
-    MIN_VAL,
-    SPLITS,
-    find_root,
-    scan_any,
-    split_patients,
-)
+from .files import CLOSED, EXCLUDED_COLUMNS, MIN_VAL, SPLITS, find_root, split_patients
+from .lists import scan_any
 
 # %% ../../nbs/01_data/03_dataset.ipynb #05imp0
 pd = import_extra("pandas")

@@ -157,7 +157,8 @@ def _admit(self: AccessChecks, parsed: HTTPRequestParser, address: str) -> Admit
         error = e
     else:
         error = flask_error(failure) if failure and failure.code != 308 else None
-        if parsed.command != "POST" and (parsed.chunked or parsed.content_length > MAX_UNUSED_BODY):
+        has_body = parsed.chunked or parsed.content_length > MAX_UNUSED_BODY
+        if error is None and parsed.command != "POST" and has_body:
             error = BodyTooLarge("only a POST has a body")
         if error is None:
             return admitted

@@ -192,14 +192,18 @@ def _error_response(self: PneumoniaDetectionAPI, e):
 
 # %% ../../nbs/09_deployment/20_api.ipynb #35068
 @patch
-def _add_route(self: PneumoniaDetectionAPI, app, method, address, view, model, statuses, free, more):
+def _add_route(
+    self: PneumoniaDetectionAPI, app, method, address, view, model, statuses, free, any_query, more
+):
     "Add one route with its documented errors"
     bound = getattr(self, view)
     models = models_of(bound)
 
     @wraps(bound)
     def function(**path):
-        return bound(**read_input(models, path, self.limits.files)) if model or models else bound(**path)
+        if not model and not models:
+            return bound(**path)
+        return bound(**read_input(models, path, self.limits.files, any_query))
 
     function.__delay_validate_request__ = True
     needs_key = self.access.needs_key and not free

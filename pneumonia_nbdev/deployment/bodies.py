@@ -107,7 +107,7 @@ def checked(
             raise unknown_field(name, (fields.file, *fields.texts))
         is_file = isinstance(part.value, Upload)
         if name == fields.file and not is_file:
-            raise BadField(f"{shown(name)} is a text; a file with a `filename` is expected")
+            raise BadField(f"{shown(name)} is a text; a file with a `filename` is expected (curl: -F {name}=@PATH)")
         if name != fields.file and is_file:
             raise BadField(f"{shown(name)} is a file; a text is expected")
         if name == fields.file and fields.many:
@@ -279,10 +279,14 @@ def read_json_text(
     skeleton += view[before:]
     try:
         text = skeleton.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadJson("the text isn't UTF-8") from None
+    try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number), long
-    except (ValueError, RecursionError) as error:
-        place = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "its structure"
-        raise BadJson(f"the text isn't valid JSON: {place}") from None
+    except json.JSONDecodeError as error:
+        raise BadJson(f"the text isn't valid JSON: line {error.lineno}, column {error.colno}") from None
+    except (ValueError, RecursionError):
+        raise BadJson("a number is too long, or members are nested too deeply") from None
 
 # %% ../../nbs/09_deployment/13_bodies.ipynb #bd000035
 PIECE = 2**20  # characters

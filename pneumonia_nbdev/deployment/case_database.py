@@ -109,6 +109,7 @@ def _add_given(db):
     "Add the column `given` to the reviews of an older store"
     if "given" not in {row[1] for row in db.execute("PRAGMA table_info(reviews)")}:
         db.execute("ALTER TABLE reviews ADD COLUMN given INTEGER NOT NULL DEFAULT 0")
+        db.execute("UPDATE reviews SET given=1")  # ordered by time, as before
 
 # %% ../../nbs/09_deployment/04_case_database.ipynb #23035
 def _create_atomic(path, content):

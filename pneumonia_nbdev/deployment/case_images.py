@@ -177,7 +177,10 @@ def add(
         self._join_pseudonyms(db, case.patient, known)
         if label is not None:
             number = write_review(db, case.id, label, reader, comment)
-    return replace(self.case(case.id), new=new, number=number)
+    stored = self.case(case.id)
+    is_other = case.patient not in (case.id, stored.patient)
+    warnings = stored.warnings + ["other_patient"] * is_other
+    return replace(stored, new=new, number=number, warnings=warnings)
 
 # %% ../../nbs/09_deployment/06_case_images.ipynb #23062
 @patch

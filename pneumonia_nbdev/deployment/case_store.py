@@ -69,10 +69,11 @@ def in_order(
     latest = {}  # case and reader -> time of the last review by the clock
     placed = []
     for row in rows:
+        who = row["case_id"], normalize_id(row["reader"])
         time = row["time"]
         if not row["given"]:
-            who = row["case_id"], normalize_id(row["reader"])
-            time = latest[who] = max(time, latest.get(who, ""))  # the clock may have been set back
+            time = max(time, latest.get(who, ""))  # the clock may have been set back
+        latest[who] = max(time, latest.get(who, ""))
         placed.append((time, row["number"], row))
     return [row for *_, row in sorted(placed, key=lambda each: each[:2])]
 
@@ -91,7 +92,7 @@ def reviews(
     for (name,) in readers:
         spelling.setdefault(normalize_id(name), name)
     for row in rows:
-        row.setdefault("given", 0)  # an older store that can't be written
+        row.setdefault("given", 1)  # an older store that can't be written
         row["reader"] = spelling.get(normalize_id(row["reader"]), row["reader"])
     return [{name: value for name, value in row.items() if name != "given"} for row in in_order(rows)]
 

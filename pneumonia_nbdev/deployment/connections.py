@@ -80,7 +80,7 @@ class Refused(Exception):
         self.headers = headers
 
 # %% ../../nbs/09_deployment/10_connections.ipynb #34015
-REFUSALS = {413: BodyTooLarge, 429: Busy}
+REFUSALS = {413: BodyTooLarge, 429: Busy, 501: BadRequest}  # 501: a transfer encoding other than chunked
 
 
 def refusal(

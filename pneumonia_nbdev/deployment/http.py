@@ -271,13 +271,14 @@ def route(
     model: type | dict | None = None,  # schema of the response; None: not in the documentation
     *statuses: int,  # error statuses of this address, beside the common ones
     free: bool = False,  # no API key is required
+    any_query: bool = False,  # parameters of the query are ignored
     **kw: object,  # for flask-openapi3
 ) -> Callable:  # a decorator
     "Declare the address of a view"
 
     def register(view):
         entry = dict(method=method, address=address, view=view.__name__, model=model)
-        entry |= dict(statuses=statuses, free=free, more=kw)
+        entry |= dict(statuses=statuses, free=free, any_query=any_query, more=kw)
         ROUTES[:] = [r for r in ROUTES if r["address"] != address] + [entry]
         return view
 

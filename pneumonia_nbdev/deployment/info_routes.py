@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/09_deployment/19_info_routes.ipynb #f004
 import json
+import re
 from pathlib import Path
 
 from fastcore.basics import patch
@@ -25,14 +26,14 @@ class InfoRoutes:
 
 # %% ../../nbs/09_deployment/19_info_routes.ipynb #35079
 @patch
-@route("get", "/health/live", Health, free=True)
+@route("get", "/health/live", Health, free=True, any_query=True)
 def live(self: InfoRoutes) -> dict:
     "Whether the process is alive."
     return dict(status="alive")
 
 
 @patch
-@route("get", "/health/ready", Health, 503, free=True)
+@route("get", "/health/ready", Health, 503, free=True, any_query=True)
 def ready(self: InfoRoutes) -> dict:
     "Whether the server accepts requests."
     if self.stopping.is_set():
@@ -91,17 +92,32 @@ def sample(self: InfoRoutes, path: SampleName) -> Response:
 
 # %% ../../nbs/09_deployment/19_info_routes.ipynb #35133
 @patch
-@route("get", "/metrics", binary_response("text/plain", "Text format of Prometheus", type="string"))
+@route(
+    "get",
+    "/metrics",
+    binary_response("text/plain", "Text format of Prometheus", type="string"),
+    any_query=True,
+)
 def counts(self: InfoRoutes) -> Response:
     "Metrics for Prometheus."
     return Response(self.metrics.text(), mimetype="text/plain")
 
 # %% ../../nbs/09_deployment/19_info_routes.ipynb #35136
+def _html_page(name):
+    "A static page; its links begin with the path that a proxy has added"
+    response = current_app.send_static_file(name)
+    if not request.script_root:
+        return response
+    response.direct_passthrough = False
+    html = re.sub(r'(href|src)="(?=\w)(?![a-z]+:)', rf'\1="{request.script_root}/', response.get_data(as_text=True))
+    return Response(html, mimetype="text/html", headers={"Cache-Control": "no-cache"})
+
+
 @patch
 @route("get", "/", free=True)
 def page(self: InfoRoutes) -> Response:
     "The page"
-    return current_app.send_static_file("index.html")
+    return _html_page("index.html")
 
 
 @patch
@@ -117,7 +133,7 @@ def page_texts(self: InfoRoutes) -> Response:
 @route("get", "/docs", free=True)
 def docs(self: InfoRoutes) -> Response:
     "The documentation"
-    return current_app.send_static_file("docs.html")
+    return _html_page("docs.html")
 
 # %% ../../nbs/09_deployment/19_info_routes.ipynb #35138a
 @patch

@@ -123,9 +123,10 @@ def raise_invalid(
 ) -> None:
     "Raise our error for an invalid value"
     first = error.errors()[0]
-    field = ".".join(map(str, first["loc"]))
-    kind = NoFile if field.startswith("file") else InvalidOption
-    raise kind(f"{clean_name(field)[:40]}: {first['msg']}")
+    field = clean_name(first["loc"][0])[:40]
+    if field in ("file", "files"):
+        raise NoFile(f"the field `{field}` is missing")
+    raise InvalidOption(f"{field}: {first['msg']}")
 
 
 def models_of(
@@ -146,9 +147,10 @@ def read_input(
     models: dict[str, type[BaseModel]],  # from `models_of`
     path: dict[str, str],  # parts of the address
     files: int = 200,  # files of one request
+    any_query: bool = False,  # ignore the query; for health checks and metrics
 ) -> dict[str, BaseModel]:  # arguments of the view
     "Validate the current request"
-    query = read_query(request.environ.get("QUERY_STRING", ""))
+    query = {} if any_query else read_query(request.environ.get("QUERY_STRING", ""))
     known = tuple(models["query"].model_fields) if "query" in models else ()
     values = {}
     if "form" in models:
@@ -315,7 +317,8 @@ class ReviewResult(BaseModel):
     new: bool = Field(description="Whether the image was not stored before.")
     label: Literal[REVIEW_LABELS] | SkipJsonSchema[None] = Field(description="The label that was sent.")
     warnings: list[str] = Field(
-        description="`burned_in`: the image seems to contain text; check it before sharing."
+        description="`burned_in`: the image seems to contain text; check it before sharing. "
+        "`other_patient`: the image was stored before with another patient number, which is kept."
     )
     truth: Literal[CLASSES] | None = Field(description="Majority label of the readers.")
     contradictory: bool = Field(description="Whether the readers disagree without a majority.")

@@ -35,7 +35,8 @@ def listen(
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as e:
-        raise InvalidOption(f"cannot listen on {host}:{port}: {getattr(e, 'strerror', None) or e}") from None
+        reason = (getattr(e, "strerror", None) or str(e)).partition(" (while")[0]  # without the address again
+        raise InvalidOption(f"cannot listen on {host}:{port}: {reason}") from None
 
 # %% ../../nbs/09_deployment/11_server.ipynb #34032
 class Server:

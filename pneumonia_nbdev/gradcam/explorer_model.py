@@ -76,7 +76,7 @@ def is_bundle(
     "Whether a model is a bundle"
     if isinstance(model, (str, Path)):
         path = Path(model)
-        return path.suffix not in (".keras", ".h5", ".hdf5") and not (path / "saved_model.pb").exists()
+        return path.suffix.lower() not in (".keras", ".h5", ".hdf5") and not (path / "saved_model.pb").exists()
     return model is None or isinstance(model, Bundle)
 
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #24030

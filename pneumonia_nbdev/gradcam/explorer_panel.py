@@ -192,8 +192,9 @@ def quality_html(
     words = texts("explorer", lang)
     if quality.ok:
         return f"<small>{words['good']}</small>"
-    reasons = "; ".join(quality.messages) + (f" {words['held']}" if withheld else "")
-    return f"<div role='alert' style='color:#8a5a00'>{html.escape(reasons)}</div>"
+    separator = "；" if lang == "zh" else "; "
+    reasons = html.escape(separator.join(quality.messages))
+    return f"<div role='alert' style='color:#8a5a00'>{reasons}{'<br>' + words['held'] if withheld else ''}</div>"
 
 # %% ../../nbs/07_gradcam/06_explorer_panel.ipynb #26102
 def download_html(

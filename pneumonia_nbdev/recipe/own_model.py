@@ -21,7 +21,8 @@ from ..core.bundle import Bundle
 from ..core.metrics import sigmoid
 from ..core.ood import OODDetector, ood_detector_bytes
 from ..data.dataset import MedicalDataLoader
-from ..data.files import MIN_VAL, list_images
+from ..data.files import MIN_VAL
+from ..data.lists import list_images
 from ..evaluation.calibration import conformal_card
 from ..evaluation.evaluation import load_classifier, resized_loader, warn_if_weak
 from ..gradcam.gradcam import cam_unavailable, inference_model

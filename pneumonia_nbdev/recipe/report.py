@@ -17,7 +17,8 @@ from .. import __version__
 from ..core.base import BadData, check_lang, import_extra
 from ..core.bundle import Bundle
 from ..data.dataset import MedicalDataLoader
-from ..data.files import fingerprint, list_images
+from ..data.files import fingerprint
+from ..data.lists import list_images
 
 # %% ../../nbs/08_recipe/03_report.ipynb #19r00010
 from pneumonia_nbdev.evaluation.calibration import (

@@ -494,7 +494,7 @@ function review(i) {
         : s.undone
           ? word(s.undone)
           : s.id
-            ? word("saved") + (s.warnings.includes("burned_in") ? word("burned_in") : "")
+            ? word("saved") + s.warnings.map(word).join("")
             : "";
   };
   const draw = () => {
@@ -506,7 +506,7 @@ function review(i) {
     box.setAttribute("aria-busy", !!s.busy);
     message.className = s.error
       ? "message failed"
-      : s.id && s.warnings.includes("burned_in") && !s.busy && !s.undone
+      : s.id && s.warnings.length && !s.busy && !s.undone
         ? "message box"
         : "message";
     message.replaceChildren(text());
@@ -693,7 +693,11 @@ function cells(i) {
 }
 
 const tr = (i) => {
-  const row = make("tr", {}, ...cells(i).map((c) => make("td", {}, ...c)));
+  const onclick = (e) => {
+    // a click anywhere in the row; selected text isn't a click
+    if (!e.target.closest("button") && !getSelection().toString()) row.querySelector("button").click();
+  };
+  const row = make("tr", { onclick }, ...cells(i).map((c) => make("td", {}, ...c)));
   row.dataset.id = i.id;
   mark(row, current);
   return row;
