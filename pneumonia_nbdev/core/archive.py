@@ -187,7 +187,7 @@ def read_archive(
             return {info.filename: _read_entry(archive, info) for info in archive.infolist()}
         except BadBundle:
             raise
-        except Exception as e:  # zipfile.BadZipFile, zlib.error, …
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as e:
             raise BadBundle(f"the zip file is damaged: {str(e)[:200] or type(e).__name__}") from None
 
 # %% ../../nbs/00_core/16_archive.ipynb #ar000023

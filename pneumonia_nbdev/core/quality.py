@@ -102,7 +102,7 @@ def _has_view(metrics, view):
     return detect_view({name: metrics[f"view_{name}"] for name in VIEWS}) == view
 
 
-def _is_unusual(metrics):
+def _is_odd(metrics):
     "Whether the template, the texture or the embedding is far from the training images"
     m = metrics
     distance = m["strangeness"] + (1 - m["symmetry"]) / 2
@@ -128,8 +128,8 @@ REASONS = dict(  # code -> condition on the metrics
     saturated=lambda m: m["white"] > 0.1,
     blurred=lambda m: m["sharpness"] < 0.018,
     inverted=lambda m: m["likeness"] < -0.25 and not _has_other_view(m) or _has_view(m, "inverted"),
-    not_chest_like=lambda m: _has_view(m, "other") or _is_unusual(m) and not _is_surely_upright(m),
-    unusual=lambda m: _is_unusual(m) and _is_surely_upright(m),
+    not_chest_like=lambda m: _has_view(m, "other") or _is_odd(m) and not _is_surely_upright(m),
+    unusual=lambda m: _is_odd(m) and _is_surely_upright(m),
     montage=lambda m: _has_view(m, "montage"),
     upside_down=lambda m: _has_view(m, "upside_down"),
     rotated=lambda m: _has_view(m, "rotated"),
@@ -254,5 +254,7 @@ def assess_quality(
     if metrics["contrast"] < 4:
         raise NotAnXray(f"blank: only {metrics['contrast']:.0f} gray levels of contrast")
     reasons = [code for code, applies in REASONS.items() if applies(metrics)]
+    if "colored" in reasons and _has_other_view(metrics):  # a photo has no view
+        reasons = ["not_chest_like", *(code for code in reasons if code not in (*VIEWS, "not_chest_like"))]
     reasons += [code for code, applies in DICOM_CHECKS.items() if applies(image.metadata)]
     return Quality(tuple(reasons), metrics)
