@@ -210,7 +210,7 @@ def serve(programs, empty):
         wait_until_ready(url, process)
         status, result = predict_sample(url)
         assert status == 200, result
-        assert result["heatmap_png"] and b"/web/app.js" in get("/") and len(get("/web/app.js")) > 1000
+        assert result["heatmap_png"] and b"web/app.js" in get("/") and len(get("/web/app.js")) > 1000
         assert json.loads(get("/openapi.json"))["info"]["version"] == settings()["version"]
         process.send_signal(signal.SIGTERM)
         code = process.wait(30)

@@ -254,7 +254,8 @@ def assess_quality(
     if metrics["contrast"] < 4:
         raise NotAnXray(f"blank: only {metrics['contrast']:.0f} gray levels of contrast")
     reasons = [code for code, applies in REASONS.items() if applies(metrics)]
-    if "colored" in reasons and _has_other_view(metrics):  # a photo has no view
-        reasons = ["not_chest_like", *(code for code in reasons if code not in (*VIEWS, "not_chest_like"))]
+    views = {"montage", "partial", "lateral"}.intersection(reasons)
+    if "colored" in reasons and views:  # a photo has no view
+        reasons = ["not_chest_like", *(code for code in reasons if code not in {*views, "not_chest_like"})]
     reasons += [code for code, applies in DICOM_CHECKS.items() if applies(image.metadata)]
     return Quality(tuple(reasons), metrics)

@@ -360,11 +360,13 @@ def random_view(
     sources: ViewSources,  # result of `view_sources`
     rng: np.random.Generator,
 ) -> np.ndarray:  # (96, 96) float32, 0 to 1
-    "A random example of a view; without lateral views, `lateral` is an empty part of a projection"
+    "A random example of a view"
     if view not in VIEWS:
         raise InvalidOption(f"view {view!r}; there are {', '.join(VIEWS)}")
     has_lateral = len(sources.lateral) > 0
-    if view == "other" or view == "lateral" and not has_lateral:
+    if view == "lateral" and not has_lateral:
+        raise InvalidOption("the sources have no lateral views")
+    if view == "other":
         x = _other_picture(sources, rng)
     elif view == "lateral":
         x = vary_frame(_draw(sources.lateral, rng), rng)
@@ -433,7 +435,9 @@ def view_batch(
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:  # ((n, 96, 96, 1) images, (n, 9) one-hot views)
     "Random examples of all views"
-    drawn = rng.choice(len(VIEWS), n, p=[SHARES[view] for view in VIEWS])
+    has_lateral = len(sources.lateral) > 0
+    shares = np.array([SHARES[view] * (has_lateral or view != "lateral") for view in VIEWS])
+    drawn = rng.choice(len(VIEWS), n, p=shares / shares.sum())
     images = np.stack([random_view(VIEWS[i], sources, rng) for i in drawn])
     return images[..., None], np.eye(len(VIEWS), dtype=np.float32)[drawn]
 
