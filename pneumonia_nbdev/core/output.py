@@ -189,8 +189,12 @@ class Interrupts:
         self.before = None
 
     def _repeat(self):
+        main = threading.main_thread().ident
         while not self.done.wait(self.seconds):
-            _thread.interrupt_main()
+            if hasattr(signal, "pthread_kill"):
+                signal.pthread_kill(main, signal.SIGINT)  # it also ends a system call that waits
+            else:
+                _thread.interrupt_main()
 
     def _handle(self, *_):
         if self.done.is_set():
