@@ -297,7 +297,7 @@ def build():
         sys.exit("missing: quarto, or smalldocs, which needs Python 3.11")
     shutil.rmtree(PROC, ignore_errors=True)
     shutil.rmtree(DOCS, ignore_errors=True)
-    proc_nbs()
+    proc_nbs(n_workers=0)  # each worker of a pool would import TensorFlow
     unlink_signatures()
     for name in ("nbdev.yml", "sidebar.yml", "styles.css"):
         shutil.copy(ROOT / "nbs" / name, PROC / name)
