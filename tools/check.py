@@ -409,7 +409,8 @@ def main():
     work = [(check.__name__, check) for check in (*HEAVY, *(SLOW if slow else ()))]
     order = sorted(TESTED, key=lambda path: not re.sub(r"^\d+_", "", path.stem).startswith(LONGEST))
     work += [(notebook_name(path), notebook(path, flags, context)) for path in order]
-    with ThreadPoolExecutor(2) as pool:
+    # One more than the cores, because the browser and some notebooks wait for other processes.
+    with ThreadPoolExecutor(3) as pool:
         done += pool.map(lambda pair: attempt(*pair), [pair for pair in work if wanted(pair[0])])
     slowest = sorted(done, key=lambda row: -row[2])[:5]
     print("slowest: " + ", ".join(f"{name} {seconds:.0f} s" for name, _, seconds, _ in slowest))
