@@ -343,7 +343,8 @@ def write_card(path, network, thresholds, table):
         thresholds=thresholds,
         threshold_rule="the strictest values with at most 0.75 % images without a class among training and "
         "validation images of children and 2.5 % in each of three sets of adults; 1.25 % and 4 % with `mirrored`",
-        data="official training images; half of the patients of RSNA, NIH and JSRT; projections and slices of CT",
+        data="official training images; half of the patients of RSNA, ChestX-ray14 and JSRT; CT slices of COVID-CT; "
+        "projections and slices of three CT volumes",
         sha256=hashlib.sha256(network).hexdigest(),
         metrics=metrics,
     )
