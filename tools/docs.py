@@ -428,4 +428,5 @@ if __name__ == "__main__":  # nbdev's worker processes import this file
     if "--check" not in sys.argv:
         build()
     check("--online" in sys.argv)
-    print(DOCS / "index.html")
+    print(DOCS / "index.html", flush=True)
+    os._exit(0)  # to free the shells of all notebooks would take longer than to build the site
