@@ -327,10 +327,12 @@ def _opencv_reports_damage():
 def _decode_without_message(raw):
     "The samples, if OpenCV decodes them and writes nothing to standard error; None if this isn't certain"
     try:
-        is_file = stat.S_ISREG(os.fstat(2).st_mode)
+        state = os.fstat(2)
     except OSError:
         return None
-    if not is_file or not _opencv_reports_damage():
+    # a file without a name is the one of the decoding process; others, such as a log, must not get test messages
+    is_private = stat.S_ISREG(state.st_mode) and state.st_nlink == 0
+    if not is_private or not _opencv_reports_damage():
         return None
     samples, has_message = _decode_observed(raw)
     if samples is None or has_message:
