@@ -271,13 +271,13 @@ def domain_classifier_auroc(
     for cls in CLASSES:
         members = (rows.label == cls).to_numpy()
         is_test = (rows.split[members] == "test").to_numpy()
-        patients = rows.patient[members]
-        if min(patients[is_test].nunique(), patients[~is_test].nunique()) < 4:
+        groups = rows.group[members]
+        if min(groups[is_test].nunique(), groups[~is_test].nunique()) < 4:
             continue
         pca = PCA(min(20, len(is_test) // 4), random_state=0)
         model = make_pipeline(StandardScaler(), pca, LogisticRegression(max_iter=2000))
         cv = StratifiedGroupKFold(4, shuffle=True, random_state=0)
-        options = dict(groups=patients, cv=cv, method="decision_function")
+        options = dict(groups=groups, cv=cv, method="decision_function")
         scores = cross_val_predict(model, E[members], is_test, **options)
         result[cls] = float(roc_auc_score(is_test, scores))
     return result

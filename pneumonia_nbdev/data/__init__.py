@@ -11,9 +11,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "augment",
             "augment_batch",
         ],
-        "files": [
+        "names": [
             "SPLITS",
+        ],
+        "files": [
             "fingerprint",
+            "patient_group",
             "patient_id",
             "split_patients",
         ],

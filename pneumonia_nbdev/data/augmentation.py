@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from ..core.base import import_extra
+from ..core.base import BadData, import_extra
 
 # %% ../../nbs/01_data/00_augmentation.ipynb #04006
 @dataclass(frozen=True)
@@ -196,3 +196,25 @@ def augment_batch(
     references = images if references is None else references
     numbers = [int(number) for number in seed]
     return np.stack([augment(img, policy, [*numbers, i], references) for i, img in enumerate(images)])
+
+# %% ../../nbs/01_data/00_augmentation.ipynb #05070
+def epoch_order(
+    y: np.ndarray,  # (n,) class indices
+    seed: int,  # seed of the epoch; below 0 keeps the order
+    balance: bool = False,  # same number of images of each class; the rarer class is repeated
+) -> np.ndarray:  # indices of the images
+    "The order of the images in an epoch"
+    if seed < 0:
+        return np.arange(len(y))
+    rng = np.random.default_rng(int(seed))
+    if not balance:
+        return rng.permutation(len(y))
+    if len(set(y)) < 2:
+        raise BadData("balancing needs both classes")
+    n = len(y) // 2
+    columns = []
+    for cls in (0, 1):
+        members = np.flatnonzero(y == cls)
+        repeats = -(-n // len(members))
+        columns.append(np.concatenate([rng.permutation(members) for _ in range(repeats)])[:n])
+    return np.stack(columns, 1).ravel()  # normal, pneumonia, normal, …

@@ -61,18 +61,18 @@ def fit_head(
 def out_of_fold(
     X: np.ndarray,  # (n, channels) features
     y: np.ndarray,  # (n,) labels, 0 or 1
-    patients: np.ndarray,  # (n,) patient of each image
+    groups: np.ndarray,  # (n,) group of patients of each image
     C: float = 1e-2,  # inverse strength of the L2 penalty, > 0
-    folds: int = 5,  # number of patient-grouped folds, 2 or more
+    folds: int = 5,  # number of folds of whole groups, 2 or more
     weight: np.ndarray | None = None,  # (n,) sample weights; None weights all images equally
     seed: int = 0,  # of the assignment to folds
 ) -> np.ndarray:  # (n,) log odds of PNEUMONIA
-    "Cross-validated logits: each patient is predicted by a head that was fitted without that patient"
+    "Cross-validated logits: each group of patients is predicted by a head that was fitted without it"
     from sklearn.model_selection import StratifiedGroupKFold
 
     logit = np.zeros(len(y))
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for fitted, predicted in splitter.split(X, y, patients):
+    for fitted, predicted in splitter.split(X, y, groups):
         fold_weight = None if weight is None else weight[fitted]
         w, b = fit_head(X[fitted], y[fitted], C, fold_weight)
         logit[predicted] = X[predicted] @ w + b
@@ -90,12 +90,12 @@ def log_loss(
 def choose_C(  # noqa: N802
     X: np.ndarray,  # (n, channels) features
     y: np.ndarray,  # (n,) labels, 0 or 1
-    patients: np.ndarray,  # (n,) patient of each image
+    groups: np.ndarray,  # (n,) group of patients of each image
     grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1),  # candidate values of C
-    folds: int = 5,  # number of patient-grouped folds, 2 or more
+    folds: int = 5,  # number of folds of whole groups, 2 or more
 ) -> tuple[float, dict[float, float]]:  # best C, {C: log loss}
-    "The C with the lowest patient-grouped cross-validated log loss"
-    losses = {C: log_loss(y, out_of_fold(X, y, patients, C, folds)) for C in grid}
+    "The C with the lowest cross-validated log loss, with whole groups of patients in each fold"
+    losses = {C: log_loss(y, out_of_fold(X, y, groups, C, folds)) for C in grid}
     return min(losses, key=losses.get), losses
 
 # %% ../../nbs/05_training/00_linear_head.ipynb #11022
