@@ -9,9 +9,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "operating_points": [
             "decision_curve",
             "operating_points",
+            "predictive_value_table",
             "predictive_values",
             "sensitivity_threshold",
             "specificity_threshold",
+            "threshold_interval",
             "youden_threshold",
         ],
         "evaluation": [
@@ -25,14 +27,15 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "conformal_limits",
             "conformal_sets",
             "conformal_table",
+            "fit_calibration",
             "plot_reliability",
             "reliability",
         ],
         "robustness": [
             "CORRUPTIONS",
             "corruption_table",
-            "label_permutation_test",
             "mean_degradation",
+            "negative_control",
             "subgroup_table",
             "subgroups",
         ],

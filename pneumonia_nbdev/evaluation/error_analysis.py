@@ -153,7 +153,7 @@ def find_label_issues(
 
     y = predictions.y
     rows = predictions.rows
-    p = sigmoid(out_of_fold(predictions.embedding, y, rows.patient.to_numpy(), folds=4))
+    p = sigmoid(out_of_fold(predictions.embedding, y, rows.group.to_numpy(), folds=4))
     both = np.stack([1 - p, p], 1)
     order = find_label_issues(y, both, return_indices_ranked_by="self_confidence")
     issues = dict(

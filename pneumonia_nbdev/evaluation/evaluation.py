@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ from pneumonia_nbdev.core.base import (
 )
 from ..core.bundle import Bundle
 from ..core.image import InputSpec
-from ..core.metrics import PRIMARY_METRICS, compare_auroc, mcnemar, metrics_with_ci
+from ..core.metrics import PRIMARY_METRICS, compare_metrics, mcnemar, metrics_with_ci
 from ..core.plots import plot_language
 from ..core.runtimes import dequantize, quantize
 from ..data.dataset import MedicalDataLoader
@@ -254,6 +255,7 @@ def evaluate_models(
             y_true=y,
             y_pred=(p >= threshold).astype(int),
             y_pred_proba=np.stack([1 - p, p], 1),
+            patients=patients,
         )
     return self.results
 
@@ -277,21 +279,69 @@ def compare(
     self: ModelEvaluator,
     a: str,  # name of a model
     b: str,  # name of another model
-) -> pd.Series:  # differences a − b, with intervals and p-values
-    "Paired tests of two models: DeLong's test for the AUROC, McNemar's test for the accuracy"
-    for name in (a, b):
+    n_resamples: int = 2000,  # bootstrap resamples of the intervals
+) -> pd.Series:  # differences a − b, with intervals and p-values; e.g. `auroc difference`, `accuracy p_value`
+    "Paired tests of two models by patient: AUROC, accuracy, sensitivity and specificity"
+    first, second = self._results_of(a, b)
+    table = _paired_differences(first, second, n_resamples)
+    images = mcnemar(first["y_true"], first["y_pred"], second["y_pred"], first["patients"])
+    columns = ("difference", "low", "high", "p_value")
+    pairs = {f"{metric} {column}": table[column][metric] for metric in table.index for column in columns}
+    counts = {f"accuracy {name}": images[name] for name in ("only_a", "only_b")}
+    return pd.Series(pairs | counts)
+
+# %% ../../nbs/06_evaluation/01_evaluation.ipynb #12069a
+@patch
+def _results_of(self: ModelEvaluator, *names):
+    "The results of models by name"
+    for name in names:
         if name not in self.results:
             known = ", ".join(self.results) or "none: call evaluate_models"
             raise InvalidOption(f"no results of {name!r}; there are {known}")
-    first = self.results[a]
-    second = self.results[b]
-    auroc = compare_auroc(first["y_true"], first["y_pred_proba"][:, 1], second["y_pred_proba"][:, 1])
-    accuracy = mcnemar(first["y_true"], first["y_pred"], second["y_pred"])
-    return pd.Series(
-        {f"auroc {k}": v for k, v in auroc.items()}
-        | {"accuracy difference": first["accuracy"] - second["accuracy"]}
-        | {f"accuracy {k}": v for k, v in accuracy.items()}
-    )
+    return [self.results[name] for name in names]
+
+
+def _paired_differences(first, second, n_resamples):
+    "`compare_metrics` of two results"
+    p, q = (result["y_pred_proba"][:, 1] for result in (first, second))
+    thresholds = (first["threshold"], second["threshold"])
+    return compare_metrics(first["y_true"], p, q, *thresholds, first["patients"], n_resamples)
+
+# %% ../../nbs/06_evaluation/01_evaluation.ipynb #evmult02
+@patch
+def compare_all(
+    self: ModelEvaluator,
+    correction: str = "holm",  # method of `statsmodels.stats.multitest.multipletests`, such as `bonferroni`
+    n_resamples: int = 2000,  # bootstrap resamples of the intervals
+) -> pd.DataFrame:  # rows: (first, second, metric); columns: difference, low, high, p_value, p_adjusted, n
+    "Paired tests of all pairs of models by patient, with p-values adjusted for the number of pairs"
+    if len(self.results) < 2:
+        raise InvalidOption("results of two models or more are needed: call evaluate_models")
+    tables = {
+        (a, b): _paired_differences(*self._results_of(a, b), n_resamples)
+        for a, b in combinations(self.results, 2)
+    }
+    table = pd.concat(tables, names=["first", "second", "metric"])
+    adjusted = table.p_value.groupby("metric").transform(adjust_p_values, correction)
+    table.insert(table.columns.get_loc("p_value") + 1, "p_adjusted", adjusted)
+    return table
+
+# %% ../../nbs/06_evaluation/01_evaluation.ipynb #evmult03
+def adjust_p_values(
+    p_values: np.ndarray,  # (n,) p-values of one family of tests; NaN for a test without one
+    correction: str = "holm",  # method of `multipletests`
+) -> np.ndarray:  # (n,) adjusted p-values; NaN where the p-value is NaN
+    "P-values adjusted for several tests"
+    adjust = import_extra("statsmodels.stats.multitest").multipletests
+    p_values = np.asarray(p_values, float)
+    adjusted = np.full(len(p_values), np.nan)
+    known = ~np.isnan(p_values)
+    try:
+        if known.any():
+            adjusted[known] = adjust(p_values[known], method=correction)[1]
+    except ValueError as e:
+        raise InvalidOption(f"correction {correction!r}: {e}") from None
+    return adjusted
 
 # %% ../../nbs/06_evaluation/01_evaluation.ipynb #12072
 COMPARED_METRICS = ("auroc", "accuracy", "sensitivity", "specificity", "precision", "f1_score")

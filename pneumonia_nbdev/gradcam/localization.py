@@ -7,13 +7,14 @@ __all__ = ['box_mask', 'localization_row', 'deletion_insertion', 'sanity_check',
 
 # %% ../../nbs/07_gradcam/03_localization.ipynb #21004
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ..core.base import BadData, InvalidOption, import_extra
+from ..core.base import BadData, InvalidOption, import_extra, sample_dir
 from ..core.bundle import heatmap
-from ..core.metrics import bootstrap_weights, wilson_interval
+from ..core.metrics import bootstrap_interval, bootstrap_weights, wilson_interval
 from .attribution import ModelExplainer
 from .methods import METHODS
 from ..transfer.keras_io import load_keras_model
@@ -57,9 +58,26 @@ LEVELS = np.arange(1, 10) / 10  # of the IoU, as fractions of the maximum
 class MapScores(NamedTuple):
     "Agreement of one map with boxes"
 
-    pointing_game: bool  # the place with the largest value is inside a box
+    pointing_game: float  # fraction of the places with the largest value that are inside a box, 0 to 1
     energy: float  # share of the map inside the boxes, 0 to 1
     iou: np.ndarray  # (9,) intersection over union at each of `LEVELS`
+
+# %% ../../nbs/07_gradcam/03_localization.ipynb #9a28bd37
+TIE_TOLERANCE = 1e-5  # places this close to the maximum share it, as a fraction of the maximum
+
+# %% ../../nbs/07_gradcam/03_localization.ipynb #3b7f58c5
+def pointing_game(
+    m: np.ndarray,  # (rows, columns), a map; negative values count as 0
+    mask: np.ndarray,  # (MAP_SIDE, MAP_SIDE) bool, from `box_mask`
+) -> float:  # expected result, 0 to 1
+    "Fraction of the maximal places that are inside a box"
+    m = np.maximum(np.asarray(m, float), 0)
+    highest = m.max()
+    if m.min() >= highest * (1 - TIE_TOLERANCE):  # a constant map
+        return float(mask.mean())
+    places = np.nonzero(m >= highest * (1 - TIE_TOLERANCE))
+    row, column = (((i + 0.5) / n * MAP_SIDE).astype(int) for i, n in zip(places, m.shape, strict=True))
+    return float(mask[row, column].mean())
 
 # %% ../../nbs/07_gradcam/03_localization.ipynb #21012a
 def score_map(
@@ -68,31 +86,38 @@ def score_map(
 ) -> MapScores:  # pointing game, energy, IoU
     "Agreement of a map with boxes"
     grid = on_grid(m)
+    pointing = pointing_game(m, mask)
     if grid.max() <= 0:
-        return MapScores(False, mask.mean(), np.zeros(len(LEVELS)))
-    place = np.unravel_index(np.argmax(m), m.shape)
-    row, column = (int((i + 0.5) / n * MAP_SIDE) for i, n in zip(place, m.shape, strict=True))
+        return MapScores(pointing, float(mask.mean()), np.zeros(len(LEVELS)))
     above = [grid >= level * grid.max() for level in LEVELS]
     iou = np.array([(a & mask).sum() / (a | mask).sum() for a in above])
-    return MapScores(bool(mask[row, column]), float(grid[mask].sum() / grid.sum()), iou)
+    return MapScores(pointing, float(grid[mask].sum() / grid.sum()), iou)
 
 # %% ../../nbs/07_gradcam/03_localization.ipynb #21015
 def localization_row(
     maps: Iterable[np.ndarray],  # one for each image
     masks: Iterable[np.ndarray],  # from `box_mask`, in the same order
+    patients: Sequence | None = None,  # (n,) patient of each image; None: one image a patient
 ) -> dict[str, float]:  # `hit` (pointing game), `energy`, `iou`, each with `_low` and `_high`; `level`, `n`
-    "Scores of the maps of many images"
+    "Scores of the maps of many images, with 95 % intervals"
     scores = [score_map(m, mask) for m, mask in zip(maps, masks, strict=True)]
     n = len(scores)
-    hits = np.array([s.pointing_game for s in scores])
-    energies = np.array([s.energy for s in scores])
+    patients = np.arange(n) if patients is None else np.asarray(patients)
+    hits_energies = np.array([(s.pointing_game, s.energy) for s in scores])
     ious = np.stack([s.iou for s in scores])
-    best = ious.mean(0).argmax()
-    row = dict(hit=hits.mean(), energy=energies.mean(), iou=ious[:, best].mean(), level=LEVELS[best], n=n)
-    row["hit_low"], row["hit_high"] = wilson_interval(int(hits.sum()), n)
-    weights = bootstrap_weights(np.arange(n))
-    for name, values in (("energy", energies), ("iou", ious[:, best])):
-        row[f"{name}_low"], row[f"{name}_high"] = np.percentile(weights @ values / n, (2.5, 97.5))
+
+    def means(weights):
+        total = weights.sum(1)
+        hit, energy = (weights @ hits_energies).T / total
+        return np.stack([hit, energy, (weights @ ious).max(1) / total])
+
+    intervals = np.transpose(bootstrap_interval(means, patients)).tolist()
+    row = dict(level=float(LEVELS[ious.mean(0).argmax()]), n=n)
+    for name, (value, low, high) in zip(("hit", "energy", "iou"), intervals, strict=True):
+        row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    if row["hit"] in (0, 1):
+        n_patients = len(np.unique(patients))
+        row["hit_low"], row["hit_high"] = wilson_interval(int(row["hit"] * n_patients), n_patients)
     return row
 
 # %% ../../nbs/07_gradcam/03_localization.ipynb #21018
@@ -142,12 +167,24 @@ def deletion_insertion(
     return float(p[: steps + 1].mean()), float(p[steps + 1 :].mean())
 
 # %% ../../nbs/07_gradcam/03_localization.ipynb #21041
-def _leaf_layers(model):
-    "All layers, including those of nested models"
+def _weight_layers(model):
+    "All layers with weights, including those of nested models"
     leaves = []
     for layer in model.layers:
-        leaves += _leaf_layers(layer) if isinstance(layer, keras.Model) else [layer]
+        if isinstance(layer, keras.Model):
+            leaves += _weight_layers(layer)
+        elif layer.weights:
+            leaves.append(layer)
     return leaves
+
+# %% ../../nbs/07_gradcam/03_localization.ipynb #a8b275c8
+def _set_weights(target, trained, initial, share):
+    "Give the last layers of `target` the weights of `initial`, and the others those of `trained`"
+    layers = list(zip(*map(_weight_layers, (target, trained, initial)), strict=True))
+    n_random = max(round(share * len(layers)), share > 0)
+    for i, (layer, from_trained, from_initial) in enumerate(layers):
+        source = from_initial if i >= len(layers) - n_random else from_trained
+        layer.set_weights(source.get_weights())
 
 # %% ../../nbs/07_gradcam/03_localization.ipynb #21041a
 def randomize_weights(
@@ -160,45 +197,107 @@ def randomize_weights(
         raise InvalidOption(f"the weights of {model.name!r} can't be randomized: a SavedModel has no layers")
     keras.utils.set_random_seed(seed)
     copy = keras.models.clone_model(model)
-    pairs = zip(_leaf_layers(copy), _leaf_layers(model), strict=True)
-    pairs = [(new, trained) for new, trained in pairs if trained.weights]
-    n_random = max(round(share * len(pairs)), share > 0)
-    for new, trained in pairs[: len(pairs) - n_random]:
-        new.set_weights(trained.get_weights())
+    _set_weights(copy, model, copy, share)
     return copy
 
 # %% ../../nbs/07_gradcam/03_localization.ipynb #21044
-def _rank_correlations(maps, others):
-    "Spearman's correlation for each map that isn't constant; 0 where the other map is constant"
-    from scipy.stats import spearmanr
+def _standard_ranks(maps):
+    "Ranks of the last axis with mean 0 and length 1; NaN for constant maps"
+    from scipy.stats import rankdata
 
-    pairs = [(a, b) for a, b in zip(maps, others, strict=True) if np.ptp(a)]
-    return [float(spearmanr(a, b).statistic) if np.ptp(b) else 0.0 for a, b in pairs]
+    ranks = rankdata(maps, axis=-1).astype(np.float32)
+    ranks -= ranks.mean(-1, keepdims=True)
+    length = np.linalg.norm(ranks, axis=-1, keepdims=True)
+    return ranks / np.where(length > 0, length, np.nan)
+
+# %% ../../nbs/07_gradcam/03_localization.ipynb #2e1ee7fa
+def rank_correlations(
+    trained: np.ndarray,  # (n, places) maps of the trained network
+    draws: np.ndarray,  # (d, n, places) maps of d random networks
+) -> tuple[np.ndarray, np.ndarray]:  # (n, d) trained with random; (n, d, d) random with random, NaN on the diagonal
+    "Spearman's correlations of the maps of each image; NaN where a map is constant"
+    ranks = _standard_ranks(trained)
+    random_ranks = _standard_ranks(draws)
+    pairs = np.einsum("dnp,enp->nde", random_ranks, random_ranks, optimize=True)
+    pairs[:, np.eye(len(draws), dtype=bool)] = np.nan
+    return np.einsum("np,dnp->nd", ranks, random_ranks), pairs
+
+# %% ../../nbs/07_gradcam/03_localization.ipynb #c9943e2a
+def _mean(values, *weights):
+    "Weighted mean without NaN for each resample; `weights` are (k, length) for each axis"
+    axes = "nde"[: values.ndim]
+    terms = ",".join("k" + axis for axis in axes)
+    totals = [
+        np.einsum(f"{terms},{axes}->k", *weights, array, optimize=True)
+        for array in (np.nan_to_num(values), ~np.isnan(values))
+    ]
+    with np.errstate(invalid="ignore"):
+        return totals[0] / totals[1]
+
+# %% ../../nbs/07_gradcam/03_localization.ipynb #82040740
+def _middle(values):
+    "Bounds of the middle 95 % of the defined values"
+    values = values[np.isfinite(values)]
+    return np.percentile(values, (2.5, 97.5)) if len(values) else (np.nan, np.nan)
+
+# %% ../../nbs/07_gradcam/03_localization.ipynb #db7a0e10
+SIMILARITY = [f"{name}{end}" for name in ("absolute", "null", "excess") for end in ("", "_low", "_high")]
+SIGNED = ["left", "lowest", "highest"]
+
+# %% ../../nbs/07_gradcam/03_localization.ipynb #fcd46418
+def similarity(
+    trained: np.ndarray,  # (n, places) maps of the trained network
+    draws: np.ndarray,  # (d, n, places) maps of d random networks
+    n_resamples: int = 1000,  # resamples of images and random networks
+) -> dict[str, float]:  # `absolute`, `null` and `excess` with intervals; signed: `left`, `lowest`, `highest`
+    "Similarity of the maps of a trained network and of random networks"
+    has_map = np.ptp(trained, axis=1) > 0
+    rho, pairs = rank_correlations(trained[has_map], draws[:, has_map])
+    n, n_draws = rho.shape
+    row = dict(empty=float((np.ptp(draws, axis=2) == 0).mean()), draws=n_draws, n=n)
+    if not n:
+        return dict.fromkeys(SIMILARITY + SIGNED, np.nan) | row
+    images = np.vstack([np.ones(n), bootstrap_weights(np.arange(n), n_resamples)])
+    networks = np.vstack([np.ones(n_draws), bootstrap_weights(np.arange(n_draws), n_resamples, seed=1)])
+    absolute = _mean(np.abs(rho), images, networks)
+    null = _mean(np.abs(pairs), images, networks, networks)
+    values = []
+    for resampled in (absolute, null, absolute - null):
+        values += [resampled[0], *_middle(resampled[1:])]
+    signed = [_mean(column, np.ones((1, n)))[0] for column in rho.T]
+    values += [_mean(rho, images[:1], networks[:1])[0], np.fmin.reduce(signed), np.fmax.reduce(signed)]
+    return dict(zip(SIMILARITY + SIGNED, map(float, values), strict=True)) | row
 
 # %% ../../nbs/07_gradcam/03_localization.ipynb #21043
 def sanity_check(
     model: keras.Model,  # the network; another form is converted, as by `load_keras_model`
-    images: np.ndarray,  # (n, height, width, channels), 0 to 1
+    images: np.ndarray,  # (n, height, width, channels), 0 to 1, each of another patient
     methods: Sequence[str] = tuple(METHODS),  # keys of `METHODS`
     shares: Sequence[float] = (0.02, 0.1, 0.3, 1),  # fractions of the layers, from the head down
-    seeds: int = 5,  # number of random initializations
-) -> pd.DataFrame:  # one row for each method and share: mean (`left`), lowest and highest rank correlation
-    "Rank correlation of the maps before and after the weights are randomized"
+    seeds: int = 30,  # number of random initializations, at least 2
+) -> pd.DataFrame:  # a row for each method and share: `absolute` (mean |rho|), `null`, `excess`, with intervals
+    "Rank correlation of the maps before and after the weights are randomized, and between random networks"
+    if seeds < 2:
+        raise InvalidOption(f"seeds={seeds}: two random networks are needed to compare them with each other")
     model = load_keras_model(model)
+    copy = randomize_weights(model, 0)
+    explainer = ModelExplainer(copy)
 
-    def compute_maps(share, seed):
-        explainer = ModelExplainer(randomize_weights(model, share, seed))
+    def compute_maps():
         return {m: explainer.explain(images, m, class_index=1).maps.reshape(len(images), -1) for m in methods}
 
-    trained = compute_maps(0, 0)
-    rows = []
-    for share in shares:
-        draws = [compute_maps(share, seed) for seed in range(seeds)]
-        for m in methods:
-            has_map = np.ptp(trained[m], axis=1) > 0
-            left = [np.mean(_rank_correlations(trained[m], draw[m]) or [np.nan]) for draw in draws]
-            row = dict(map=m, share=share, left=np.mean(left), lowest=min(left), highest=max(left))
-            rows.append(row | dict(draws=seeds, n=int(has_map.sum())))
+    trained = compute_maps()
+    draws = {(m, share): [] for share in shares for m in methods}
+    for seed in range(seeds):
+        initial = randomize_weights(model, 1, seed)
+        for share in shares:
+            _set_weights(copy, model, initial, share)
+            for m, maps in compute_maps().items():
+                draws[m, share].append(maps)
+    rows = [
+        dict(map=m, share=share, **similarity(trained[m], np.stack(maps)))
+        for (m, share), maps in draws.items()
+    ]
     return pd.DataFrame(rows)
 
 # %% ../../nbs/07_gradcam/03_localization.ipynb #21051
@@ -214,11 +313,29 @@ def find_markers(
     found = np.isin(labels, [i for i in small if outer[labels == i].all()])
     return cv2.dilate(found.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
 
+# %% ../../nbs/07_gradcam/03_localization.ipynb #f5faf4c9
+def lung_masks(
+    path: str | Path | None = None,  # `.npz` with `names` (n,) and `masks` (n, height, width) bool; None: sample
+) -> dict[str, np.ndarray]:  # file name -> (height, width) bool
+    "Masks of the lungs by file name"
+    with np.load(path or sample_dir() / "lung_masks.npz") as stored:
+        names = [Path(str(name)).name for name in stored["names"]]
+        return dict(zip(names, stored["masks"], strict=True))
+
+# %% ../../nbs/07_gradcam/03_localization.ipynb #731444b0
+def _on_mask_grid(mask):
+    "A mask of the image as places of the grid"
+    mask = np.asarray(mask, np.float32)
+    if mask.ndim != 2 or not mask.any():
+        raise BadData(f"a mask of the lungs of shape {mask.shape} with {np.count_nonzero(mask)} places")
+    return on_grid(mask) > 0.5
+
 # %% ../../nbs/07_gradcam/03_localization.ipynb #21053
 def region_energy(
     m: np.ndarray,  # (rows, columns), a map
     image: np.ndarray | None = None,  # (height, width), 0 to 1, to find markers
-) -> dict[str, float]:  # share of the map by region, and `_area` of each; empty for a map of zeros
+    lungs: np.ndarray | None = None,  # (height, width) bool, mask of the image's lungs; None for two ellipses
+) -> dict[str, float | str]:  # share of the map by region, `_area` of each, `lungs_source`; empty for a map of zeros
     "Share of the map in lungs, border, corners and markers (`marks`)"
     grid = on_grid(m)
     if grid.max() <= 0:
@@ -230,9 +347,10 @@ def region_energy(
     corners = np.ones((MAP_SIDE, MAP_SIDE), bool)
     corners[corner:-corner] = False
     corners[:, corner:-corner] = False
-    regions = dict(lungs=lung_prior(), border=border, corners=corners)
+    regions = dict(lungs=lung_prior() if lungs is None else _on_mask_grid(lungs), border=border, corners=corners)
     markers = None if image is None else find_markers(image)
     if markers is not None and markers.any():
         regions["marks"] = on_grid(markers) > 0.5
     energy = {name: float(grid[region].sum() / grid.sum()) for name, region in regions.items()}
-    return energy | {f"{name}_area": float(region.mean()) for name, region in regions.items()}
+    areas = {f"{name}_area": float(region.mean()) for name, region in regions.items()}
+    return energy | areas | dict(lungs_source="ellipses" if lungs is None else "mask")
