@@ -26,7 +26,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "load_reviewed_cases",
             "update",
         ],
-        "acceptance": [
+        "criteria": [
             "AcceptanceCriteria",
         ],
         "gate": [

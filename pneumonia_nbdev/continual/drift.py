@@ -7,20 +7,22 @@ __all__ = ['observe', 'fit_reference', 'load_reference', 'DriftReport', 'monitor
 
 # %% ../../nbs/11_continual/00_drift.ipynb #29004
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ..core.archive import load_arrays
-from ..core.base import BadData, InvalidOption, import_extra
+from ..core.base import BadData, InvalidOption, import_extra, normalize_id
 from ..core.bundle import Bundle, predict_images
 from ..core.i18n import texts
 from ..core.xray import XRay
 from ..core.metrics import logit
 from ..core.plots import plot_language
+from ..data.files import PATIENT, is_placeholder, patient_id
 from ..deployment.case_images import Case
+from ..deployment.privacy import dicom_identity
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -41,39 +43,68 @@ class Observations:
     embedding: np.ndarray  # (n, dimensions)
     probability: np.ndarray  # (n,) of PNEUMONIA, 0 to 1
     measures: np.ndarray  # (n, 6), in the order of `MEASURES`
+    patient: np.ndarray | None = None  # (n,) patient of each image; None counts one image a patient
 
     def __len__(self):
         return len(self.probability)
 
     def __getitem__(self, rows):
-        return Observations(self.embedding[rows], self.probability[rows], self.measures[rows])
+        patient = None if self.patient is None else self.patient[rows]
+        return Observations(self.embedding[rows], self.probability[rows], self.measures[rows], patient)
+
+# %% ../../nbs/11_continual/00_drift.ipynb #drpat001
+def patient_codes(
+    patient: np.ndarray | None,  # (n,) patient of each image; None counts one image a patient
+    n: int,  # number of images
+) -> np.ndarray:  # (n,) numbers from 0
+    "The patients as consecutive numbers"
+    return np.arange(n) if patient is None else np.unique(patient, return_inverse=True)[1]
 
 # %% ../../nbs/11_continual/00_drift.ipynb #29008a
 def _concatenate(a, b):
-    "Two sequences of observations as one"
+    "Two sequences of observations of different patients as one"
+    first = patient_codes(a.patient, len(a))
+    second = patient_codes(b.patient, len(b))
     return Observations(
         np.concatenate([a.embedding, b.embedding]),
         np.concatenate([a.probability, b.probability]),
         np.concatenate([a.measures, b.measures]),
+        np.concatenate([first, first.max(initial=-1) + 1 + second]),
     )
 
 # %% ../../nbs/11_continual/00_drift.ipynb #29009
 def observe(
     bundle: Bundle,  # the model
     images: Iterable[str | Path | bytes | XRay],  # images, in the order of their arrival
+    patients: Sequence | None = None,  # patient of each image; None counts one image a patient
 ) -> Observations:  # one row per image
     "Run the model on a sequence of images"
     found = predict_images(bundle, images, outputs=("embedding", "probability"), quality=True)
     if not found["quality"]:
         raise BadData("there are no images to compare")
     measures = np.array([[quality.measures[name] for name in MEASURES] for quality in found["quality"]])
-    return Observations(found["embedding"], found["probability"], measures)
+    patient = None if patients is None else np.asarray(patients)
+    if patient is not None and len(patient) != len(measures):
+        raise BadData(f"{len(patient)} patients of {len(measures)} images; there must be one for each image")
+    return Observations(found["embedding"], found["probability"], measures, patient)
+
+# %% ../../nbs/11_continual/00_drift.ipynb #drpid002
+def image_patient(
+    image: XRay,  # from `read_xray`
+    name: str,  # name of the file, with its folders
+) -> str:  # equal for images of one patient
+    "The patient of an image, from its header or its file name"
+    number = normalize_id(dicom_identity(image)[0])
+    if number and not is_placeholder(number):
+        return number
+    file_name = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return patient_id(file_name) if PATIENT.match(normalize_id(file_name)) else name
 
 # %% ../../nbs/11_continual/00_drift.ipynb #29011
 def stored_observations(
     cases: list[Case],  # from `CaseStore.cases`
     model: str,  # id of the network; cases of other networks are skipped
-) -> Observations:  # one row per case, in the same order
+) -> Observations:  # one row per case, in the same order, with the patients
     "The stored outputs of a model for the cases of a store"
     selected = [case for case in cases if case.model == model]
     if not selected:
@@ -82,6 +113,7 @@ def stored_observations(
         np.stack([case.embedding for case in selected]),
         np.array([case.probability for case in selected]),
         np.array([[case.quality.get(name, np.nan) for name in MEASURES] for case in selected]),
+        np.array([case.patient for case in selected]),
     )
 
 # %% ../../nbs/11_continual/00_drift.ipynb #29015
@@ -92,6 +124,8 @@ class Reference:
     mean: np.ndarray  # (dimensions,) mean embedding
     components: np.ndarray  # (dimensions, 16) principal components, scaled to unit variance
     features: np.ndarray  # (n, 23), in the order of `FEATURES`
+    patient: np.ndarray | None = None  # (n,) patient of each image; None counts one image a patient
+    threshold: float = 0.5  # operating point of the model, 0 to 1
 
     def transform(
         self,
@@ -104,6 +138,7 @@ class Reference:
 # %% ../../nbs/11_continual/00_drift.ipynb #29017
 def fit_reference(
     observations: Observations,  # of at least 20 validation images; hundreds are better
+    threshold: float = 0.5,  # operating point of the model, 0 to 1
 ) -> Reference:  # with the features of these images
     "Fit the projection and compute the features of the reference"
     n = len(observations)
@@ -115,7 +150,12 @@ def fit_reference(
     # A component without variance is left at zero: divided by its scale, it would overflow the stored 16 bits.
     weights = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 1e-4)
     projection = Reference(mean, directions[:N_COMPONENTS].T * weights, np.zeros((0, len(FEATURES))))
-    return replace(projection, features=projection.transform(observations))
+    return replace(
+        projection,
+        features=projection.transform(observations),
+        patient=patient_codes(observations.patient, n),
+        threshold=threshold,
+    )
 
 # %% ../../nbs/11_continual/00_drift.ipynb #29019
 def reference_bytes(
@@ -128,6 +168,7 @@ def reference_bytes(
         mean=reference.mean.astype(np.float16),
         axes=reference.components.astype(np.float16),
         numbers=reference.features.astype(np.float32),
+        patient=patient_codes(reference.patient, len(reference.features)).astype(np.int32),
     )
     return buffer.getvalue()
 
@@ -146,72 +187,197 @@ def load_reference(
     overflow = np.flatnonzero(~np.isfinite(components).all(0))
     components[:, overflow] = 0
     features[:, overflow] = 0
-    return Reference(mean, components, features)
+    patient = arrays.get("patient")
+    if patient is not None and patient.shape != (len(features),):
+        raise BadData(f"{patient.size} patients of {len(features)} images in the reference")
+    return Reference(mean, components, features, patient, bundle.threshold)
+
+# %% ../../nbs/11_continual/00_drift.ipynb #drstr001
+@dataclass
+class Design:
+    "The patients of a reference and a stream, and the strata in which they can be exchanged"
+
+    codes: np.ndarray  # (n,) number of the patient of each image, the images of the reference first
+    in_stream: np.ndarray  # (patients,) 1 for patients of the stream, 0 for those of the reference
+    strata: list[np.ndarray]  # numbers of the patients in each stratum
+
+    def mean(
+        self,
+        values: np.ndarray,  # (n, …) a value of each image
+    ) -> np.ndarray:  # (patients, …)
+        "The mean of each patient's images"
+        order = np.argsort(self.codes, kind="stable")
+        counts = np.bincount(self.codes)
+        starts = np.cumsum(counts) - counts
+        return np.add.reduceat(values[order], starts) / counts.reshape(-1, *[1] * (values.ndim - 1))
+
+# %% ../../nbs/11_continual/00_drift.ipynb #drstr002
+N_STRATA = 3  # strata of each predicted class
+
+
+def _log_odds_cuts(log_odds, threshold):
+    "Thirds of each predicted class of the reference, as limits of the log odds"
+    limit = logit(np.array([threshold]))[0]
+    fractions = np.arange(1, N_STRATA) / N_STRATA
+    classes = [log_odds[log_odds < limit], log_odds[log_odds >= limit]]
+    inner = [np.quantile(values, fractions) for values in classes if len(values)]
+    return np.sort(np.concatenate([*inner, [limit]]))
+
+# %% ../../nbs/11_continual/00_drift.ipynb #drstr003
+def stratify(
+    a: np.ndarray,  # (n,) log odds of the reference
+    b: np.ndarray,  # (m,) log odds of the stream
+    patient_a: np.ndarray | None = None,  # (n,) patients of the reference
+    patient_b: np.ndarray | None = None,  # (m,) patients of the stream
+    threshold: float | None = None,  # operating point, 0 to 1; None for one stratum
+) -> tuple[Design, np.ndarray]:  # design, and (patients,) mean log odds
+    "The patients of both sides in strata of equal predictions"
+    first = patient_codes(patient_a, len(a))
+    second = patient_codes(patient_b, len(b))
+    codes = np.concatenate([first, first.max() + 1 + second])
+    in_stream = np.repeat([0.0, 1.0], [first.max() + 1, second.max() + 1])
+    design = Design(codes, in_stream, [])
+    log_odds = design.mean(np.concatenate([a, b]))
+    cuts = [] if threshold is None else _log_odds_cuts(log_odds[in_stream == 0], threshold)
+    stratum = np.searchsorted(cuts, log_odds, side="right")
+    groups = [np.flatnonzero(stratum == i) for i in np.unique(stratum)]
+    strata = [group for group in groups if 0 < in_stream[group].sum() < len(group)]
+    return replace(design, strata=strata), log_odds
 
 # %% ../../nbs/11_continual/00_drift.ipynb #29023
 def psi(
     a: np.ndarray,  # (n,) values of the reference
     b: np.ndarray,  # (m,) values of the stream
     bins: int = 10,  # number of quantile bins of the reference
+    weights: np.ndarray | None = None,  # (n + m,) weight of each value; None for equal weights
 ) -> float:  # 0 for equal distributions
     "Population stability index"
     edges = np.unique(np.quantile(a, np.linspace(0, 1, bins + 1)[1:-1]))
+    weights = np.ones(len(a) + len(b)) if weights is None else weights
 
-    def fractions(values):
-        counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
+    def fractions(values, weight):
+        scaled = weight * len(values) / weight.sum()
+        counts = np.bincount(np.searchsorted(edges, values), scaled, minlength=len(edges) + 1)
         return (counts + 0.5) / (len(values) + 0.5 * len(counts))
 
-    expected = fractions(a)
-    actual = fractions(b)
+    expected = fractions(a, weights[: len(a)])
+    actual = fractions(b, weights[len(a) :])
     return float(((actual - expected) * np.log(actual / expected)).sum())
 
+# %% ../../nbs/11_continual/00_drift.ipynb #drwgt001
+def image_weights(
+    design: Design,  # from `stratify`
+) -> np.ndarray:  # (n,) weight of each image; equal to 1 for one image a patient in one stratum
+    "Equal weights of patients, and the reference weighted to the strata of the stream"
+    in_stream = design.in_stream == 1
+    weights = in_stream.astype(float)
+    for group in design.strata:
+        inside = group[~in_stream[group]]
+        weights[inside] = (len(group) - len(inside)) / len(inside)
+    if not weights[~in_stream].any():  # no stratum with patients of both sides
+        weights[~in_stream] = 1
+    weights[~in_stream] *= (~in_stream).sum() / weights[~in_stream].sum()
+    return weights[design.codes] / np.bincount(design.codes)[design.codes]
+
 # %% ../../nbs/11_continual/00_drift.ipynb #29026
+def _centred_kernel(x, design):
+    "Gaussian kernel of the patients, centred in each stratum; None for equal points"
+    from scipy.spatial.distance import pdist, squareform
+
+    distances = squareform(pdist(x, "sqeuclidean"))
+    if not distances.any():  # such as the constant embeddings of an untrained network
+        return None
+    kernel = np.exp(-distances / np.median(distances[distances > 0]))
+    kernel = design.mean(design.mean(kernel).T)
+    for group in design.strata:
+        kernel[group] -= kernel[group].mean(0)
+    for group in design.strata:
+        kernel[:, group] -= kernel[:, group].mean(1, keepdims=True)
+    return kernel.astype(np.float32)
+
+# %% ../../nbs/11_continual/00_drift.ipynb #drmmd001
 def mmd(
     a: np.ndarray,  # (n, k) features of the reference
     b: np.ndarray,  # (m, k) features of the stream
     n_permutations: int = 999,  # number of permutations
     seed: int = 0,  # seed of the permutations
+    design: Design | None = None,  # from `stratify`; None for one image a patient and one stratum
 ) -> tuple[float, float]:  # (squared MMD, p-value)
     "Kernel two-sample test with a Gaussian kernel and the median distance as its width"
-    from scipy.spatial.distance import pdist, squareform
-
-    distances = squareform(pdist(np.vstack([a, b]), "sqeuclidean"))
-    if not distances.any():  # equal points, such as the constant embeddings of an untrained network
+    design = design or stratify(np.zeros(len(a)), np.zeros(len(b)))[0]
+    kernel = _centred_kernel(np.vstack([a, b]), design)
+    if kernel is None or not design.strata:
         return 0.0, 1.0
-    kernel = np.exp(-distances / np.median(distances[distances > 0]))
-    weights = np.r_[np.full(len(a), -1 / len(a)), np.full(len(b), 1 / len(b))]
-    permuted = [np.random.default_rng([seed, i]).permutation(weights) for i in range(n_permutations)]
-    columns = np.stack([weights, *permuted], 1)
-    statistics = (columns * (kernel @ columns)).sum(0)
-    return float(statistics[0]), float((statistics >= statistics[0] - 1e-12).mean())
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((len(design.in_stream), n_permutations + 1), np.float32)
+    n_patients = 0.0  # harmonic number of patients
+    for group in design.strata:
+        inside = design.in_stream[group]
+        labels[group, 0] = inside
+        labels[group, 1:] = rng.permuted(np.repeat(inside[:, None], n_permutations, 1), axis=0)
+        n_patients += inside.sum() * (1 - inside).sum() / len(group)
+    statistics = (labels * (kernel @ labels)).sum(0, dtype=float)
+    p_value = (statistics >= statistics[0] * (1 - 1e-5)).mean()
+    return float(statistics[0] / n_patients**2), float(p_value)
 
 # %% ../../nbs/11_continual/00_drift.ipynb #29029
-def holm(
-    p: np.ndarray | list,  # (k,) p-values
-) -> np.ndarray:  # (k,) corrected p-values, in the same order
-    "Holm's correction for multiple tests"
-    p = np.asarray(p, float)
-    order = np.argsort(p)
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))), 1)
-    return corrected
+def rank_tests(
+    a: np.ndarray,  # (n, k) features of the reference
+    b: np.ndarray,  # (m, k) features of the stream
+    design: Design | None = None,  # from `stratify`; None for one image a patient and one stratum
+) -> np.ndarray:  # (k,) p-values, not corrected
+    "Permutation tests by patient of the location and the spread of each feature"
+    from scipy.stats import chi2, rankdata
+
+    design = design or stratify(np.zeros(len(a)), np.zeros(len(b)))[0]
+    ranks = rankdata(np.vstack([a, b]), axis=0) / (len(a) + len(b) + 1) - 0.5
+    scores = design.mean(np.stack([ranks, ranks**2], axis=2))
+    total = np.zeros(scores.shape[1:])
+    covariance = np.zeros((*total.shape, 2))
+    for group in design.strata:
+        centred = scores[group] - scores[group].mean(0)
+        n = len(group)
+        m = design.in_stream[group].sum()
+        total += np.tensordot(design.in_stream[group], centred, 1)
+        covariance += m * (n - m) / (n * (n - 1)) * np.einsum("pki,pkj->kij", centred, centred)
+    inverse = np.linalg.pinv(covariance, rcond=1e-8, hermitian=True)
+    statistic = np.einsum("ki,kij,kj->k", total, inverse, total)
+    return chi2.sf(statistic, np.maximum(np.linalg.matrix_rank(covariance, hermitian=True), 1))
 
 # %% ../../nbs/11_continual/00_drift.ipynb #29029a
+def _case_mix(design, log_odds, threshold):
+    "Population stability index and p-value of the predicted classes of the patients"
+    from scipy.stats import fisher_exact
+
+    positive = (log_odds >= logit(np.array([threshold]))[0]).astype(float)
+    a, b = (positive[design.in_stream == side] for side in (0, 1))
+    counts = [[int(side.sum()), int(len(side) - side.sum())] for side in (a, b)]
+    fractions = [(row[0] + 0.5) / (sum(row) + 1) for row in counts]
+    size = (fractions[1] - fractions[0]) * (logit(np.array(fractions)) @ [-1, 1])
+    return float(size), float(fisher_exact(counts).pvalue)
+
+# %% ../../nbs/11_continual/00_drift.ipynb #drcmp002
 def compare(
     reference: Reference,  # of the model
     observations: Observations,  # of the stream, at least 20 images
-) -> pd.DataFrame:  # rows: `FEATURES` and `embedding`; columns: psi, p_value
+) -> pd.DataFrame:  # rows: `FEATURES`, `embedding` and `case mix`; columns: psi, p_value
     "Compare a stream with the reference"
-    from scipy.stats import ks_2samp
+    from statsmodels.stats.multitest import multipletests
 
     if len(observations) < 20:
         raise BadData(f"{len(observations)} images; a comparison needs 20 or more")
     a = reference.features
     b = reference.transform(observations)
-    rows = [(psi(x, y), ks_2samp(x, y, method="asymp").pvalue) for x, y in zip(a.T, b.T, strict=True)]
-    table = pd.DataFrame(rows, index=FEATURES, columns=["psi", "p_value"])
-    table["p_value"] = holm(table.p_value)
-    table.loc["embedding"] = np.nan, mmd(a[:, :N_COMPONENTS], b[:, :N_COMPONENTS])[1]
+    column = FEATURES.index("log odds")
+    design, log_odds = stratify(
+        a[:, column], b[:, column], reference.patient, observations.patient, reference.threshold
+    )
+    weights = image_weights(design)
+    sizes = [psi(x, y, weights=weights) for x, y in zip(a.T, b.T, strict=True)]
+    p_values = multipletests(rank_tests(a, b, design), method="holm")[1]
+    table = pd.DataFrame(dict(psi=sizes, p_value=p_values), index=FEATURES)
+    table.loc["embedding"] = np.nan, mmd(a[:, :N_COMPONENTS], b[:, :N_COMPONENTS], design=design)[1]
+    table.loc["case mix"] = _case_mix(design, log_odds, reference.threshold)
     return table.rename_axis("number")
 
 # %% ../../nbs/11_continual/00_drift.ipynb #29035
@@ -224,14 +390,50 @@ WINDOW = 200  # maximum number of images in an evaluation
 class DriftReport:
     "All evaluations of a stream"
 
-    table: pd.DataFrame  # one row per evaluation: images, what (feature), psi, p_value, alarm
+    table: pd.DataFrame  # one row per evaluation, with the columns of both kinds of alarm
     last: pd.DataFrame  # details of the last evaluation: feature -> psi, p_value
+    pneumonia: float = np.nan  # fraction of the patients of the reference who are predicted as PNEUMONIA
 
     @property
     def alarm(self) -> int | None:  # number of images up to the first alarm; None without an alarm
-        "When the first alarm was raised"
-        alarms = self.table[self.table.alarm]
+        "When the first alarm of a covariate shift was raised"
+        return self._first("alarm")
+
+    @property
+    def case_mix_alarm(self) -> int | None:  # number of images up to the first alarm; None without an alarm
+        "When the first alarm of a changed case mix was raised"
+        return self._first("mix_alarm")
+
+    def _first(self, column):
+        alarms = self.table[self.table[column]]
         return int(alarms.images.iloc[0]) if len(alarms) else None
+
+# %% ../../nbs/11_continual/00_drift.ipynb #drmon001
+def _predicted_pneumonia(log_odds, patient, threshold):
+    "Fraction of the patients who are predicted as PNEUMONIA"
+    codes = patient_codes(patient, len(log_odds))
+    means = np.bincount(codes, log_odds) / np.bincount(codes)
+    return float((means >= logit(np.array([threshold]))[0]).mean())
+
+
+def _evaluate(reference, observations):
+    "One evaluation: a row of the report, and its details"
+    table = compare(reference, observations)
+    covariate = table.p_value.drop("case mix")
+    feature = covariate.idxmin()
+    p_value = covariate[feature]
+    row = dict(
+        what=feature,
+        psi=table.psi[feature],
+        p_value=p_value,
+        alarm=bool(p_value < ALPHA),
+        pneumonia=_predicted_pneumonia(
+            logit(observations.probability), observations.patient, reference.threshold
+        ),
+        mix_p_value=table.p_value["case mix"],
+        mix_alarm=bool(table.p_value["case mix"] < ALPHA),
+    )
+    return row, table
 
 # %% ../../nbs/11_continual/00_drift.ipynb #29038
 def monitor(
@@ -245,34 +447,31 @@ def monitor(
     table = None
     n = len(observations)
     for end in sorted({*range(every, n + 1, every), n}):
-        table = compare(reference, observations[max(end - window, 0) : end])
-        feature = table.p_value.idxmin()
-        p_value = table.p_value[feature]
-        rows.append(
-            dict(
-                images=end,
-                what=feature,
-                psi=table.psi[feature],
-                p_value=p_value,
-                alarm=bool(p_value < ALPHA),
-            )
-        )
-    return DriftReport(pd.DataFrame(rows), table)
+        row, table = _evaluate(reference, observations[max(end - window, 0) : end])
+        rows.append(dict(images=end, **row))
+    log_odds = reference.features[:, FEATURES.index("log odds")]
+    fraction = _predicted_pneumonia(log_odds, reference.patient, reference.threshold)
+    return DriftReport(pd.DataFrame(rows), table, fraction)
 
 # %% ../../nbs/11_continual/00_drift.ipynb #29043
 def plot_drift(
     reports: dict[str, DriftReport],  # name of the stream -> report
     lang: str = "en",  # language of the labels, `en` or `zh`
 ) -> "matplotlib.figure.Figure":
-    "Plot the smallest p-value of each evaluation and the alarm threshold"
+    "Plot the smallest p-value of each evaluation, the alarm threshold and the alarms of the case mix"
     import matplotlib.pyplot as plt
 
     with plot_language(lang) as lang:
         fig, ax = plt.subplots(figsize=(5, 2.6))
         labels = texts("drift", lang)
+        label = labels["case_mix"]
         for name, report in reports.items():
             p_values = np.maximum(report.table.p_value, 1e-12)
             ax.semilogy(report.table.images, p_values, "o-", ms=4, label=name)
+            mix = report.table.mix_alarm.to_numpy(bool)
+            if mix.any():
+                ax.plot(report.table.images[mix], p_values[mix], "kx", ms=8, label=label)
+                label = None  # one entry of the legend
         ax.axhline(ALPHA, color="k", ls=":", label=f"{labels['limit']} {ALPHA}")
         ax.set(xlabel=labels["images"], ylabel=labels["p"])
         ax.legend(fontsize=7)
@@ -282,43 +481,3 @@ def plot_drift(
         fig.canvas.draw()
         plt.close(fig)
     return fig
-
-# %% ../../nbs/11_continual/00_drift.ipynb #29047
-def false_alarms(
-    observations: Observations,  # of one domain
-    patients: np.ndarray | pd.Series,  # (n,) patient of each image
-    n: int = 200,  # images of a stream; at most half of the patients
-    n_resamples: int = 100,  # number of streams
-) -> float:  # fraction of the streams with an alarm
-    "Rate of false alarms on streams of the same domain"
-    alarms = 0
-    patients = np.asarray(patients)
-    for seed in range(n_resamples):
-        shuffled = np.random.default_rng(seed).permutation(np.unique(patients))
-        rows = [
-            np.random.default_rng([seed, i]).choice(np.flatnonzero(patients == patient))
-            for i, patient in enumerate(shuffled)
-        ]
-        k = min(n, len(rows) // 2)
-        report = monitor(fit_reference(observations[rows[k:]]), observations[rows[:k]])
-        alarms += report.alarm is not None
-    return alarms / n_resamples
-
-# %% ../../nbs/11_continual/00_drift.ipynb #29047a
-def detection_delay(
-    observations: Observations,  # of one domain
-    shifted: Observations,  # of another domain
-    before: int = 100,  # in-distribution images before the shifted ones
-    n_resamples: int = 100,  # number of streams
-) -> np.ndarray:  # (n_resamples,) shifted images until the alarm; NaN without an alarm
-    "Number of shifted images until the alarm"
-    delays = []
-    for seed in range(n_resamples):
-        rng = np.random.default_rng(seed)
-        order = rng.permutation(len(observations))
-        selected = rng.permutation(len(shifted))[:WINDOW]
-        stream = _concatenate(observations[order[:before]], shifted[selected])
-        table = monitor(fit_reference(observations[order[before:]]), stream).table
-        alarms = table[table.alarm & (table.images > before)]
-        delays.append(alarms.images.iloc[0] - before if len(alarms) else np.nan)
-    return np.array(delays)
