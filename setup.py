@@ -41,6 +41,7 @@ setup(
         "pneumonia_nbdev": [
             "sample/*.md",
             "sample/*.csv",
+            "sample/*.npz",
             "sample/*/*/*.jpeg",
             "sample/*/*/*/*.jpeg",
             "models/*",

@@ -95,8 +95,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "verify_bundle",
         ],
         "core.metrics": [
+            "bootstrap_interval",
             "bootstrap_weights",
             "compare_auroc",
+            "compare_metrics",
             "delong_interval",
             "logit",
             "mcnemar",
@@ -117,9 +119,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "augment",
             "augment_batch",
         ],
-        "data.files": [
+        "data.names": [
             "SPLITS",
+        ],
+        "data.files": [
             "fingerprint",
+            "patient_group",
             "patient_id",
             "split_patients",
         ],
@@ -188,9 +193,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "evaluation.operating_points": [
             "decision_curve",
             "operating_points",
+            "predictive_value_table",
             "predictive_values",
             "sensitivity_threshold",
             "specificity_threshold",
+            "threshold_interval",
             "youden_threshold",
         ],
         "evaluation.evaluation": [
@@ -204,14 +211,15 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "conformal_limits",
             "conformal_sets",
             "conformal_table",
+            "fit_calibration",
             "plot_reliability",
             "reliability",
         ],
         "evaluation.robustness": [
             "CORRUPTIONS",
             "corruption_table",
-            "label_permutation_test",
             "mean_degradation",
+            "negative_control",
             "subgroup_table",
             "subgroups",
         ],
@@ -268,6 +276,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "recipe.own_model": [
             "make_bundle",
+            "recalibrate",
         ],
         "recipe.view_training": [
             "ViewSources",
@@ -362,7 +371,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "load_reviewed_cases",
             "update",
         ],
-        "continual.acceptance": [
+        "continual.criteria": [
             "AcceptanceCriteria",
         ],
         "continual.gate": [

@@ -116,7 +116,7 @@ def store(row, y, p, patients):
     arrays = RESULTS / "comparison.npz"
     stored = dict(np.load(arrays)) if arrays.exists() else {}
     stored["y"] = y.astype(np.uint8)
-    stored["patients"] = patients.astype("U16")
+    stored["patients"] = patients.astype(str)
     stored[f"{row['model']}|{row['seed']}"] = p.astype(np.float32)
     np.savez_compressed(arrays, **stored)
     with table.open("a", newline="", encoding="utf-8") as file:

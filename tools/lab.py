@@ -44,7 +44,7 @@ MAX_PICTURE = 30  # seconds until the first picture
 TIMEOUT = 900  # seconds for one cell
 NBS = ROOT / "nbs"
 TOPICS = (  # the main notebook of each topic
-    "01_data/03_dataset",
+    "01_data/04_dataset",
     "02_visualization",
     "03_cnn",
     "04_transfer/00_backbones",

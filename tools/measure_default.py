@@ -1,10 +1,12 @@
 """Evaluate the default model: on the official test set, on larger versions of its files, and on adults.
 
     python tools/measure_default.py DATA SHARED [--test-log nbs/results/test_ledger.csv]
+        [--adults-log nbs/results/adults_test_log.csv]
 
 DATA is the official data set; SHARED contains `test_512`, `originals` and `rsna_adult`. The results are written to
-`nbs/results/evaluation_*.json`, `nbs/results/elsewhere.csv`, `MODEL_CARD.md` and `CLAIM.md`, and the page
-`evaluation.html` to the current folder.
+`nbs/results/evaluation_*.json`, `nbs/results/elsewhere.csv`, `MODEL_CARD.md` and the checklists `CLAIM.md`, `TRIPOD.md`
+and `STARD.md`, and the page `evaluation.html` to the current folder. Every evaluation on the official test set and on
+the adults is a row of its log.
 """
 
 import argparse
@@ -63,6 +65,12 @@ def list_adults(folder):
 def evaluate_files(bundle, rows, test_log, why):
     "Metrics of the served network on these images, and a row of the test log"
     table = metrics_with_ci(*score_files(bundle, rows), bundle.threshold, rows.patient.to_numpy())
+    log(table, bundle, rows, test_log, why)
+    return table
+
+
+def log(table, bundle, rows, test_log, why):
+    "Add a row to a test log; nothing without a log"
     if test_log:
         log_test_evaluation(
             table,
@@ -73,10 +81,9 @@ def evaluate_files(bundle, rows, test_log, why):
             rule=bundle.card["threshold_rule"],
             why=why,
         )
-    return table
 
 
-def evaluate_adults(bundle, adults):
+def evaluate_adults(bundle, adults, test_log):
     "Name of a group of adults -> metrics"
     y, p = score_files(bundle, adults)
     opacity = adults.label == CLASSES[1]
@@ -87,10 +94,11 @@ def evaluate_adults(bundle, adults):
     }
     for view in ("PA", "AP"):
         groups[f"adults, {view}: opacity, normal"] = normal_or_opacity & (adults["view"] == view)
-    return {
-        name: metrics_with_ci(y[rows], p[rows], bundle.threshold, adults.patient[rows].to_numpy())
-        for name, rows in groups.items()
-    }
+    tables = {}
+    for name, rows in groups.items():
+        tables[name] = metrics_with_ci(y[rows], p[rows], bundle.threshold, adults.patient[rows].to_numpy())
+        log(tables[name], bundle, adults[rows], test_log, name)
+    return tables
 
 
 def report_adults(bundle, adults):
@@ -107,6 +115,7 @@ def main():
     parser.add_argument("data", type=Path)
     parser.add_argument("shared", type=Path)
     parser.add_argument("--test-log", "--ledger", type=Path)
+    parser.add_argument("--adults-log", type=Path)
     args = parser.parse_args()
     shared = args.shared.resolve()
     bundle = Bundle()
@@ -114,7 +123,7 @@ def main():
     for name, folder in (("test_512", shared / "test_512"), ("originals", shared / "originals" / "test")):
         tables[name] = evaluate_files(bundle, list_folder(folder), args.test_log, f"{name}, served")
     adults = list_adults(shared / "rsna_adult")
-    tables |= evaluate_adults(bundle, adults)
+    tables |= evaluate_adults(bundle, adults, args.adults_log)
     pd.concat(tables).round(4).to_csv(RESULTS / "elsewhere.csv")
     adults_json = report_adults(bundle, adults).to_json()
     (RESULTS / "evaluation_adults.json").write_text(adults_json + "\n", encoding="utf-8")
@@ -124,7 +133,8 @@ def main():
     (RESULTS / "evaluation_test.json").write_text(evaluation.to_json() + "\n", encoding="utf-8")
     evaluation.save("evaluation.html")
     (ROOT / "MODEL_CARD.md").write_text(evaluation.model_card(), encoding="utf-8")
-    (ROOT / "CLAIM.md").write_text(evaluation.claim(), encoding="utf-8")
+    for name in ("claim", "tripod", "stard"):
+        (ROOT / f"{name.upper()}.md").write_text(evaluation.checklist(name), encoding="utf-8")
 
 
 if __name__ == "__main__":

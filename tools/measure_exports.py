@@ -1,10 +1,11 @@
 """Compare every export of the default model with the original, on the complete validation and test sets.
 
-    python tools/measure_exports.py DATA [--test-log nbs/results/test_ledger.csv] [--ship]
+    python tools/measure_exports.py DATA [--test-log nbs/results/test_ledger.csv] [--ship] [--kinds int8 float16]
 
 DATA is the official data set. Exports are calibrated on 250 images of validation, and layers are selected on validation
 alone. Each export is evaluated on test once, and the evaluation is recorded in the test log. The table is written to
-nbs/results/parity.csv. `--ship` writes pneumonia_nbdev/models/int8.bundle with the metrics of its own network.
+nbs/results/parity.csv; with `--kinds`, the rows of these LiteRT kinds alone are replaced. `--ship` writes
+pneumonia_nbdev/models/int8.bundle with the metrics of its own network.
 
     python tools/measure_exports.py DATA --other-quantizer
 
@@ -54,8 +55,10 @@ def compare_quantizers(optimizer, loader):
     print(parity_table(comparisons).to_string())
 
 
-def all_exports(optimizer, loader):
-    "Exports of all kinds"
+def all_exports(optimizer, loader, kinds):
+    "Exports of the named LiteRT kinds, or of all kinds"
+    if kinds:
+        return [optimizer.quantize_model(kind, loader) for kind in kinds]
     exports = [
         optimizer.quantize_model(kind, loader) for kind in ("float32", "float16", "dynamic", "int8", "int8_uint8io")
     ]
@@ -95,8 +98,9 @@ def as_json(metrics):
     }
 
 
-def measure(bundle, optimizer, loader, test_log):
-    "Write the table of all exports; returns the 8-bit export and its metrics"
+def measure(bundle, optimizer, loader, test_log, kinds):
+    "Write the table of the exports; returns the 8-bit export and its metrics"
+    int8 = None
     val = loader.split_rows("val")
     test = loader.split_rows("test")
     images = loader.images(test)
@@ -104,7 +108,7 @@ def measure(bundle, optimizer, loader, test_log):
     expected = run_model(optimizer.model, images)
     threshold = optimizer.threshold
     tables = []
-    for export in all_exports(optimizer, loader):
+    for export in all_exports(optimizer, loader, kinds):
         on_test = Parity(expected, run_model(export.run, images), threshold, labels, export.precision)
         tables.append(table_of(export, on_test, val, test))
         metrics = {
@@ -125,6 +129,10 @@ def measure(bundle, optimizer, loader, test_log):
             )
         print(tables[-1].drop(columns="worst").to_string(), flush=True)
     table = pd.concat(tables).set_index(["export", "part"])
+    if kinds:
+        stored = pd.read_csv("nbs/results/parity.csv", index_col=["export", "part"])
+        stored.loc[table.index] = table[stored.columns].astype(stored.dtypes)
+        table = stored
     table.to_csv("nbs/results/parity.csv", float_format="%.6g")
     return int8
 
@@ -134,6 +142,7 @@ def main():
     parser.add_argument("data", type=Path)
     parser.add_argument("--test-log", "--ledger", type=Path)
     parser.add_argument("--ship", action="store_true")
+    parser.add_argument("--kinds", nargs="+", default=())
     parser.add_argument("--other-quantizer", action="store_true")
     args = parser.parse_args()
     bundle = Bundle()
@@ -142,7 +151,7 @@ def main():
     if args.other_quantizer:
         compare_quantizers(optimizer, loader)
         return
-    export, metrics = measure(bundle, optimizer, loader, args.test_log)
+    export, metrics = measure(bundle, optimizer, loader, args.test_log, args.kinds)
     if args.ship:
         print(Bundle(optimizer.write(export, default_bundle("int8"), metrics=metrics)))
 

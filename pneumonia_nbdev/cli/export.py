@@ -271,7 +271,10 @@ def _print_benchmark(benchmark, lang):
     labels = texts("cli", lang)
     for group, rows in benchmark.table.groupby("group", sort=False):
         title = translate("cli.times", lang).format(group=translate(group, lang), base=rows.base.iloc[0])
-        table = rows[["name", "ratio", "low", "high", "rounds"]].set_index("name").round(2)
+        columns = ["name", "ratio", "low", "high", "rounds"]
+        if "second_ratio" in rows and rows.second_ratio.notna().any():
+            columns.insert(4, "second_ratio")
+        table = rows[columns].set_index("name").round(2)
         console().print(frame_table(title, table, lambda value: labels.get(str(value), str(value))))
 
 # %% ../../nbs/30_cli/10_export.ipynb #36125d

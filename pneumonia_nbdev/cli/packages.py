@@ -83,6 +83,7 @@ MODULES |= {
     "scikit-learn": "sklearn",
     "matplotlib": "matplotlib",
     "seaborn": "seaborn",
+    "statsmodels": "statsmodels",
     "mapie": "mapie",
     "cleanlab": "cleanlab",
     "kagglehub": "kagglehub",

@@ -30,6 +30,7 @@ from pneumonia_nbdev.cli.app import (
 )
 from pneumonia_nbdev.cli.predict import FilesArgument
 from pneumonia_nbdev.core.base import InputError, PneumoniaError, clean_name, error_line, import_extra
+from pneumonia_nbdev.core.i18n import LANGS
 from pneumonia_nbdev.core.prediction import no_class_reason
 from pneumonia_nbdev.core.base import check_writable as check_file
 from pneumonia_nbdev.core.folders import find_images
@@ -288,7 +289,10 @@ def review_queue(
         for row in rows:
             print_json({field: row[column] for column, field in QUEUE_FIELDS.items()})
     else:
+        from pneumonia_nbdev.continual.criteria import holdout_readings, readings_note
+
         console().print(rows_table(rows))
+        print(readings_note(holdout_readings(cases))[LANGS.index(lang.value)], file=sys.stderr)
 
 # %% ../../nbs/30_cli/08_review.ipynb #rvkey003
 ReadersOption = Annotated[

@@ -73,6 +73,7 @@ def plan_lines(
         f"recipe {recipe.name}: {recipe.backbone}, {_training(recipe)}, weights {weights}; "
         f"about {_duration(seconds)} on two CPU cores",
     ]
+    lines.append(_validation_line(loader))
     if "test" not in counts.index:
         lines.append("the data set has no test split; the model is measured on val")
     linear = estimated_seconds(replace(recipe, stages=()), n_train, n_val)
@@ -81,6 +82,16 @@ def plan_lines(
     return lines
 
 # %% ../../nbs/30_cli/05_train.ipynb #37cplan2
+def _validation_line(loader):
+    "What the parts of validation are used for"
+    from pneumonia_nbdev.recipe.fine_tuning import uses_parts
+
+    if not uses_parts(loader):
+        return "validation has few patients: its calibration is cross-fitted, and the epochs are measured on all of it"
+    selection, calibration = (len(loader.split_rows(part)) for part in ("selection", "calibration"))
+    return f"validation: {selection:,} images choose the epochs, {calibration:,} of other patients calibrate"
+
+
 def _training(recipe):
     "The stages of a recipe in words"
     if not recipe.stages:
@@ -107,12 +118,14 @@ def continual_parts(
 ) -> dict[str, bytes]:  # drift reference and replay memory, if there are enough images
     "The parts of a bundle that updates and monitoring need"
     from pneumonia_nbdev.continual.drift import fit_reference, observe, reference_bytes
-    from pneumonia_nbdev.continual.replay import build_replay, replay_bytes
+    from pneumonia_nbdev.continual.replay import build_replay, calibrated_rows, replay_bytes
 
     parts = {}
     try:
-        observations = observe(bundle, loader.split_rows("val").path)
-        parts["reference.npz"] = reference_bytes(fit_reference(observations))
+        rows = loader.split_rows("val")
+        observations = observe(bundle, rows.path, rows.patient)
+        calibrated = observations[calibrated_rows(bundle, rows)]
+        parts["reference.npz"] = reference_bytes(fit_reference(calibrated, bundle.threshold))
         memory = build_replay(bundle, loader, observations=observations)
     except PneumoniaError as e:
         print(
@@ -127,6 +140,20 @@ def continual_parts(
         print(f"the bundle can't be updated: {reason}", file=sys.stderr)
         return parts
     return parts | {"memory.npz": replay_bytes(memory)}
+
+# %% ../../nbs/30_cli/05_train.ipynb #37c10z
+def calibration_line(
+    card: dict,  # of a bundle with the entry `calibration`
+) -> str:  # one line
+    "How a bundle was calibrated, and its threshold with its interval"
+    found = card["calibration"]
+    how = "none" if "calibration" in card.get("not_measured", {}) else found["fit"]
+    low, high = found["threshold_interval"]
+    n, m = found["patients"]
+    return (
+        f"calibration: {how}, {n} NORMAL + {m} PNEUMONIA patients; "
+        f"threshold {card['threshold']:.3f} (95 % CI {low:.3f}-{high:.3f})"
+    )
 
 # %% ../../nbs/30_cli/05_train.ipynb #37c10a
 @app.command("train")
@@ -183,6 +210,7 @@ def train_command(
             loader, initial, out, test_log, reason, chosen, runs, extra_parts=continual_parts
         )
     print(bundle)
+    print(calibration_line(bundle.card))
     for split, metrics in bundle.card["metrics"].items():
         for name, m in metrics.items():
             interval = f"95 % CI {m['low']:.3f}-{m['high']:.3f}, n = {m['n']}"

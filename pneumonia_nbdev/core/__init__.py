@@ -93,8 +93,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "verify_bundle",
         ],
         "metrics": [
+            "bootstrap_interval",
             "bootstrap_weights",
             "compare_auroc",
+            "compare_metrics",
             "delong_interval",
             "logit",
             "mcnemar",

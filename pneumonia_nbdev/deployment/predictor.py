@@ -226,12 +226,14 @@ class Report:
     skipped: list[str] = field(default_factory=list)  # sentences on files that aren't images
 
     @property
-    def counts(self) -> dict[str, int]:  # `total`, `NORMAL`, `PNEUMONIA`, `not_assessed`, `failed`, `flagged`
-        "Number of files by result; `flagged` has a class and quality warnings"
+    def counts(self) -> dict[str, int]:  # `total`, classes, `not_assessed`, `failed`, `flagged`, `referred`
+        "Number of files by result; with a class, `flagged` has quality warnings, `referred` goes to a reader"
         count = Counter("failed" if "error" in r else r["class"] or "not_assessed" for r in self.results)
-        flagged = sum("error" not in r and bool(r["class"]) and not r["quality"]["ok"] for r in self.results)
+        assessed = [r for r in self.results if "error" not in r and r["class"]]
+        flagged = sum(not r["quality"]["ok"] for r in assessed)
+        referred = sum(bool(r["refer"]) for r in assessed)
         by_result = {k: count[k] for k in (*CLASSES, "not_assessed", "failed")}
-        return {"total": len(self.results), **by_result, "flagged": flagged}
+        return {"total": len(self.results), **by_result, "flagged": flagged, "referred": referred}
 
     @property
     def networks(self) -> list[str]:  # ids, sorted; empty if nothing was predicted
@@ -256,7 +258,7 @@ def summary(self: Report) -> list[str]:  # lines of text
     return [
         f"{t['title']}: {counts['total']} {t['files']}",
         *(f"  {label(k, self.lang)}: {counts[k]}" for k in CLASSES),
-        *(f"  {t[k]}: {counts[k]}" for k in ("not_assessed", "flagged", "failed")),
+        *(f"  {t[k]}: {counts[k]}" for k in ("referred", "not_assessed", "flagged", "failed")),
         t["warning"],
         *(t[f"no_{name}"] for name in self.unavailable),
     ]

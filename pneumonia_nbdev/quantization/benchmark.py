@@ -55,25 +55,29 @@ def interleaved_timing(
     return pd.DataFrame(times[warm:])
 
 # %% ../../nbs/10_quantization/01_benchmark.ipynb #26010
+def _ratios(seconds, base):
+    "Median ratio of each function to the base, with the 10th and 90th percentile over the rounds"
+    if base not in seconds:
+        raise InvalidOption(f"{base!r} was not measured; there are {', '.join(seconds)}")
+    ratios = 1 / seconds.div(seconds[base], axis=0)  # time of the base / time of each
+    return dict(
+        ratio=seconds[base].median() / seconds.median(),
+        low=ratios.quantile(0.1),
+        high=ratios.quantile(0.9),
+    )
+
+# %% ../../nbs/10_quantization/01_benchmark.ipynb #n26speed
 def speedup_table(
     seconds: pd.DataFrame,  # from `interleaved_timing`
     base: str,  # name of a column
     group: str = "",  # name of the table
-) -> pd.DataFrame:  # one row per name; columns name, group, base, ratio, low, high, rounds
-    "Speed of each function relative to the base"
-    if base not in seconds:
-        raise InvalidOption(f"{base!r} was not measured; there are {', '.join(seconds)}")
-    ratios = 1 / seconds.div(seconds[base], axis=0)  # time of the base / time of each
-    table = pd.DataFrame(
-        dict(
-            group=group,
-            base=base,
-            ratio=seconds[base].median() / seconds.median(),
-            low=ratios.quantile(0.1),
-            high=ratios.quantile(0.9),
-            rounds=len(ratios),
-        )
-    )
+    second_base: str | None = None,  # name of another column; None for none
+) -> pd.DataFrame:  # one row per name; columns name, group, base, ratio, low, high, rounds, and second_…
+    "Speed of each function relative to the base, and to a second base"
+    table = pd.DataFrame(dict(group=group, base=base, **_ratios(seconds, base), rounds=len(seconds)))
+    if second_base:
+        second = {f"second_{name}": values for name, values in _ratios(seconds, second_base).items()}
+        table = table.assign(second_base=second_base, **second)
     return table.rename_axis("name").reset_index()
 
 # %% ../../nbs/10_quantization/01_benchmark.ipynb #26013
@@ -83,12 +87,30 @@ class BaselineDetector:
     def __init__(
         self,
         model: "keras.Model",  # classifier with a convolution
+        compiled: bool = False,  # run prediction and gradient as graphs of `tf.function`
     ):
         self.model = model
         self.size = tuple(model.input_shape[1:3])
-        self.tf = import_extra("tensorflow")
+        self.tf = tf = import_extra("tensorflow")
         maps = [layer.output for layer in model.layers if len(getattr(layer.output, "shape", ())) == 4]
         self.maps_and_output = import_extra("keras").Model(model.inputs, [maps[-1], model.output])
+        self.compiled = compiled
+        self._run = partial(model.predict, verbose=0)
+        self._gradcam = self._heat
+        if compiled:
+            spec = [tf.TensorSpec((1, *self.size, 3), tf.float32)]
+            self._run = tf.function(partial(model, training=False), input_signature=spec)
+            self._gradcam = tf.function(self._heat, input_signature=spec)
+
+    def _heat(self, image):
+        "Grad-CAM of a batch of one image, by a gradient tape"
+        tf = self.tf
+        with tf.GradientTape() as tape:
+            maps, p = self.maps_and_output(image)
+            score = tf.reduce_max(p[0])
+        weights = tf.reduce_mean(tape.gradient(score, maps), axis=(0, 1, 2))
+        heat = tf.maximum(tf.squeeze(maps[0] @ weights[..., None]), 0)
+        return heat / tf.maximum(tf.reduce_max(heat), 1e-9)
 
     def preprocess_image(
         self,
@@ -105,7 +127,7 @@ def predict(
     path: str | Path,  # a JPEG file
 ) -> dict:  # class, confidence, probabilities
     "Predict one file"
-    p = self.model.predict(self.preprocess_image(path), verbose=0)[0]
+    p = np.asarray(self._run(self.preprocess_image(path)))[0]
     return {
         "class": CLASSES[int(p.argmax())],
         "confidence": float(p.max()),
@@ -118,14 +140,8 @@ def make_gradcam_heatmap(
     self: BaselineDetector,
     path: str | Path,  # a JPEG file
 ) -> np.ndarray:  # (rows, columns), 0 to 1
-    "Grad-CAM with a gradient tape, without a compiled graph"
-    tf = self.tf
-    with tf.GradientTape() as tape:
-        maps, p = self.maps_and_output(self.preprocess_image(path))
-        score = p[:, int(tf.argmax(p[0]))]
-    weights = tf.reduce_mean(tape.gradient(score, maps), axis=(0, 1, 2))
-    heat = tf.maximum(tf.squeeze(maps[0] @ weights[..., None]), 0)
-    return (heat / tf.maximum(tf.reduce_max(heat), 1e-9)).numpy()
+    "Grad-CAM of the predicted class with a gradient tape"
+    return self._gradcam(self.preprocess_image(path)).numpy()
 
 # %% ../../nbs/10_quantization/01_benchmark.ipynb #26017
 @patch
@@ -137,26 +153,40 @@ def batch_predict(
     return [self.predict(path) for path in paths]
 
 # %% ../../nbs/10_quantization/01_benchmark.ipynb #26020
+COMPILED = "baseline, compiled"  # the second baseline
+COMPILED_LOOP = "baseline loop, compiled"
+
+
+def _compiled(baseline):
+    "The baseline as graphs; itself if it is compiled"
+    return baseline if baseline.compiled else BaselineDetector(baseline.model, compiled=True)
+
+# %% ../../nbs/10_quantization/01_benchmark.ipynb #n26single
 def measure_single(
     system: PneumoniaDetectionSystem,  # detector of this package
     baseline: BaselineDetector,  # its baseline
     paths: Sequence[str | Path],  # JPEG files, one per round
     rounds: int = 30,  # number of rounds, at least 1
-) -> pd.DataFrame:  # from `speedup_table`
+) -> pd.DataFrame:  # from `speedup_table`, with the compiled baseline as the second base
     "Speed for one file to prediction and heat map, relative to the baseline"
     files = [path for _ in range(rounds + 1) for path in paths]
     current = [-1]
 
+    def run(detector):
+        path = files[current[0]]
+        return detector.predict(path), detector.make_gradcam_heatmap(path)
+
     def run_baseline():
         current[0] += 1
-        path = files[current[0]]
-        return baseline.predict(path), baseline.make_gradcam_heatmap(path)
+        return run(baseline)
 
-    def run_system():
-        return system.predict(files[current[0]])
-
-    seconds = interleaved_timing(dict(baseline=run_baseline, ours=run_system), rounds)
-    return speedup_table(seconds, "baseline", "one file to prediction and heat map")
+    work = {
+        "baseline": run_baseline,
+        COMPILED: partial(run, _compiled(baseline)),
+        "ours": lambda: system.predict(files[current[0]]),
+    }
+    seconds = interleaved_timing(work, rounds)
+    return speedup_table(seconds, "baseline", "one file to prediction and heat map", COMPILED)
 
 # %% ../../nbs/10_quantization/01_benchmark.ipynb #26024
 def screen_files(
@@ -208,7 +238,7 @@ def measure_screen(
     rounds: int = 30,  # number of rounds, at least 1
     files_per_round: int = 52,  # number of files, at least 1
 ) -> pd.DataFrame:  # from `speedup_table`, relative to the screening
-    "Speed of a screening, of its bounds and of the baseline, on the same files"
+    "Speed of a screening, of its bounds and of the baselines, on the same files"
     batches = [paths[i : i + files_per_round] for i in range(0, len(paths), files_per_round)]
     bounds = [screening_bounds(system, batch) for batch in batches]
     current = [-1]
@@ -220,12 +250,13 @@ def measure_screen(
     def run_bound(name):
         return lambda: bounds[current[0]][name]()
 
-    def run_baseline():
-        return baseline.batch_predict(batches[current[0]])
+    def run_loop(detector):
+        return lambda: detector.batch_predict(batches[current[0]])
 
     work = {"screening": run_screening} | {name: run_bound(name) for name in bounds[0]}
     if baseline:
-        work["baseline loop"] = run_baseline
+        work["baseline loop"] = run_loop(baseline)
+        work[COMPILED_LOOP] = run_loop(_compiled(baseline))
     return speedup_table(interleaved_timing(work, rounds), "screening", "screening a folder")
 
 # %% ../../nbs/10_quantization/01_benchmark.ipynb #26032
@@ -308,6 +339,7 @@ _RENAMED = {  # names in reports of version 0.1 -> names
     "straightforward loop": "baseline loop",
     "one file to verdict and heat map": "one file to prediction and heat map",
 }
+_SECOND = ("second_base", "second_ratio", "second_low", "second_high")
 
 # %% ../../nbs/10_quantization/01_benchmark.ipynb #n26bench
 @dataclass
@@ -326,10 +358,12 @@ class Benchmark:
     def from_json(
         cls,
         text: str,  # from `to_json`
-    ) -> "Benchmark":  # the same report
+    ) -> "Benchmark":  # the same report; columns that an older report lacks are empty
         "Read a report"
         report = json.loads(text)
-        return cls(pd.DataFrame(report["rows"]).replace(_RENAMED), report["machine"])
+        table = pd.DataFrame(report["rows"]).replace(_RENAMED)
+        missing = [name for name in _SECOND if name not in table]
+        return cls(table.assign(**dict.fromkeys(missing, np.nan)), report["machine"])
 
 # %% ../../nbs/10_quantization/01_benchmark.ipynb #26044
 def _processor():
@@ -357,18 +391,29 @@ def this_machine() -> dict[str, object]:  # cpu, cores, system, python, versions
     )
 
 # %% ../../nbs/10_quantization/01_benchmark.ipynb #n26panel
+def _draw_ratios(ax, rows, prefix="", **style):
+    "Ratios with their ranges"
+    ratio, low, high = (rows[f"{prefix}{name}"] for name in ("ratio", "low", "high"))
+    ranges = [(ratio - low).clip(0), (high - ratio).clip(0)]
+    ax.errorbar(ratio, np.arange(len(rows)), xerr=ranges, ms=4, capsize=2, **style)
+
+
 def _draw_group(ax, rows, lang):
     "One group of a report: ratios with their ranges on a logarithmic axis"
-    positions = np.arange(len(rows))
-    ranges = [(rows.ratio - rows.low).clip(0), (rows.high - rows.ratio).clip(0)]
-    ax.errorbar(rows.ratio, positions, xerr=ranges, fmt="o", ms=4, capsize=2)
+    labels = texts("benchmark", lang)
+    rows = rows.reset_index(drop=True)
+    base = f"{labels['base']}: {rows.base.iloc[0]}"
+    _draw_ratios(ax, rows, fmt="o", label=base)
+    second = rows.get("second_base", pd.Series(dtype=object)).dropna()
+    if len(second):
+        _draw_ratios(ax, rows, "second_", fmt="s", mfc="none", label=f"{labels['base']}: {second.iloc[0]}")
+        ax.legend(fontsize=6)
     ax.axvline(1, color="k", lw=0.8, ls=":")
     ax.set(xscale="log", ylim=(len(rows) - 0.4, -0.6))
-    ax.set_yticks(positions, rows.name, fontsize=7)
+    ax.set_yticks(np.arange(len(rows)), rows.name, fontsize=7)
     ax.grid(axis="x", alpha=0.3)
     group = translate(rows.group.iloc[0], lang)
-    title = f"{group} ({texts('benchmark', lang)['base']}: {rows.base.iloc[0]})"
-    ax.set_title(title, fontsize=8, loc="left")
+    ax.set_title(f"{group} ({base})", fontsize=8, loc="left")
 
 # %% ../../nbs/10_quantization/01_benchmark.ipynb #26048
 @patch

@@ -272,6 +272,33 @@ def _unsupported(self: LiteRTExporter, error):
         reason = f"no operation {operation[1] or operation[2]}{location}"
     return InvalidOption(f"{self.model.name} cannot be converted: {reason}")
 
+# %% ../../nbs/10_quantization/03_litert.ipynb #lithead2
+HEAD_OPERATIONS = ["FULLY_CONNECTED", "SOFTMAX", "STRIDED_SLICE"]  # the last layer, the softmax, its column
+
+
+def _debug_options(**options):
+    "Options of the debugger: the head stays in floats"
+    tools = import_extra("tensorflow").lite.experimental
+    return tools.QuantizationDebugOptions(denylisted_ops=HEAD_OPERATIONS, **options)
+
+
+def _debugger(served, images, n_debug):
+    "TensorFlow's debugger of 8-bit models, on the first images"
+    return call_quietly(
+        import_extra("tensorflow").lite.experimental.QuantizationDebugger,
+        converter=_converter(served, images),
+        debug_dataset=lambda: ([image[None]] for image in images[:n_debug]),
+        debug_options=_debug_options(),
+    )
+
+
+def _convert_with_float_head(served, images):
+    "An 8-bit model whose head is computed in floats; all in 8 bits, if nothing else is left"
+    try:
+        return call_quietly(_debugger(served, images, 1).get_nondebug_quantized_model)
+    except (ValueError, RuntimeError):  # the debugger needs at least one layer in 8 bits
+        return call_quietly(_converter(served, images).convert)
+
 # %% ../../nbs/10_quantization/03_litert.ipynb #27036
 @patch
 def _convert(self: LiteRTExporter, kind, images):
@@ -280,6 +307,8 @@ def _convert(self: LiteRTExporter, kind, images):
     try:
         if kind in ("float32", "float16"):
             return call_quietly(to_litert, served, kind == "float16")
+        if kind == "int8":
+            return _convert_with_float_head(served, images)
         return call_quietly(_converter(served, images, kind == "int8_uint8io").convert)
     except Exception as e:
         raise self._unsupported(e) from None
@@ -320,12 +349,7 @@ def quantize_model(
 @patch
 def _keep_float_layers(self: LiteRTExporter, export, images, limit=16):
     "Keep the layers with the largest errors in floats until the export keeps its tolerances"
-    tools = import_extra("tensorflow").lite.experimental
-    debugger = call_quietly(
-        tools.QuantizationDebugger,
-        converter=_converter(inference_model(self.model), images),
-        debug_dataset=lambda: ([image[None]] for image in images[:20]),
-    )
+    debugger = _debugger(inference_model(self.model), images, 20)
     call_quietly(debugger.run)
     pairs = _tensors_by_error(debugger)
     n_tensors = len({tensor for pair in pairs for tensor in pair})
@@ -334,8 +358,7 @@ def _keep_float_layers(self: LiteRTExporter, export, images, limit=16):
         tensors = list(dict.fromkeys(tensor for pair in pairs[:k] for tensor in pair))
         if len(tensors) == n_tensors:
             break  # the debugger needs at least one layer in 8 bits
-        options = tools.QuantizationDebugOptions(denylisted_nodes=tensors)
-        call_quietly(setattr, debugger, "options", options)
+        call_quietly(setattr, debugger, "options", _debug_options(denylisted_nodes=tensors))
         content = call_quietly(debugger.get_nondebug_quantized_model)
         layers = [self._layer_name(tensor) for tensor in tensors]
         export = self._litert_export("int8", content, images, layers)

@@ -27,6 +27,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "own_model": [
             "make_bundle",
+            "recalibrate",
         ],
         "view_training": [
             "ViewSources",

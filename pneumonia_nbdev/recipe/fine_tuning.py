@@ -18,7 +18,7 @@ from ..core.base import CLASSES, InvalidOption, MissingFile, import_extra
 from ..core.image import rescale_intensity
 from ..data.augmentation import Augmentation, augment_batch
 from ..data.dataset import MedicalDataLoader
-from ..data.files import fingerprint
+from ..data.files import PARTS, fingerprint
 from ..training.callbacks import device_scope
 from ..training.run_setup import Start
 from ..training.trainer import ModelTrainer
@@ -48,7 +48,7 @@ STRONG_AUGMENTATION = Augmentation(
 # %% ../../nbs/08_recipe/00_fine_tuning.ipynb #15007
 def augmented_batches(
     loader: MedicalDataLoader,  # the images
-    split: str,  # `train` or `val`
+    split: str,  # `train` or `val`, or a part of val: `selection` or `calibration`
     seed: int = 0,  # of the augmentation
     batch_size: int = 32,  # images a batch
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # yields (images, labels)
@@ -135,6 +135,18 @@ def choose_recipe(
     epochs = epochs or 10
     stages = ((size or 224, epochs, 1e-4),)
     return Recipe("own", backbone or Recipe.backbone, stages, seed or 0, initial_epochs=epochs // 5)
+
+# %% ../../nbs/08_recipe/00_fine_tuning.ipynb #ftpart02
+MIN_PART_PATIENTS = 20  # patients of each class in each part of validation
+
+
+def uses_parts(
+    loader: MedicalDataLoader,  # the images
+) -> bool:  # False: training and calibration use the whole of validation
+    "Whether both parts of validation have enough patients of each class"
+    rows = loader.split_rows("val")
+    patients = [rows.patient[(rows.part == part) & (rows.label == c)] for part in PARTS for c in CLASSES]
+    return min(values.nunique() for values in patients) >= MIN_PART_PATIENTS
 
 # %% ../../nbs/08_recipe/00_fine_tuning.ipynb #15r00004
 class RunData:
@@ -233,11 +245,17 @@ def _weights_id(weights):
     return hashlib.sha256(content).hexdigest()[:16]
 
 # %% ../../nbs/08_recipe/00_fine_tuning.ipynb #c5b0b4f0a
+def _monitored(loader):
+    "The images on which the epochs are measured"
+    return "selection" if uses_parts(loader) else "val"
+
+
 def _run_metadata(data, weights, recipe):
     "What a run depends on; a run with other metadata doesn't continue"
+    measured = data.source.split_rows(_monitored(data.source))
     return dict(
         data=data.fingerprint(data.source.split_rows("train")),
-        validation=data.fingerprint(data.source.split_rows("val")),
+        validation=data.fingerprint(measured),
         weights=_weights_id(weights),
         recipe=asdict(recipe),
     )
@@ -257,7 +275,7 @@ def _train_stage(data, weights, folder, recipe, verbose, stage):
     trainer = ModelTrainer(model, name, folder, seed, metadata)
     trainer.train_model(
         loader.create_dataset("train", balance=True)[0],
-        loader.create_dataset("val")[0],
+        loader.create_dataset(_monitored(loader))[0],
         epochs=epochs,
         initial_epochs=min(recipe.initial_epochs, epochs) if head_first else 0,
         fine_rate=rate,
