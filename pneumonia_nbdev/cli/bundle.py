@@ -46,6 +46,21 @@ ValOption = Annotated[
         "by default official, if it has 10 images of each class.",
     ),
 ]
+TestLogOption = Annotated[
+    Path | None, typer.Option(help="CSV of test evaluations; without it, the test split isn't used.")
+]
+
+
+def _prepare(out, test_log):
+    "Try the outputs before the work, then load what training needs"
+    for path in filter(None, (out, test_log)):
+        check_output(path)
+    silence_tensorflow()
+    import_extra("pandas")
+    from pneumonia_nbdev.evaluation.evaluation import check_test_log
+
+    if test_log:
+        check_test_log(test_log)
 
 # %% ../../nbs/30_cli/11_bundle.ipynb #37e11
 @app.command("bundle")
@@ -62,23 +77,15 @@ def bundle_command(
     classes: ClassesOption = "",
     columns: ColumnsOption = "",
     val: ValOption = None,
-    test_log: Annotated[
-        Path | None, typer.Option(help="CSV of test evaluations; without it, the test split isn't used.")
-    ] = None,
+    test_log: TestLogOption = None,
     reason: Annotated[
         str, typer.Option(help="Reason of the evaluation, for the test log.")
     ] = "pneumonia bundle",
 ) -> None:
     "Calibrate and measure a Keras model on labeled images, and write its bundle."
-    for path in filter(None, (out, test_log)):
-        check_output(path)
-    silence_tensorflow()
-    import_extra("pandas")
-    from pneumonia_nbdev.evaluation.evaluation import check_test_log
+    _prepare(out, test_log)
     from pneumonia_nbdev.recipe.own_model import labeled_images, make_bundle
 
-    if test_log:
-        check_test_log(test_log)
     names = dict(classes=parse_pairs(classes, "classes"), columns=parse_pairs(columns, "columns"))
     options = dict(input_range=input_range, class_order=_class_order(class_order))
     with warnings_as_lines():
@@ -153,18 +160,12 @@ def evaluate_command(
     "Measure a model on labeled images; write a report, a model card and checklists."
     if test_log and split != "test":
         raise InvalidOption(f"the test log is for evaluations on test, not on {split}")
-    for path in filter(None, (report, test_log)):
-        check_output(path)
+    _prepare(report, test_log)
     for suffix in (".json", ".model_card.md", ".model_card.json", ".claim.md", ".tripod.md", ".stard.md"):
         check_output(report.with_suffix(suffix))
-    silence_tensorflow()
-    import_extra("pandas")
-    from pneumonia_nbdev.evaluation.evaluation import check_test_log
     from pneumonia_nbdev.recipe.rendering import format_table
     from pneumonia_nbdev.recipe.report import evaluate_bundle
 
-    if test_log:
-        check_test_log(test_log)
     options = dict(input_range=input_range, class_order=_class_order(class_order))
     with tempfile.TemporaryDirectory() as folder, warnings_as_lines():
         table = _standard_table(data, classes, columns, Path(folder))
@@ -231,23 +232,15 @@ def recalibrate_command(
     out: Annotated[Path, typer.Option(help="Path of the new bundle.")] = Path("recalibrated.bundle"),
     classes: ClassesOption = "",
     columns: ColumnsOption = "",
-    test_log: Annotated[
-        Path | None, typer.Option(help="CSV of test evaluations; without it, the test split isn't used.")
-    ] = None,
+    test_log: TestLogOption = None,
     reason: Annotated[
         str, typer.Option(help="Reason of the evaluation, for the test log.")
     ] = "pneumonia recalibrate",
 ) -> None:
     "Fit calibration, threshold and conformal limits of a bundle again to labeled images."
-    for path in filter(None, (out, test_log)):
-        check_output(path)
-    silence_tensorflow()
-    import_extra("pandas")
-    from pneumonia_nbdev.evaluation.evaluation import check_test_log
+    _prepare(out, test_log)
     from pneumonia_nbdev.recipe.own_model import recalibrate
 
-    if test_log:
-        check_test_log(test_log)
     with tempfile.TemporaryDirectory() as folder, warnings_as_lines():
         table = _standard_table(data, classes, columns, Path(folder))
         bundle = recalibrate(model, table, out, test_log, reason, extra_parts=_parts)

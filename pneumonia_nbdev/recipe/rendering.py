@@ -355,7 +355,6 @@ def _checklist_values(self: Evaluation):
     official = self.card["data"]["name"] == OFFICIAL
     groups = self.tables.get("groups")
     attributes = set(groups.index.get_level_values(0)) if groups is not None and len(groups) else set()
-    fit = self.card.get("calibration", {}).get("fit")
     return dict(
         {key: facts[key] for key in ("known_as", "left_out", "split", "data", "patients")},
         card=self.card,
@@ -373,7 +372,6 @@ def _checklist_values(self: Evaluation):
         prevalence=self._prevalence(),
         headline=self._headline(),
         sample_size=self._sample_size(),
-        calibration_fit=f" ({_display(fit, self.lang)})" if fit else "",
     )
 
 # %% ../../nbs/08_recipe/03_rendering.ipynb #rdcheck04
