@@ -141,6 +141,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "find_duplicates",
             "shortcut_report",
         ],
+        "data.sources": [
+            "Source",
+            "SourceMixer",
+            "pd",
+            "read_source",
+        ],
         "visualization": [
             "DataVisualizer",
             "gallery",
@@ -162,6 +168,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "transfer.adapt": [
             "adapt_model",
+        ],
+        "transfer.regions": [
+            "add_regions",
         ],
         "transfer.keras_io": [
             "as_bundle",

@@ -106,7 +106,7 @@ def _start(self: Bundle, threads):
 
 # %% ../../nbs/00_core/26_bundle.ipynb #bdouts02
 @patch(as_prop=True)
-def outputs(self: Bundle) -> tuple[str, ...]:  # of `probability`, `cam` and `embedding`
+def outputs(self: Bundle) -> tuple[str, ...]:  # of `OUTPUTS`
     "The names of the outputs that the network has"
     return tuple(name for name in OUTPUTS if name in self._run.outputs)
 
@@ -243,6 +243,7 @@ def conformal_decision(
 def has_keras_model(self: Bundle) -> bool:  # whether `load_keras_model` can rebuild it
     "Whether the bundle contains a Keras model, or a linear head on EfficientNet-Lite0"
     has_linear_head = "head.npz" in self.parts and self.card["backbone"].startswith("EfficientNetLite0")
+    has_linear_head &= "lungs" not in self.outputs or "regions.npz" in self.parts
     return "model.keras" in self.parts or has_linear_head
 
 # %% ../../nbs/00_core/26_bundle.ipynb #bdtrial2
@@ -351,18 +352,23 @@ def _trial(raw, name, engine):
     return {}, None
 
 
+_DIMENSIONS = dict(probability=1, cam=3, embedding=2, lungs=3, opacity_map=3)
+_FRACTIONS = ("probability", "lungs", "opacity_map")  # outputs with values from 0 to 1
+
+
 def _check_outputs(bundle, out):
     "Raise `BadBundle` unless the outputs have the right shapes and finite values"
     shapes = {name: values.shape for name, values in out.items()}
-    dimensions = dict(probability=1, cam=3, embedding=2)
-    if any(len(shape) != dimensions[name] for name, shape in shapes.items()):
+    if any(len(shape) != _DIMENSIONS.get(name, len(shape)) for name, shape in shapes.items()):
         raise BadBundle(f"the outputs of the network have the shapes {shapes}")
     if max(values.size for values in out.values()) > 2**22:
         raise BadBundle(f"the outputs of the network are too large: {shapes}")
     if not all(np.isfinite(values).all() for values in out.values()):
         raise BadBundle("the network returns values that aren't finite")
-    if not -0.01 <= out["probability"][0] <= 1.01:  # 8-bit networks round
-        raise BadBundle(f"the network returns the probability {out['probability'][0]:g}")
+    for name in _FRACTIONS:
+        values = out.get(name, np.zeros(1))
+        if values.min() < -0.01 or values.max() > 1.01:  # 8-bit networks round
+            raise BadBundle(f"the network returns {name} from {values.min():g} to {values.max():g}")
     detector = bundle.ood_detector
     if detector is not None and "embedding" in out and out["embedding"].shape[1:] != detector.mean.shape:
         raise BadBundle(

@@ -316,24 +316,50 @@ def colormap_lut(
     bgr = cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{colormap.upper()}"))
     return np.ascontiguousarray(bgr[..., ::-1])
 
+# %% ../../nbs/00_core/15_image.ipynb #01102b
+OUTLINE_COLOR = (94, 234, 212)  # RGB of the outline of the lungs
+
+
+def lung_contours(
+    lungs: np.ndarray,  # (rows, columns), 0 to 1
+    shape: tuple[int, int],  # (height, width) of the picture in pixels
+) -> list[np.ndarray]:  # (n, 1, 2) int32 points (x, y) of each contour
+    "The outlines of the lungs, where their probability is one half"
+    cv2 = import_extra("cv2", "")
+    enlarged = cv2.resize(np.asarray(lungs, np.float32), shape[::-1], interpolation=cv2.INTER_LINEAR)
+    inside = (enlarged >= 0.5).astype(np.uint8)
+    contours = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    return [c for c in contours if cv2.contourArea(c) >= inside.size / 500]  # without specks
+
+
+def _draw_outline(rgb, lungs):
+    "The picture with the outline of the lungs, if there is one"
+    if lungs is None:
+        return rgb
+    width = max(1, round(max(rgb.shape[:2]) / 250))
+    options = dict(color=OUTLINE_COLOR, thickness=width, lineType=import_extra("cv2", "").LINE_AA)
+    return import_extra("cv2", "").drawContours(rgb, lung_contours(lungs, rgb.shape[:2]), -1, **options)
+
 # %% ../../nbs/00_core/15_image.ipynb #01103
 def overlay(
     image: XRay | np.ndarray,  # `XRay`, or (height, width) gray levels 0 to 255
     heatmap: np.ndarray | None,  # (rows, columns), 0 to 1, resized to the image; None: the X-ray alone
     alpha: float = 0.5,  # opacity of the maximum, 0 to 1
     colormap: str = "inferno",  # one of `COLORMAPS`
+    lungs: np.ndarray | None = None,  # (rows, columns), 0 to 1; their outline is drawn at one half
 ) -> np.ndarray:  # (height, width, 3) uint8 RGB
-    "Draw a heat map over an X-ray"
+    "Draw a heat map and the outline of the lungs over an X-ray"
     if not 0 <= alpha <= 1:
         raise InvalidOption(f"alpha {alpha}; it must be from 0 to 1")
     cv2 = import_extra("cv2", "")
     gray = getattr(image, "levels", None)
     if gray is None:
         gray = np.asarray(to_pil(image))
+    rgb = cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
     if heatmap is None:  # of an image that isn't assessed, or of a model without a map
-        return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
+        return _draw_outline(rgb, lungs)
     resized = cv2.resize(np.asarray(heatmap, np.float32), gray.shape[::-1], interpolation=cv2.INTER_CUBIC)
     heat = np.clip(resized, 0, 1)
     color = cv2.applyColorMap(cv2.convertScaleAbs(heat, alpha=255), colormap_lut(colormap))
     weight = np.float32(alpha) * heat
-    return cv2.blendLinear(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB), color, 1 - weight, weight)
+    return _draw_outline(cv2.blendLinear(rgb, color, 1 - weight, weight), lungs)

@@ -101,16 +101,23 @@ class Prediction(Record):
     threshold_rule: str  # how the operating point was chosen
     conformal: ConformalResult | None  # None without conformal limits, and without a class
     refer: bool  # a reader should decide: by the conformal limits, or because there is no class
-    heatmap: np.ndarray | None = field(repr=False)  # (rows, columns), 0 to 1; None without a map or class
+    heatmap: np.ndarray | None = field(repr=False)  # class-activation map, 0 to 1; None without a map or class
     quality: QualityResult  # result of the quality checks
     model: ModelInfo  # the model that made the prediction
     unavailable: dict[str, str] | None = None  # missing `heatmap` or `ood_score` -> reason
+    opacity_map: np.ndarray | None = field(default=None, repr=False)  # probability of an opacity at each position, 0 to 1
+    lungs: np.ndarray | None = field(default=None, repr=False)  # probability of lung at each position, 0 to 1
     seconds: Timing | None = None  # duration, if a worker pool made the prediction
     preview: bytes | None = field(default=None, repr=False)  # the image as a JPEG, if requested
     pictures: dict | None = field(default=None, repr=False)  # JPEGs `image` and `overlay`, for a report
     _raw: dict | None = field(default=None, repr=False)  # probabilities of the network, for `with_raw`
 
 # %% ../../nbs/00_core/29_prediction.ipynb #09p31
+def _fractions(outputs, name):
+    "An output of one image with values from 0 to 1; None if the network doesn't have it"
+    return np.clip(outputs[name][0], 0, 1).astype(np.float32) if name in outputs else None
+
+
 @patch(cls_method=True)
 def from_outputs(
     cls: Prediction,
@@ -138,6 +145,8 @@ def from_outputs(
         conformal=ConformalResult(**conformal) if conformal else None,
         refer=needs_referral(conformal, quality.reasons),
         heatmap=heatmap(outputs["cam"][0]) if "cam" in outputs else None,
+        opacity_map=_fractions(outputs, "opacity_map"),
+        lungs=_fractions(outputs, "lungs"),
         quality=QualityResult(bool(quality), list(quality.reasons), quality.text(lang)),
         model=ModelInfo(card["name"], bundle.id, card["version"], card["backbone"]),
         unavailable=bundle.unavailable or None,
@@ -153,8 +162,9 @@ def without_class(
     reason: str,  # code of the quality check
     lang: str = "en",  # language of the label, `en` or `zh`
 ) -> Prediction:
-    "The same result without class, probability and heat map"
-    withheld = dict(class_=None, confidence=None, probabilities=None, conformal=None, heatmap=None)
+    "The same result without class, probability and maps, except the lungs"
+    names = ("class_", "confidence", "probabilities", "conformal", "heatmap", "opacity_map")
+    withheld = dict.fromkeys(names)
     text = translate("labels.not_assessed", lang)
     return replace(self, label=text, reason=reason, refer=True, **withheld)
 
@@ -174,12 +184,14 @@ def reason_text(self: Prediction) -> str | None:  # None with a class
 # %% ../../nbs/00_core/29_prediction.ipynb #09p32
 @patch
 def to_json(self: Prediction) -> dict:  # plain types
-    "The prediction as JSON: the heat map as rows of numbers, without pictures"
+    "The prediction as JSON: the maps as rows of numbers, without pictures"
     plain = {k.rstrip("_"): v for k, v in asdict(self).items() if k.rstrip("_") in self}
     plain.pop("preview", None)
     plain.pop("pictures", None)
-    if self.heatmap is not None:
-        plain["heatmap"] = self.heatmap.astype(float).round(3).tolist()
+    for name, digits in dict(heatmap=3, opacity_map=3, lungs=2).items():
+        values = getattr(self, name)
+        if values is not None:
+            plain[name] = values.astype(float).round(digits).tolist()
     if self.seconds:
         plain["seconds"] = {k: round(v, 4) for k, v in self.seconds.items()}
     return plain

@@ -26,7 +26,8 @@ class Engine:
     load: Callable  # (content, shape, threads) -> function from (1, height, width, channels) to a dict of outputs
 
 # %% ../../nbs/00_core/20_runtimes.ipynb #03027
-OUTPUTS = ("probability", "cam", "embedding")  # names of the network's outputs; the first one is required
+# names of the network's outputs; the first one is required
+OUTPUTS = ("probability", "cam", "embedding", "lungs", "opacity_map")
 
 
 def _check_network(

@@ -33,5 +33,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "find_duplicates",
             "shortcut_report",
         ],
+        "sources": [
+            "Source",
+            "SourceMixer",
+            "pd",
+            "read_source",
+        ],
     },
 )

@@ -34,14 +34,13 @@ class Augmentation:
     borrow: float = 0.0  # probability of histogram matching, and of spectrum matching
 
 # %% ../../nbs/01_data/00_augmentation.ipynb #04010
-def random_affine(
-    img: np.ndarray,  # (height, width) uint8
+def affine_matrix(
+    shape: tuple[int, int],  # (height, width) of the image
     policy: Augmentation,  # parameters
     rng: np.random.Generator,  # random generator
-) -> np.ndarray:  # (height, width) uint8
-    "Rotate, shift, scale and optionally flip the image in one interpolation"
-    cv2 = import_extra("cv2", "")
-    height, width = img.shape
+) -> np.ndarray:  # (2, 3), from old to new positions (x, y)
+    "A random rotation, shift, scale and optional flip"
+    height, width = shape
     angle = np.deg2rad(rng.uniform(-policy.rotate, policy.rotate))
     zoom, aspect = np.exp(rng.uniform(-1, 1, 2) * np.log1p([policy.scale, policy.aspect]))
     scale_x = zoom * np.sqrt(aspect)
@@ -53,8 +52,25 @@ def random_affine(
     A = np.array([[cos * scale_x, -sin * scale_y], [sin * scale_x, cos * scale_y]])
     centre = np.array([width - 1, height - 1]) / 2
     target = centre + rng.uniform(-policy.shift, policy.shift, 2) * (width, height)
-    affine = np.column_stack([A, target - A @ centre])
-    return cv2.warpAffine(img, affine, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+    return np.column_stack([A, target - A @ centre])
+
+
+def warp(
+    img: np.ndarray,  # (height, width) uint8
+    affine: np.ndarray,  # (2, 3), from `affine_matrix`
+) -> np.ndarray:  # (height, width) uint8
+    "Move the pixels of an image in one interpolation"
+    cv2 = import_extra("cv2", "")
+    return cv2.warpAffine(img, affine, img.shape[::-1], borderMode=cv2.BORDER_REFLECT_101)
+
+
+def random_affine(
+    img: np.ndarray,  # (height, width) uint8
+    policy: Augmentation,  # parameters
+    rng: np.random.Generator,  # random generator
+) -> np.ndarray:  # (height, width) uint8
+    "Rotate, shift, scale and optionally flip the image in one interpolation"
+    return warp(img, affine_matrix(img.shape, policy, rng))
 
 # %% ../../nbs/01_data/00_augmentation.ipynb #04015
 def random_blur_sharpen(
@@ -173,17 +189,30 @@ def augment(
     references: np.ndarray | None = None,  # (n, height, width) uint8 for matching; None disables it
 ) -> np.ndarray:  # (height, width) uint8
     "Apply all random changes to one image"
+    return augment_with_masks(img, (), policy, rng, references)[0]
+
+# %% ../../nbs/01_data/00_augmentation.ipynb #augmask1
+def augment_with_masks(
+    img: np.ndarray,  # (height, width) uint8
+    masks: tuple[np.ndarray | None, ...],  # (height, width) uint8 each; None for a missing one
+    policy: Augmentation,  # parameters
+    rng: np.random.Generator | int | list[int] | None = None,  # generator or seed
+    references: np.ndarray | None = None,  # (n, height, width) uint8 for matching; None disables it
+) -> tuple[np.ndarray, tuple[np.ndarray | None, ...]]:  # the changed image and masks
+    "Apply all random changes to one image, and the geometry alone to its masks"
     rng = np.random.default_rng(rng)
     if policy.borrow and references is not None:
         reference = references[rng.integers(len(references))]
         for match in (match_histogram, match_spectrum):
             if rng.random() < policy.borrow:
                 img = match(img, reference)
-    img = random_affine(img, policy, rng)
+    affine = affine_matrix(img.shape, policy, rng)
+    img = warp(img, affine)
     img = random_blur_sharpen(img, policy, rng)
     img = random_gamma_contrast(img, policy, rng)
     img = random_noise_jpeg(img, policy, rng)
-    return random_erasing(img, policy, rng)
+    masks = tuple(None if mask is None else warp(mask, affine) for mask in masks)
+    return random_erasing(img, policy, rng), masks
 
 # %% ../../nbs/01_data/00_augmentation.ipynb #04033
 def augment_batch(

@@ -16,6 +16,7 @@ import numpy as np
 from ..core.base import InvalidOption, import_extra
 from ..core.quiet import quiet_native_output
 from ..transfer.adapt import Node, layer_outputs
+from ..transfer.regions import region_outputs
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -356,7 +357,7 @@ def _embedding_output(outs):
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #13032
 def inference_model(
     model: keras.Model,  # a classifier
-) -> keras.Model:  # images -> dict: probability (n,), cam (n, rows, columns), embedding (n, channels)
+) -> keras.Model:  # images -> dict: probability (n,), cam (n, rows, columns), embedding (n, channels), regions
     "The classifier with its map and embedding as outputs of one pass, as far as the model has them"
     x, outs = layer_outputs(model)
     outputs = dict(probability=list(outs.values())[-1].output[:, -1])
@@ -365,6 +366,7 @@ def inference_model(
     embedding = _embedding_output(outs)
     if embedding is not None:
         outputs["embedding"] = embedding
+    outputs |= region_outputs(outs)
     return keras.Model(x, outputs, name=f"{model.name}_served")
 
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #g0una002

@@ -17,6 +17,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "adapt": [
             "adapt_model",
         ],
+        "regions": [
+            "add_regions",
+        ],
         "keras_io": [
             "as_bundle",
             "linear_model",
