@@ -267,7 +267,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "recipe.fine_tuning": [
             "MAX_SEED",
             "RECIPES",
+            "REGIONS",
             "Recipe",
+            "WITH_REGIONS",
             "augmented_batches",
             "choose_recipe",
             "fine_tune",

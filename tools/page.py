@@ -18,6 +18,7 @@ from pathlib import Path
 
 from browser import ROOT, chromium, free_port, missing, page, server
 
+from pneumonia_nbdev.core.bundle import Bundle
 from pneumonia_nbdev.core.i18n import texts, translate
 from pneumonia_nbdev.core.quality import NO_CLASS_REASONS
 
@@ -206,8 +207,8 @@ def one_file(p):
 
 
 def viewer(p):
-    "Opacity, zoom, window, two pictures side by side, and reset"
-    until(p, "document.querySelector('.heat').naturalWidth === 112")
+    "Opacity of the map, zoom, window, two pictures side by side, and reset"
+    until(p, "document.querySelector('.heat')?.naturalWidth > 0")
     until(p, "document.querySelector('.xray').naturalWidth > 0 && document.querySelector('.layers').style.width")
     p.locator("#opacity").focus()
     p.keyboard.press("Home")
@@ -228,6 +229,29 @@ def viewer(p):
     until(p, "document.querySelector('#wl feFuncR').getAttribute('slope') === '1'")
 
 
+def shown_map(p, width, about):
+    "Wait for a map of this width in pixels, and check the text about it"
+    until(p, f"document.querySelector('#stages .heat').naturalWidth === {width}")
+    assert p.locator("#about-map").inner_text() == about
+
+
+def choose_map(p):
+    "The opacity map is shown first, and Grad-CAM is chosen by the keyboard; a model without opacity map has no choice"
+    if "opacity_map" not in Bundle().outputs:
+        assert p.locator("#map").is_hidden()
+        shown_map(p, 112, TEXT["maps"])
+        return
+    shown_map(p, 224, TEXT["opacity_maps"])
+    p.locator("#map input").first.focus()
+    p.keyboard.press("ArrowRight")
+    shown_map(p, 112, TEXT["maps"])
+    p.select_option("#lang", "zh")
+    shown_map(p, 112, TEXT_ZH["maps"])
+    p.select_option("#lang", "en")
+    p.get_by_label(TEXT["opacity_map"], exact=True).check()
+    shown_map(p, 224, TEXT["opacity_maps"])
+
+
 def many_files(p, good, unusual):
     "Good and unusual files together: results, names and warnings"
     upload(p, good + unusual)
@@ -241,7 +265,7 @@ def many_files(p, good, unusual):
 
 
 def without_class(p, screenshot):
-    "An image that isn't assessed: label and reason, but no number, no bar and no heat map; and a filter"
+    "An image that isn't assessed: label and reason, but no number, no bar and no map; and a filter"
     select_row(p, "half.png")
     answer = p.locator("#answer")
     reason = p.locator("#answer li").first.inner_text()
@@ -249,7 +273,8 @@ def without_class(p, screenshot):
     for expected in (TEXT["not_assessed"], TEXT["refer"]):
         assert expected in answer.inner_text(), expected
     assert p.locator("#answer .meter, #stages .heat").count() == 0
-    assert TEXT["probability"] not in answer.inner_text() and p.locator("#opacity").is_hidden()
+    assert TEXT["probability"] not in answer.inner_text()
+    assert p.locator("#opacity").is_hidden() and p.locator("#map").is_hidden()
     check_accessibility(p, "an image that isn't assessed")
     show_top(p)
     screenshot(p, "page-not-assessed")
@@ -602,6 +627,7 @@ def anonymous_page(url, folder, screenshot, stop):
     with opened_page(url, **DESKTOP) as p:
         one_file(p)
         viewer(p)
+        choose_map(p)
         check_accessibility(p, "one file, light")
         show_top(p)
         screenshot(p, "page")

@@ -27,6 +27,7 @@ from pneumonia_nbdev.core.base import CLASSES, MissingFile, PneumoniaError, impo
 if TYPE_CHECKING:
     from pneumonia_nbdev.core.bundle import Bundle
     from pneumonia_nbdev.data.dataset import MedicalDataLoader
+    from pneumonia_nbdev.data.sources import Source
     from pneumonia_nbdev.recipe.fine_tuning import Recipe
 
 # %% ../../nbs/30_cli/05_train.ipynb #37ctime1
@@ -47,12 +48,15 @@ def estimated_seconds(
     recipe: "Recipe",  # the choices of the run
     n_train: int,  # number of training images
     n_val: int,  # number of validation images
+    folds: int = 0,  # number of trainings of lungs and opacities
 ) -> float:  # on two CPU cores
     "A rough duration of a run"
     step = SECONDS_PER_IMAGE[recipe.backbone] / 2
     size = recipe.stages[-1][0] if recipe.stages else 224
     forward_passes = 2 * n_train + 7 * n_val  # original and augmented images, and metrics
     seconds = 30 + forward_passes * step / 3 * (size / 224) ** 2
+    if recipe.regions and folds:
+        seconds += folds * recipe.regions.steps * recipe.regions.batch_size * step
     for side, epochs, _ in recipe.stages:
         seconds += epochs * (n_train + n_val / 3) * step * (side / 224) ** 2
     return seconds
@@ -62,18 +66,22 @@ def plan_lines(
     loader: "MedicalDataLoader",  # the images
     recipe: "Recipe",  # the choices of the run
     weights: str,  # value of `--weights`
+    sources: "list[Source]" = (),  # further sources
+    masks: Path | None = None,  # drawn lungs
 ) -> list[str]:  # printed before the training
     "Images, recipe and rough duration of a run"
     counts = loader.analyze_dataset()[list(CLASSES)]
     found = ", ".join(f"{split} {n:,} NORMAL + {p:,} PNEUMONIA" for split, n, p in counts.itertuples())
     n_train, n_val = (int(counts.loc[split].sum()) for split in ("train", "val"))
-    seconds = estimated_seconds(recipe, n_train, n_val)
+    folds = (1 + 3 * any(source.boxes for source in sources)) if sources or masks else 0
+    seconds = estimated_seconds(recipe, n_train, n_val, folds)
     lines = [
         f"images: {found}",
         f"recipe {recipe.name}: {recipe.backbone}, {_training(recipe)}, weights {weights}; "
         f"about {_duration(seconds)} on two CPU cores",
     ]
     lines.append(_validation_line(loader))
+    lines += _source_lines(recipe, sources, masks)
     if "test" not in counts.index:
         lines.append("the data set has no test split; the model is measured on val")
     linear = estimated_seconds(replace(recipe, stages=()), n_train, n_val)
@@ -92,8 +100,20 @@ def _validation_line(loader):
     return f"validation: {selection:,} images choose the epochs, {calibration:,} of other patients calibrate"
 
 
+def _source_lines(recipe, sources, masks):
+    "What lungs and opacities are learned from"
+    if recipe.regions is None:
+        return []
+    if not sources and not masks:
+        return ["no --source and no --lung-masks: the model gets neither lungs nor an opacity map"]
+    counts = [f"{s.name} {len(s):,} images, {len(s.boxes):,} with boxes" for s in sources]
+    return [f"further sources: {'; '.join(counts) or 'none'}; drawn lungs: {masks or 'none'}"]
+
+
 def _training(recipe):
     "The stages of a recipe in words"
+    if not recipe.stages and recipe.regions:
+        return "lungs and opacities on the network of a bundle"
     if not recipe.stages:
         return "last layer only, at 224 pixels"
     epochs = sum(epochs for _, epochs, _ in recipe.stages)
@@ -166,13 +186,24 @@ def train_command(
         ),
     ] = "auto",
     recipe: Annotated[
-        str, typer.Option(help="`default` (model in the package) or `linear` (frozen backbone, minutes).")
+        str,
+        typer.Option(
+            help="`default` (model in the package), `regions` (its last part, on the bundle in --weights) "
+            "or `linear` (frozen backbone, minutes)."
+        ),
     ] = "default",
     backbone: Annotated[str | None, typer.Option(help="Backbone of a custom recipe.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of a custom recipe.")] = None,
     size: Annotated[int | None, typer.Option(help="Image side of a custom recipe, in pixels.")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of order, augmentation and dropout; default: the recipe's.")
+    ] = None,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(help="Table of further images, with boxes in NAME_boxes.csv beside it; may be repeated."),
+    ] = None,
+    lung_masks: Annotated[
+        Path | None, typer.Option(help="Drawn lungs: a .npz with `names` and `masks`.")
     ] = None,
     classes: ClassesOption = "",
     columns: ColumnsOption = "",
@@ -203,11 +234,26 @@ def train_command(
     chosen = choose_recipe(recipe, backbone, epochs, size, seed)
     loader = open_data(data, classes, columns)
     loader.check_training()
-    print("\n".join(plan_lines(loader, chosen, weights)), flush=True)
+    from pneumonia_nbdev.data.sources import Masks, read_source
+
+    with warnings_as_lines():
+        sources = [read_source(path) for path in source or ()]
+    if lung_masks:
+        Masks(lung_masks)  # a wrong file is refused before the training
+    print("\n".join(plan_lines(loader, chosen, weights, sources, lung_masks)), flush=True)
     initial = None if weights == "none" else weights
     with warnings_as_lines():
         bundle = train_default(
-            loader, initial, out, test_log, reason, chosen, runs, extra_parts=continual_parts
+            loader,
+            initial,
+            out,
+            test_log,
+            reason,
+            chosen,
+            runs,
+            extra_parts=continual_parts,
+            sources=sources,
+            masks=lung_masks,
         )
     print(bundle)
     print(calibration_line(bundle.card))

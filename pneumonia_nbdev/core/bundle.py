@@ -40,6 +40,7 @@ from pneumonia_nbdev.core.packing import (  # noqa: F401 (other modules import t
     read_bundle,
     write_bundle,
 )
+from .groups import PatientGroup, check_groups, choose_group, load_groups, operating_point
 from .xray import XRay
 from .ood import load_ood_detector
 from .quality import Quality
@@ -72,12 +73,16 @@ class Bundle:
         self.spec = InputSpec.from_dict(self.card["input"])
         self.threshold = self.card["threshold"]
         self.ood_detector = None
-        if "familiar.npz" in self.parts:
-            try:
+        self.groups = None
+        try:
+            if "familiar.npz" in self.parts:
                 self.ood_detector = load_ood_detector(self.parts["familiar.npz"])
-            except BadBundle as e:
-                e.file = self.path
-                raise
+            if "groups.npz" in self.parts:
+                self.groups = load_groups(self.parts["groups.npz"])
+            check_groups(self.card)
+        except BadBundle as e:
+            e.file = self.path
+            raise
         if self.engine.part not in self.parts:
             raise InvalidOption(
                 f"{self.path.name} has no {self.engine.part}, which {self.engine.name} needs; "
@@ -162,6 +167,18 @@ def replicas(
             self._replicas.append(replica)
         return self._replicas[:n]
 
+# %% ../../nbs/00_core/26_bundle.ipynb #bdgrp002
+@patch
+def patient_group(
+    self: Bundle,
+    image: XRay,  # from `read_xray`
+    out: dict,  # outputs of `run` for this image alone
+) -> PatientGroup | None:  # None for a bundle without groups
+    "The group of the patient, by the header of the file or by the embedding"
+    if self.groups is None or "embedding" not in out:
+        return None
+    return choose_group(self.groups(out["embedding"])[0].tolist(), getattr(image, "metadata", {}))
+
 # %% ../../nbs/00_core/26_bundle.ipynb #03073
 @patch
 def assess_quality(
@@ -172,7 +189,9 @@ def assess_quality(
     "Quality of an image, including the out-of-distribution score of its embedding"
     has_score = self.ood_detector is not None and "embedding" in out
     score = self.ood_detector.ood_score(out["embedding"])[0] if has_score else 0.0
-    return assess_image_quality(image, score)
+    quality = assess_image_quality(image, score, out["lungs"][0] if "lungs" in out else None)
+    quality.group = self.patient_group(image, out)
+    return quality
 
 # %% ../../nbs/00_core/26_bundle.ipynb #03074
 @patch
@@ -228,14 +247,15 @@ def heatmap(
 def conformal_decision(
     self: Bundle,
     p: float,  # probability of PNEUMONIA, 0 to 1
+    group: PatientGroup | None = None,  # of the image, from `patient_group`
 ) -> dict | None:  # possible `classes`, `refer`, `coverage`; None without limits
     "Possible classes at this probability, and whether to refer the case to a reader"
-    limits = self.card.get("conformal")
+    threshold, _, limits = operating_point(self.card, group)
     if not limits:
         return None
     possible = dict(NORMAL=p <= limits["NORMAL"], PNEUMONIA=p >= limits["PNEUMONIA"])
     classes = [name for name in CLASSES if possible[name]]
-    predicted = CLASSES[int(p >= self.threshold)]
+    predicted = CLASSES[int(p >= threshold)]
     return dict(classes=classes, refer=classes != [predicted], coverage=limits["coverage"])
 
 # %% ../../nbs/00_core/26_bundle.ipynb #03056

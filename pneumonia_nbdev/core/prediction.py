@@ -14,6 +14,7 @@ from fastcore.basics import patch
 
 from .base import CLASSES, PneumoniaError, clean_name, label
 from .bundle import Bundle, heatmap
+from .groups import operating_point
 from .i18n import translate
 from .quality import NO_CLASS_REASONS, Quality
 
@@ -107,9 +108,11 @@ class Prediction(Record):
     unavailable: dict[str, str] | None = None  # missing `heatmap` or `ood_score` -> reason
     opacity_map: np.ndarray | None = field(default=None, repr=False)  # probability of an opacity at each position, 0 to 1
     lungs: np.ndarray | None = field(default=None, repr=False)  # probability of lung at each position, 0 to 1
+    group: str | None = None  # `child`, `adult_ap` or `adult_pa`; the operating point follows it
+    group_source: str | None = None  # `header` of the file, or `network`
     seconds: Timing | None = None  # duration, if a worker pool made the prediction
     preview: bytes | None = field(default=None, repr=False)  # the image as a JPEG, if requested
-    pictures: dict | None = field(default=None, repr=False)  # JPEGs `image` and `overlay`, for a report
+    pictures: dict | None = field(default=None, repr=False)  # JPEGs `image`, `overlay` and `heatmap`, for a report
     _raw: dict | None = field(default=None, repr=False)  # probabilities of the network, for `with_raw`
 
 # %% ../../nbs/00_core/29_prediction.ipynb #09p31
@@ -129,9 +132,11 @@ def from_outputs(
 ) -> "Prediction":
     "The prediction of one image from the outputs of the network"
     p = float(outputs["probability"][0])
-    predicted = CLASSES[int(p >= bundle.threshold)]
+    group = quality.group
+    point = operating_point(bundle.card, group)
+    predicted = CLASSES[int(p >= point.threshold)]
     probabilities = dict(zip(CLASSES, (1 - p, p), strict=True))
-    conformal = bundle.conformal_decision(p)
+    conformal = bundle.conformal_decision(p, group)
     card = bundle.card
     prediction = cls(
         file=file,
@@ -140,13 +145,15 @@ def from_outputs(
         reason=None,
         confidence=probabilities[predicted],
         probabilities=probabilities,
-        threshold=bundle.threshold,
-        threshold_rule=card["threshold_rule"],
+        threshold=point.threshold,
+        threshold_rule=point.rule,
         conformal=ConformalResult(**conformal) if conformal else None,
         refer=needs_referral(conformal, quality.reasons),
         heatmap=heatmap(outputs["cam"][0]) if "cam" in outputs else None,
         opacity_map=_fractions(outputs, "opacity_map"),
         lungs=_fractions(outputs, "lungs"),
+        group=group and group.name,
+        group_source=group and group.source,
         quality=QualityResult(bool(quality), list(quality.reasons), quality.text(lang)),
         model=ModelInfo(card["name"], bundle.id, card["version"], card["backbone"]),
         unavailable=bundle.unavailable or None,

@@ -94,6 +94,83 @@ def quality_metrics(
         **{f"view_{view}": p for view, p in view_probabilities(image).items()},
     )
 
+# %% ../../nbs/00_core/22_quality.ipynb #qllung02
+LUNG_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)  # probabilities of lung; the first one that separates two parts is used
+MIN_PART = 0.1  # fraction of the area above the level
+
+
+def lung_parts(
+    lungs: np.ndarray,  # (rows, columns) probability of lung, 0 to 1
+) -> list[np.ndarray]:  # (rows, columns) bool each, the largest one first
+    "The connected parts of a lung mask"
+    cv2 = import_extra("cv2", "")
+    parts = []
+    for level in LUNG_LEVELS:
+        above = np.uint8(lungs > level)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=4)
+        areas = stats[1:, cv2.CC_STAT_AREA]
+        large = [i for i in np.argsort(-areas, kind="stable") if areas[i] >= MIN_PART * areas.sum()]
+        if len(large) > 1 or level == LUNG_LEVELS[0]:
+            parts = [labels == i + 1 for i in large]
+        if len(parts) > 1:
+            break
+    return parts
+
+# %% ../../nbs/00_core/22_quality.ipynb #qllung05
+MAX_DISAGREEMENT = 30  # degrees between the two directions
+
+
+def lung_tilt(
+    lungs: list[np.ndarray],  # two masks, (rows, columns) bool each
+    shape: tuple[int, int] = (1, 1),  # (height, width) of the image, in any unit
+) -> float:  # degrees, -90 to 90; positive: clockwise
+    "The angle between the axis of the body and the vertical; 0 if it isn't known"
+    points = [np.argwhere(part) / part.shape * shape for part in lungs]
+    centers = [complex(*p.mean(0)[::-1]) for p in points]
+    across = (centers[0] - centers[1]) ** 2
+    along = 0
+    for p in points:
+        (yy, yx), (_, xx) = np.cov(p.T, bias=True)
+        along += yy - xx - 2j * yx
+    if not across or not along:
+        return 0.0
+    both = across / abs(across) + along / abs(along)
+    known = abs(both) >= 2 * math.cos(math.radians(MAX_DISAGREEMENT))
+    return math.degrees(np.angle(both)) / 2 if known else 0.0
+
+# %% ../../nbs/00_core/22_quality.ipynb #qllung08
+def lung_measures(
+    lungs: np.ndarray,  # (rows, columns) probability of lung, 0 to 1
+    shape: tuple[int, int] = (1, 1),  # (height, width) of the image, in any unit
+) -> dict[str, float]:  # metric -> value
+    "Measure the size, number, tilt and borders of the lungs"
+    inside = lungs > LUNG_LEVELS[0]
+    parts = lung_parts(lungs)
+    areas = [int(part.sum()) for part in parts[:2]]
+    height = max(inside.sum(0).max(), 1)
+    width = max(inside.sum(1).max(), 1)
+    return dict(
+        lungs_area=float(inside.mean()),  # fraction of the image
+        lungs_parts=float(len(parts)),
+        lungs_smaller=areas[1] / sum(areas) if len(areas) == 2 else 0.0,  # the smaller lung's fraction of both
+        lungs_tilt=lung_tilt(parts[:2], shape) if len(areas) == 2 else 0.0,  # degrees, positive: clockwise
+        lungs_top=float(inside[0].sum() / width),  # width at the border / greatest width
+        lungs_bottom=float(inside[-1].sum() / width),
+        lungs_left=float(inside[:, 0].sum() / height),
+        lungs_right=float(inside[:, -1].sum() / height),
+    )
+
+# %% ../../nbs/00_core/22_quality.ipynb #qllung13
+MIN_LUNGS = 0.05  # fraction of the image; one small lung has more
+MIN_SMALLER = 0.25  # the smaller lung's fraction of both lungs
+MAX_TILT = 15  # degrees
+MAX_CUT = dict(top=0.7, bottom=0.4, left=0.25, right=0.25)  # width at the border / greatest width
+
+
+def _has_no_lungs(metrics):
+    "Whether the network draws almost no lungs; False for metrics without lungs"
+    return metrics.get("lungs_area", 1) < MIN_LUNGS
+
 # %% ../../nbs/00_core/22_quality.ipynb #02030
 def _has_view(metrics, view):
     "Whether the view network detects this view; False for metrics without its probabilities"
@@ -136,6 +213,10 @@ REASONS = dict(  # code -> condition on the metrics
     partial=lambda m: _has_view(m, "partial"),
     lateral=lambda m: _has_view(m, "lateral"),
     mirrored=lambda m: _has_view(m, "mirrored"),
+    no_lungs=_has_no_lungs,
+    one_lung=lambda m: m.get("lungs_smaller", 1) < MIN_SMALLER and not _has_no_lungs(m),
+    lungs_cut=lambda m: any(m.get(f"lungs_{side}", 0) > limit for side, limit in MAX_CUT.items()),
+    tilted=lambda m: abs(m.get("lungs_tilt", 0)) > MAX_TILT,
     colored=lambda m: m["color"] > 0.05,
 )
 
@@ -222,6 +303,9 @@ NO_CLASS_REASONS = (  # the most specific ones first
     *("montage", "upside_down", "rotated", "partial", "lateral", "inverted", "not_chest_like"),
 )
 
+# %% ../../nbs/00_core/22_quality.ipynb #qllung15
+LUNG_REASONS = ("no_lungs", "one_lung", "lungs_cut", "tilted")
+
 # %% ../../nbs/00_core/22_quality.ipynb #02035
 @dataclass
 class Quality:
@@ -229,6 +313,7 @@ class Quality:
 
     reasons: tuple[str, ...] = ()  # codes of `REASONS` and `DICOM_CHECKS`
     measures: dict[str, float] = field(default_factory=dict)  # result of `quality_metrics`
+    group: tuple[str, str] | None = None  # group of the patient and its source, if the bundle has groups
 
     def __bool__(self):
         return not self.reasons
@@ -244,6 +329,7 @@ class Quality:
 def assess_quality(
     image: XRay | np.ndarray,  # `XRay`, or (height, width) gray levels 0 to 255
     ood_score: float = 0.0,  # out-of-distribution score of the embedding; 0 without a network
+    lungs: np.ndarray | None = None,  # (rows, columns) probability of lung, 0 to 1; None without a network
 ) -> Quality:  # true for an image without reasons
     "Measure an image and find reasons against its evaluation"
     if not isinstance(image, XRay):
@@ -253,9 +339,13 @@ def assess_quality(
     metrics = dict(quality_metrics(image), strangeness=float(ood_score))
     if metrics["contrast"] < 4:
         raise NotAnXray(f"blank: only {metrics['contrast']:.0f} gray levels of contrast")
+    if lungs is not None:
+        metrics |= lung_measures(lungs, image.shape)
     reasons = [code for code, applies in REASONS.items() if applies(metrics)]
     views = {"montage", "partial", "lateral"}.intersection(reasons)
     if "colored" in reasons and views:  # a photo has no view
         reasons = ["not_chest_like", *(code for code in reasons if code not in {*views, "not_chest_like"})]
     reasons += [code for code, applies in DICOM_CHECKS.items() if applies(image.metadata)]
+    if not {*NO_CLASS_REASONS}.isdisjoint(reasons):  # such an image is expected to have other lungs
+        reasons = [code for code in reasons if code not in LUNG_REASONS]
     return Quality(tuple(reasons), metrics)

@@ -163,12 +163,14 @@ def _boxes_of_files(found, files, csv):
 # %% ../../nbs/01_data/06_sources.ipynb #srcs0015
 def read_source(
     csv: str | Path,  # table of images: `path`, `label`; optional `patient`, `age`, `view`, `finding`
-    boxes: str | Path | None = None,  # table for `read_boxes`; None: no places are known
+    boxes: str | Path | None = None,  # table for `read_boxes`; None: `NAME_boxes.csv` beside the table, if it exists
     box_size: tuple[float, float] = (1, 1),  # (width, height) of the image in the units of the boxes
     name: str | None = None,  # name of the source; None for the file's name
 ) -> Source:
     "Read a source of images"
     csv = Path(csv)
+    beside = csv.with_name(f"{csv.stem}_boxes.csv")
+    boxes = boxes or (beside if beside.exists() else None)
     files = scan_csv(csv)[0]
     finding = _further_column(csv, "finding", files)
     if finding is not None:

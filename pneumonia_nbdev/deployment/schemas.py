@@ -23,6 +23,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ..core.base import CLASSES, InvalidOption, clean_name, import_extra
 from ..core.i18n import LANGS, texts
+from ..core.image import OUTLINE_COLOR, lung_contours
 from pneumonia_nbdev.core.prediction import (
     ConformalResult,
     ErrorInfo,
@@ -242,6 +243,8 @@ PredictionSchema = schema_of(
     class_=Literal[CLASSES] | None,
     conformal=schema_of(ConformalResult) | None,
     heatmap=list[list[float]] | None,
+    opacity_map=list[list[float]] | None,
+    lungs=list[list[float]] | None,
     quality=schema_of(QualityResult),
     model=schema_of(ModelInfo),
     seconds=schema_of(Timing),
@@ -254,6 +257,11 @@ class PredictionResponse(PredictionSchema):
 
     heatmap_png: str | None = Field(
         description="The heat map as a transparent PNG, to be laid over the image; a data URI. Null without a map."
+    )
+    opacity_png: str | None = Field(
+        None,
+        description="The opacity map with the outline of the lungs as a transparent PNG, to be laid over the image; "
+        "a data URI. Null without an opacity map.",
     )
     notice: str = Field(description="Research tool, not a medical device.")
 
@@ -355,6 +363,21 @@ def heatmap_png(
     bgra = np.dstack([cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), levels])
     return data_uri("image/png", cv2.imencode(".png", bgra)[1].tobytes())
 
+# %% ../../nbs/09_deployment/16_schemas.ipynb #opacpng1
+def opacity_png(
+    opacity_map: np.ndarray,  # (rows, columns), 0 to 1
+    lungs: np.ndarray | None = None,  # (rows, columns), 0 to 1; their outline is drawn
+    side: int = 224,  # pixels of the PNG
+) -> str:  # `data:` URI of a PNG with transparency
+    "An opacity map and the outline of the lungs as a transparent picture"
+    cv2 = import_extra("cv2", "")
+    enlarged = cv2.resize(np.asarray(opacity_map, np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
+    levels = np.rint(np.clip(enlarged, 0, 1) * 255).astype(np.uint8)
+    bgra = np.dstack([cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), levels])
+    if lungs is not None:
+        cv2.drawContours(bgra, lung_contours(lungs, levels.shape), -1, (*OUTLINE_COLOR[::-1], 255))
+    return data_uri("image/png", cv2.imencode(".png", bgra)[1].tobytes())
+
 # %% ../../nbs/09_deployment/16_schemas.ipynb #35046
 def response_json(
     result: Prediction | FailedPrediction,  # from `Workers`
@@ -366,6 +389,8 @@ def response_json(
         return result.to_json()
     content = (result.with_raw() if raw else result).to_json()
     content["heatmap_png"] = None if result.heatmap is None else heatmap_png(result.heatmap)
+    has_opacities = result.opacity_map is not None
+    content["opacity_png"] = opacity_png(result.opacity_map, result.lungs) if has_opacities else None
     content["notice"] = texts("predictor", lang)["warning"]
     if result.preview:
         content["preview"] = data_uri("image/jpeg", result.preview)

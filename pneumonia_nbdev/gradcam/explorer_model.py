@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from pneumonia_nbdev.gradcam.attribution import ModelExplainer
 
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #24006
-SERVED_MAP = "served"  # the map in the outputs of a bundle
+OPACITY_MAP = "opacity_map"  # the probabilities of an opacity in the outputs of a bundle
+SERVED_MAP = "served"  # the class-activation map in the outputs of a bundle
 NO_MAP = "none"  # the prediction alone, for a bundle without a map in its outputs
 KERAS_METHODS = (  # the keys of `METHODS`; importing `METHODS` itself would import TensorFlow
     "gradcam",
@@ -53,6 +54,14 @@ KERAS_METHODS = (  # the keys of `METHODS`; importing `METHODS` itself would imp
     "occlusion",
 )
 
+
+def served_methods(
+    outputs: tuple[str, ...],  # names, of `Bundle.outputs`
+) -> list[str]:  # the default first
+    "The methods that need no pass of their own"
+    maps = dict(opacity_map=OPACITY_MAP, cam=SERVED_MAP)
+    return [method for output, method in maps.items() if output in outputs] or [NO_MAP]
+
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #24007
 @dataclass
 class ExplorerMap:
@@ -60,6 +69,7 @@ class ExplorerMap:
 
     prediction: Prediction  # of the model; without a class for an image that isn't assessed
     cam: np.ndarray | None  # (rows, columns) in the method's units; None without a map or a class
+    top: float | None = None  # value with the hottest color, where it is fixed; None if it depends on the image
 
     def without_class(
         self,
@@ -123,7 +133,7 @@ class ModelSource:
     def methods(self) -> list[str]:  # names, the default first
         in_pass = []
         if self.bundle:
-            in_pass = [SERVED_MAP if "cam" in self.bundle.outputs else NO_MAP]
+            in_pass = served_methods(self.bundle.outputs)
         if self._explainer:
             return in_pass + self._explainer.methods
         has_keras = find_spec("tensorflow") and self.bundle.has_keras_model
@@ -137,7 +147,7 @@ def prepare(
     report: Callable[[str], None] = lambda step: None,  # called with `starting` and `building`
 ) -> None:
     "Start TensorFlow and build the Keras model at the first use of a method that needs them"
-    if method in (SERVED_MAP, NO_MAP) or self._explainer:
+    if method in (OPACITY_MAP, SERVED_MAP, NO_MAP) or self._explainer:
         return
     report("starting")
     import_extra("tensorflow")
@@ -151,7 +161,7 @@ def layers(
     method: str,  # one of `methods`
 ) -> list[str]:  # names, the default first; one empty name for a method without layers
     "The layers that a method can explain"
-    if method in (SERVED_MAP, NO_MAP, "integrated_gradients", "occlusion"):
+    if method in (OPACITY_MAP, SERVED_MAP, NO_MAP, "integrated_gradients", "occlusion"):
         return [""]
     return list(self.explainer.layers)[::-1]
 
@@ -227,14 +237,18 @@ def predict(
     if reason:
         return ExplorerMap(self._prediction(outputs, quality, lang), None).without_class(reason, lang)
     cam = None
-    if method == SERVED_MAP:
+    top = None
+    if method == OPACITY_MAP:
+        cam = np.clip(outputs["opacity_map"][0], 0, 1)
+        top = 1.0
+    elif method == SERVED_MAP:
         cam = outputs["cam"][0] / outputs["cam"][0].size * (1 if class_index else -1)
     elif method != NO_MAP:
         x = preprocess(image, self.explainer.spec)
         explanation = self.explainer.explain(x, method, layer or None, class_index)
-        outputs = dict(probability=explanation.probabilities[:, 1], cam=explanation.maps)
+        outputs |= dict(probability=explanation.probabilities[:, 1], cam=explanation.maps)
         cam = explanation.maps[0]
-    return ExplorerMap(self._prediction(outputs, quality, lang), cam)
+    return ExplorerMap(self._prediction(outputs, quality, lang), cam, top)
 
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #24020
 def paths_by_name(

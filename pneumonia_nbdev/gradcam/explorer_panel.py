@@ -24,6 +24,7 @@ from ..core.prediction import QualityResult
 from ..core.xray import XRay, to_pil
 from pneumonia_nbdev.gradcam.explorer_model import (
     NO_MAP,
+    OPACITY_MAP,
     SERVED_MAP,
     ExplorerMap,
     ModelSource,
@@ -54,14 +55,17 @@ def draw_overlay(
     colormap: str = "inferno",  # one of `COLORMAPS`
     window: float = 255,  # width of the range of gray levels
     level: float = 127.5,  # middle of the range
+    lungs: np.ndarray | None = None,  # (rows, columns), 0 to 1; None for no outline
 ) -> np.ndarray:  # (height, width, 3) uint8
-    "The X-ray with its map"
+    "The X-ray with its map and the outline of the lungs"
     gray = apply_window(gray, window, level)
-    if heat is None:
+    if heat is None and lungs is None:
         return np.repeat(np.rint(gray).astype(np.uint8)[..., None], 3, -1)
+    if heat is None:
+        return overlay(gray, None, lungs=lungs)
     cv2 = import_extra("cv2", "")
     full = np.clip(cv2.resize(heat, gray.shape[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
-    return overlay(gray, np.where(full >= cut, full, 0), opacity, colormap)
+    return overlay(gray, np.where(full >= cut, full, 0), opacity, colormap, lungs)
 
 # %% ../../nbs/07_gradcam/06_explorer_panel.ipynb #24050
 def shrink_to_fit(
@@ -123,14 +127,18 @@ def fill_methods(self: Panel) -> None:
     "List the methods of the selected model, and the layers of the method"
     selected = self.method.value
     methods = self.source.methods
-    self.method.options = methods
+    names = {}
+    if OPACITY_MAP in methods:
+        names = {OPACITY_MAP: self.texts["opacity_map"], SERVED_MAP: self.texts["gradcam"]}
+    self.method.options = [(names.get(method, method), method) for method in methods]
     self.method.value = selected if selected in methods else methods[0]
     self.fill_layers()
 
 # %% ../../nbs/07_gradcam/06_explorer_panel.ipynb #24038
 @patch
 def fill_layers(self: Panel) -> None:
-    "List the layers that the selected method can explain"
+    "List the layers that the selected method can explain; not every method depends on the class"
+    self.class_index.disabled = self.method.value == OPACITY_MAP
     names = self.source.layers(self.method.value)
     self.layer.options = [(n or self.texts["last"], n) for n in names]
     self.layer.value = names[0]
@@ -167,7 +175,7 @@ def prediction_html(
     "Class, probability and operating point; without a class, neither"
     words = texts("explorer", lang)
     prediction = result.prediction
-    source = f"{html.escape(panel.model.value)}, {panel.method.value}"
+    source = f"{html.escape(panel.model.value)}, {panel.method.label}"
     if prediction.class_ is None:
         return f"<div><b style='color:#8a5a00'>{words['no_class']}</b> &nbsp; <small>{source}</small></div>"
     threshold = f"{words['threshold']} {prediction.threshold:.3f}" if panel.source.bundle else words["half"]
@@ -175,6 +183,9 @@ def prediction_html(
     if panel.method.value == NO_MAP:
         reason = (prediction.unavailable or {}).get("heatmap", "")
         details.append(f"{words['no_map']} ({html.escape(reason)})" if reason else words["no_map"])
+    elif panel.method.value == OPACITY_MAP:
+        if result.cam.max() < 0.5:
+            details.append(words["no_opacity"])
     elif result.cam.max() <= 0:
         details.append(words["nothing"].format(label(CLASSES[panel.class_index.value], lang)))
     color = "#b3261e" if prediction.class_ == "PNEUMONIA" else "#1b6e3c"
@@ -195,6 +206,25 @@ def quality_html(
     separator = "；" if lang == "zh" else "; "
     reasons = html.escape(separator.join(quality.messages))
     return f"<div role='alert' style='color:#8a5a00'>{reasons}{'<br>' + words['held'] if withheld else ''}</div>"
+
+# %% ../../nbs/07_gradcam/06_explorer_panel.ipynb #26131
+def about_html(
+    panels: list[Panel],  # that are shown
+    lang: str,  # language of the text
+) -> str:  # one HTML element
+    "What the shown maps mean"
+    words = texts("explorer", lang)
+    kinds = []
+    for panel in panels:
+        kind = "about_evidence"
+        if panel.method.value == OPACITY_MAP:
+            kind = "about_opacity_map"
+        elif OPACITY_MAP in panel.source.methods and panel.method.value in (SERVED_MAP, "gradcam"):
+            kind = "about_gradcam"
+        kinds.append(kind)
+    sentences = [words["note"], *(words[kind] for kind in dict.fromkeys(kinds))]
+    separator = "" if lang == "zh" else " "
+    return f"<small style='color:#777'>{separator.join(sentences)}</small>"
 
 # %% ../../nbs/07_gradcam/06_explorer_panel.ipynb #26102
 def download_html(

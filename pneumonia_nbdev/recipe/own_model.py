@@ -19,6 +19,7 @@ import numpy as np
 from ..core.archive import load_arrays
 from ..core.base import CLASSES, BadData, InvalidOption, PneumoniaError, import_extra
 from ..core.bundle import Bundle
+from ..core.metrics import logit, sigmoid
 from ..core.ood import OODDetector, load_ood_detector, ood_detector_bytes
 from ..data.dataset import MedicalDataLoader
 from ..data.files import MIN_VAL
@@ -381,6 +382,23 @@ def _detector_part(bundle, augmented, not_measured):
     return {"familiar.npz": ood_detector_bytes(detector)}
 
 
+def _moved_groups(old, fit):
+    "The operating points of the groups at the same logits, as probabilities of the new calibration"
+    slope = old["temperature"] / fit.temperature
+    before = old.get("calibration", {}).get("intercept", 0)
+    after = fit.calibration["intercept"]
+
+    def moved(p):
+        return round(float(sigmoid(slope * (logit(np.clip(p, 1e-7, 1 - 1e-7)) - before) + after)), 6)
+
+    groups = {}
+    for name, entry in old["groups"].items():
+        limits = entry.get("conformal")
+        entry = entry | dict(threshold=moved(entry["threshold"]))
+        groups[name] = entry | (dict(conformal=limits | {c: moved(limits[c]) for c in CLASSES}) if limits else {})
+    return groups
+
+
 def _recalibrated_card(bundle, loader, fit):
     "The card of a recalibrated bundle, without metrics"
     old = bundle.metadata()
@@ -390,7 +408,8 @@ def _recalibrated_card(bundle, loader, fit):
     kept = {name: reason for name, reason in old.get("not_measured", {}).items() if name not in renewed}
     described = _describe_data(RunData(loader), loader)
     known = _is_known(bundle, loader.files)
-    return old | dict(
+    groups = dict(groups=_moved_groups(old, fit)) if "groups" in old else {}
+    return old | groups | dict(
         threshold=fit.threshold,
         threshold_rule=fit.threshold_rule,
         temperature=round(fit.temperature, 6),

@@ -9,7 +9,7 @@ __all__ = ['score_files', 'train_default']
 import io
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.base import CLASSES, BadData, import_extra, save_result
+from ..core.base import CLASSES, BadData, InvalidOption, import_extra, save_result
 from pneumonia_nbdev.core.bundle import (
     PARITY_TOLERANCES,
     Bundle,
@@ -27,14 +27,18 @@ from pneumonia_nbdev.core.bundle import (
 )
 from ..core.metrics import metrics_with_ci
 from ..core.ood import ood_detector_bytes
+from ..core.groups import groups_bytes
 from ..data.dataset import MedicalDataLoader
+from ..data.sources import Source
 from ..data.files import PARTS
 from ..evaluation.evaluation import as_predictor, log_test_evaluation, predict_split
 from ..gradcam.gradcam import inference_model, to_litert
 from .calibrated_head import FittedHead, fit_calibrated_head
 from .fine_tuning import RECIPES, Recipe, RunData, fine_tune
+from .regions import RegionRun, run_regions, save_out_of_fold
 from ..transfer.backbones import build_backbone, resolve_weights
-from ..transfer.keras_io import linear_model
+from ..transfer.keras_io import linear_model, load_keras_model
+from ..transfer.regions import branch_bytes
 
 # %% ../../nbs/08_recipe/02_recipe.ipynb #15imp0
 keras = import_extra("keras")
@@ -94,9 +98,11 @@ def make_card(
     fit: FittedHead,  # from `fit_calibrated_head`
     weights: str | Path | None,  # initial weights, from `resolve_weights`
     recipe: Recipe,  # the recipe of the run
+    regions: RegionRun | None = None,  # lungs, opacities and groups, if they were trained
 ) -> dict:  # for `write_bundle`
     "The card of a bundle, without metrics"
-    return dict(
+    groups = dict(groups=regions.points) if regions and regions.points else {}
+    return groups | dict(
         name=recipe.name,
         trained=date.today().isoformat(),
         classes=list(CLASSES),
@@ -106,10 +112,10 @@ def make_card(
         temperature=round(fit.temperature, 6),
         conformal=fit.conformal,
         calibration=fit.calibration,
-        backbone=f"{recipe.backbone}, {_trained_layers(recipe.fine_tune_layers)}",
+        backbone=f"{recipe.backbone}, {_trained_layers(recipe, regions)}",
         weights=_describe_weights(weights),
         metrics={},
-        data=_describe_data(data, loader),
+        data=_describe_data(data, loader) | (dict(sources=regions.sources) if regions else {}),
         recipe=asdict(recipe) | fit.details | CARD_METHODS,
         not_measured=dict(fit.not_measured),
         intended_use="Research and teaching. Not a medical device; not for diagnosis.",
@@ -131,8 +137,11 @@ def _describe_data(data, loader):
     )
 
 # %% ../../nbs/08_recipe/02_recipe.ipynb #00c69d1ea
-def _trained_layers(n):
+def _trained_layers(recipe, regions):
     "The trained layers of the backbone, in words"
+    n = recipe.fine_tune_layers
+    if regions:
+        return "with lungs and opacity map"
     if n is None:
         return "all layers trained"
     return f"last {n} layers trained" if n else "frozen"
@@ -266,6 +275,42 @@ def _check_splits(loader, test_log):
         return None
     return test_log
 
+# %% ../../nbs/08_recipe/02_recipe.ipynb #rcreg002
+class _Network(NamedTuple):
+    "A trained network"
+
+    backbone: keras.Model  # images -> feature maps
+    head: tuple[np.ndarray, float] | None  # (weights, bias); None: to be fitted
+    regions: RegionRun | None  # None without lungs and opacities
+
+
+def _train(data, weights, recipe, folder, sources, masks, verbose):
+    "The network of a recipe"
+    has_regions = recipe.regions is not None and bool(masks or sources)
+    if (sources or masks) and recipe.regions is None:
+        raise InvalidOption(f"the recipe {recipe.name!r} uses no further sources and no masks")
+    if recipe.stages:
+        classifier = fine_tune(data, weights, folder, recipe, verbose)
+    elif recipe.regions is None:
+        return _Network(build_backbone(recipe.backbone, weights=weights), None, None)
+    elif not has_regions:
+        raise InvalidOption(f"the recipe {recipe.name!r} needs a source or masks")
+    else:
+        classifier = load_keras_model(weights)
+    if not has_regions:
+        return _Network(*split_head(classifier), None)
+    loader = data.loader(tuple(classifier.input_shape[1:3]))
+    run = run_regions(classifier, loader, sources, masks, recipe, folder, verbose=verbose)
+    return _Network(*split_head(run.model), run)
+
+
+def _region_parts(model, regions):
+    "The parts of a bundle with lungs and opacities"
+    if regions is None:
+        return {}
+    groups = {"groups.npz": groups_bytes(regions.classifier)} if regions.points and regions.classifier else {}
+    return {"regions.npz": branch_bytes(model)} | groups
+
 # %% ../../nbs/08_recipe/02_recipe.ipynb #15036
 def train_default(
     data: str | Path | MedicalDataLoader,  # a folder `split/CLASS/file`, a CSV, or a loader
@@ -277,27 +322,29 @@ def train_default(
     folder: str | Path = "runs",  # folder of the runs
     verbose: bool = True,  # show progress
     extra_parts: Callable[[Bundle, MedicalDataLoader], dict[str, bytes]] | None = None,  # further parts
+    sources: Sequence[Source] = (),  # further sources, for a recipe with `regions`
+    masks: str | Path | None = None,  # drawn lungs, a `.npz`, for a recipe with `regions`
 ) -> Bundle:  # the new bundle, opened
     "Train, calibrate, evaluate and write the bundle of a recipe"
     data = RunData(data)
     test_log = _check_splits(data.source, test_log)
     weights = resolve_weights(recipe.backbone, weights)
-    head = None
-    if recipe.stages:
-        backbone, head = split_head(fine_tune(data, weights, folder, recipe, verbose))
-    else:
-        backbone = build_backbone(recipe.backbone, weights=weights)
+    network = _train(data, weights, recipe, folder, sources, masks, verbose)
+    backbone = network.backbone
     loader = data.loader(tuple(backbone.input_shape[1:3]))
-    fit = fit_calibrated_head(loader, backbone, head, verbose=verbose)
+    fit = fit_calibrated_head(loader, backbone, network.head, verbose=verbose)
     model = linear_model(backbone, fit.w, fit.b, fit.temperature)
-    card = make_card(data, loader, fit, weights, recipe)
+    card = make_card(data, loader, fit, weights, recipe, network.regions)
     if not test_log:
         card["not_measured"]["test"] = "no test split was evaluated; the metrics are those of validation"
     parts = {
         "head.npz": head_npz(fit),
         "familiar.npz": ood_detector_bytes(fit.ood_detector),
         **keras_part(model, recipe),
+        **_region_parts(model, network.regions),
     }
+    if network.regions and len(network.regions.table):
+        save_out_of_fold(network.regions, Path(folder) / f"{recipe.name}-{recipe.seed}-out-of-fold.npz")
     if verbose:
         print("converting, evaluating and writing the model")
     spare = Path(folder) if Path(folder).is_dir() else None

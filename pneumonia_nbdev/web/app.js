@@ -45,7 +45,7 @@ let named = false; // the name of the reader comes from the key
 let key = "";
 let stopped = false;
 let active = 0;
-const view = { zoom: 1, x: 0, y: 0, side: false };
+const view = { zoom: 1, x: 0, y: 0, side: false, map: "opacity_map" };
 
 // ---------------------------------------------------------------- requests
 
@@ -375,6 +375,7 @@ function answer(i) {
   if (keeps) out.push(review(i));
   const rows = {
     model: `${r.model.name} ${r.model.id} · ${ofCard(r.model.backbone)}`,
+    ...(assessed(i) && r.group && { group: `${word(`for_${r.group}`)} (${word(`by_${r.group_source}`)})` }),
     ...(assessed(i) && { rule: ofCard(r.threshold_rule) }),
     time: word("seconds", { s: (r.seconds.waited + r.seconds.judged).toFixed(2) }),
   };
@@ -537,18 +538,30 @@ function review(i) {
   return box;
 }
 
+// The map over the image: the chosen one, or the only one. Models without an opacity map have Grad-CAM alone.
+const MAPS = {
+  opacity_map: { picture: "opacity_png", name: "opacity_map", viewer: "opacity_viewer", about: "opacity_maps" },
+  heatmap: { picture: "heatmap_png", name: "opacity", viewer: "viewer", about: "maps" },
+};
+const mapsOf = (r) => Object.keys(MAPS).filter((k) => r?.[MAPS[k].picture]);
+function mapOf(r) {
+  const found = mapsOf(r);
+  return MAPS[found.includes(view.map) ? view.map : found[0]];
+}
+
 function layers(i, heat) {
-  // the image and the heat map over it
-  const box = make("div", { className: "layers" }),
+  // the image and the map over it
+  const over = heat && mapOf(i.result),
+    box = make("div", { className: "layers" }),
     img = make("img", {
       className: "xray",
       src: i.url,
-      alt: `${word(heat && i.result?.heatmap_png ? "viewer" : "image")}: ${i.name}`,
+      alt: `${word(over ? over.viewer : "image")}: ${i.name}`,
       draggable: false,
     });
   box.append(img);
-  if (heat && i.result?.heatmap_png) {
-    const map = make("img", { className: "heat", src: i.result.heatmap_png, alt: "", draggable: false });
+  if (over) {
+    const map = make("img", { className: "heat", src: i.result[over.picture], alt: "", draggable: false });
     map.style.opacity = $("#opacity").value / 100;
     box.append(map);
   }
@@ -561,9 +574,19 @@ function show(i) {
   if (!i) return;
   $("#case-title").textContent = i.name;
   $("#answer").replaceChildren(...answer(i));
-  const mapless = Boolean(i.result) && !i.result.heatmap_png; // no heat map, or no class
-  for (const e of [$("#opacity").parentElement, $("#side"), $('[data-t="maps"]')]) e.hidden = mapless;
-  $("#stages").setAttribute("aria-label", word(mapless ? "image" : "viewer"));
+  const map = mapOf(i.result) ?? MAPS.heatmap;
+  const mapless = Boolean(i.result) && !mapsOf(i.result).length; // no map, or no class
+  for (const e of [$("#opacity").parentElement, $("#side"), $("#about-map")]) e.hidden = mapless;
+  $("#map").hidden = mapsOf(i.result).length < 2;
+  if (!mapless)
+    for (const [selector, key] of [
+      ["#opacity-name", map.name],
+      ["#about-map", map.about],
+    ]) {
+      $(selector).dataset.t = key; // for a change of the language
+      $(selector).textContent = word(key);
+    }
+  $("#stages").setAttribute("aria-label", word(mapless ? "image" : map.viewer));
   const stages = (view.side && !mapless ? [false, true] : [true]).map((heat) => {
     const stage = make("div", { className: "stage" });
     if (!i.url)
@@ -843,7 +866,7 @@ function report() {
           make(
             "div",
             { className: "pair" },
-            ...(i.result?.heatmap_png ? [false, true] : [false]).map((heat) =>
+            ...(mapOf(i.result) ? [false, true] : [false]).map((heat) =>
               make("div", { className: "stage" }, layers(i, heat)),
             ),
           ),
@@ -857,7 +880,9 @@ function report() {
     { className: "head" },
     make("h2", { textContent: word("report") }),
     make("p", { textContent: `${new Date().toLocaleString(language())} · ${word("counts", numbers())}` }),
-    ...(items.some((i) => i.result?.heatmap_png) ? [make("p", { textContent: word("maps") })] : []),
+    ...[...new Set(items.map((i) => mapOf(i.result)?.about))]
+      .filter(Boolean)
+      .map((about) => make("p", { textContent: word(about) })),
   );
   $("#report").replaceChildren(head, ...articles);
   return Promise.all(
@@ -936,6 +961,11 @@ function listen() {
   $("#theme").onchange = (e) => theme(e.target.value);
   $("#opacity").oninput = (e) =>
     document.querySelectorAll("#stages .heat").forEach((m) => (m.style.opacity = e.target.value / 100));
+  for (const choice of document.querySelectorAll("#map input"))
+    choice.onchange = () => {
+      view.map = choice.value;
+      show(current);
+    };
   $("#window").oninput = $("#level").oninput = grays;
   $("#in").onclick = () => zoom(1.4);
   $("#out").onclick = () => zoom(1 / 1.4);
