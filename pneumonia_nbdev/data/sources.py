@@ -276,6 +276,8 @@ class SourceMixer:
         self._check_patients()
         self.masks = Masks(masks) if masks else None
         self.mask_rows = [self._find_masks(source) for source in self.sources]
+        self._masked = np.array([(i, row) for i, found in enumerate(self.mask_rows) for row in np.flatnonzero(found >= 0)])
+        self._drawn = np.arange(len(self._masked))
         classes = [Stratum(0, np.flatnonzero(main.files.label == label)) for label in CLASSES]
         further = [Stratum(i, rows) for i, s in enumerate(self.sources) if i for rows in s.strata()]
         if min(len(stratum.rows) for stratum in classes) == 0:
@@ -311,8 +313,13 @@ def _find_masks(self: SourceMixer, source):
 def rows(
     self: SourceMixer,
     number: int,  # number of the batch, from 0
+    drawn: bool = False,  # only images with drawn lungs, in equal numbers
 ) -> list[tuple[int, int]]:  # (position of the source, row) of each image
     "The images of a batch"
+    if drawn:
+        stratum = Stratum(0, self._drawn)
+        count = range(number * self.batch_size, (number + 1) * self.batch_size)
+        return [tuple(map(int, self._masked[_draw(stratum, k, [self.seed, 2])])) for k in count]
     chosen = []
     share = self.batch_size // len(self._halves)
     for half, strata in enumerate(self._halves):
@@ -349,11 +356,12 @@ def _resized(mask, shape):
 def batch(
     self: SourceMixer,
     number: int,  # number of the batch, from 0
+    drawn: bool = False,  # only images with drawn lungs
 ) -> MixedBatch:  # the same for the same seed and number
     "One training batch"
     examples = [
-        self._example(source, row, [self.seed, int(number), k])
-        for k, (source, row) in enumerate(self.rows(int(number)))
+        self._example(source, row, [self.seed, int(number), k, *([1] if drawn else [])])
+        for k, (source, row) in enumerate(self.rows(int(number), drawn))
     ]
     gray, labels, lungs, opacity = zip(*examples, strict=True)
     images = np.repeat(np.stack(gray)[..., None], 3, -1)

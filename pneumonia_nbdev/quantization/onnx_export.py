@@ -29,14 +29,12 @@ class ONNXExporter(LiteRTExporter):
     "Converts a model to LiteRT, ONNX and OpenVINO and compares each export with the original"
 
 # %% ../../nbs/10_quantization/04_onnx_export.ipynb #onxt0008
-OUTPUT_NAMES = {1: "probability", 2: "embedding", 3: "cam"}  # number of dimensions -> name of the output
-
-
-def _name_outputs(proto):
-    "Give the outputs of an ONNX model their names, in place"
-    names = {
-        output.name: OUTPUT_NAMES[len(output.type.tensor_type.shape.dim)] for output in proto.graph.output
-    }
+def _name_outputs(proto, shapes):
+    "Give the outputs of an ONNX model their names, in place; `shapes` has the name of each shape"
+    names = {}
+    for output in proto.graph.output:
+        sides = output.type.tensor_type.shape.dim[1:]  # of one image
+        names[output.name] = shapes[tuple(side.dim_value for side in sides)]
     for node in proto.graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
@@ -57,7 +55,7 @@ def _float_onnx(self: ONNXExporter) -> bytes:
         proto, _ = call_quietly(tf2onnx.convert.from_keras, served, input_signature=signature, opset=17)
     except Exception as e:
         raise self._unsupported(e) from None
-    _name_outputs(proto)
+    _name_outputs(proto, {tuple(tensor.shape[1:]): name for name, tensor in served.output.items()})
     self._check_operations(proto)
     self._onnx_content = proto.SerializeToString()
     return self._onnx_content

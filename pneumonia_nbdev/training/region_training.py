@@ -105,6 +105,8 @@ class RegionStage:
     "All choices of the training of lungs and opacities"
 
     steps: int = 1300  # number of batches
+    lung_steps: int = 400  # batches of drawn lungs, for the branch of the lungs alone, after the others
+    lung_rate: float = 2e-3  # its peak learning rate
     batch_size: int = 32  # images a batch
     rate: float = 2e-4  # peak learning rate of the backbone and of the head
     branch_rate: float = 1e-3  # peak learning rate of the branches
@@ -133,7 +135,7 @@ def trained_variables(
     return groups
 
 # %% ../../nbs/05_training/05_region_training.ipynb #rtrn0015
-def _prepared(mixer, first, last):
+def _prepared(mixer, first, last, drawn=False):
     "The batches from `first` to `last`, which another thread prepares"
     batches = queue.Queue(8)
     stop = threading.Event()
@@ -141,7 +143,7 @@ def _prepared(mixer, first, last):
     def prepare():
         for number in range(first, last):
             try:
-                found = mixer.batch(number)
+                found = mixer.batch(number, drawn)
             except Exception as e:  # is raised in the training
                 found = e
             while not stop.is_set():
@@ -247,6 +249,29 @@ def _load_state(path, settings, variables):
             variable.assign(stored[f"v{i}"])
         return int(stored["step"]), stored["losses"].tolist()
 
+# %% ../../nbs/05_training/05_region_training.ipynb #rtlung02
+def _train_lungs(model, mixer, path, settings, stage, verbose):
+    "Train the branch of the lungs alone, or load its weights from the file"
+    tf = import_extra("tensorflow")
+    branch = [layer for layer in branch_layers(model) if layer.name.startswith("lung")]
+    variables = [weight for layer in branch for weight in layer.weights]
+    if _load_state(path, settings, variables)[0] or mixer.masks is None or not stage.lung_steps:
+        return
+    network = keras.Model(model.inputs, model.get_layer("lungs_conv").output[..., 0])
+    optimizer = keras.optimizers.AdamW(warmup_cosine(stage.lung_rate, stage.lung_steps), weight_decay=stage.decay)
+    optimizer.build(variables)
+
+    @tf.function
+    def step(images, lungs):
+        with tf.GradientTape() as tape:
+            loss = _lung_loss(lungs, network(images, training=False))
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    batches = _prepared(mixer, 0, stage.lung_steps, drawn=True)
+    history = [float(step(b.images, b.lungs)) for b in track(batches, "lungs alone", stage.lung_steps, verbose)]
+    _save_state(path, settings, stage.lung_steps, variables, history)
+
 # %% ../../nbs/05_training/05_region_training.ipynb #rtrn0018
 def train_regions(
     model: keras.Model,  # from `build_region_classifier`; it is trained in place
@@ -276,4 +301,5 @@ def train_regions(
             _save_state(path, settings, number + 1, trained.state(), history)
     for average, variable in zip(trained.averages, trained.variables, strict=True):
         variable.assign(average)
+    _train_lungs(model, mixer, folder / "lungs.npz", settings, stage, verbose)
     return np.array(history)
