@@ -16,6 +16,7 @@ RSNA_CLASSES = {
     "Normal": ("NORMAL", "normal"),
     "No Lung Opacity / Not Normal": ("NORMAL", "other"),
 }
+SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm")  # of images
 BOX_SIDE = 1024  # pixels of the images in which the boxes are given
 
 
@@ -35,7 +36,7 @@ def write(path, columns, rows):
 
 def rsna(folder, out):
     "Tables of the images and boxes of RSNA"
-    files = {path.stem: path.resolve() for path in folder.rglob("*.*") if path.suffix in (".jpeg", ".jpg", ".png", ".dcm")}
+    files = {path.stem: path.resolve() for path in folder.rglob("*.*") if path.suffix in SUFFIXES}
     rows = [
         (files[r["patientId"]], *RSNA_CLASSES[r["cls"]], r["patientId"], "train", r["view"], r["age"])
         for r in read(folder / "labels.csv")

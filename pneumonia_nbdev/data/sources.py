@@ -7,7 +7,6 @@ __all__ = ['pd', 'Source', 'read_source', 'SourceMixer']
 
 # %% ../../nbs/01_data/06_sources.ipynb #srcs0004
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -106,7 +105,7 @@ def _box(number, cells, size, csv):
     return cut
 
 # %% ../../nbs/01_data/06_sources.ipynb #srcs0013
-@dataclass
+@dataclass(repr=False)
 class Source:
     "Images of one origin with the annotations that exist"
 
@@ -118,6 +117,9 @@ class Source:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def __repr__(self):
+        return f"Source({self.name}: {len(self):,} images, {len(self.boxes):,} with boxes)"
 
     def strata(self) -> list[np.ndarray]:  # rows of each stratum; every row is in one
         "Rows of equal label, finding and view"
@@ -262,12 +264,12 @@ class SourceMixer:
         loader: MedicalDataLoader,  # the data set; its split `train` is used
         sources: list[Source] | tuple = (),  # further sources, from `read_source`
         masks: str | Path | None = None,  # drawn lungs of images of any source, a `.npz`; None for none
-        policy: Augmentation = Augmentation(),  # augmentation
+        policy: Augmentation | None = None,  # augmentation; None for the default one
         seed: int = 0,  # of order and augmentation
         batch_size: int = 32,  # images a batch, at least 4
     ):
         self.spec = loader.spec
-        self.policy = policy
+        self.policy = policy or Augmentation()
         self.seed = seed
         self.batch_size = batch_size
         main = Source("data set", loader.split_rows("train").reset_index(drop=True))
@@ -276,8 +278,8 @@ class SourceMixer:
         self._check_patients()
         self.masks = Masks(masks) if masks else None
         self.mask_rows = [self._find_masks(source) for source in self.sources]
-        self._masked = np.array([(i, row) for i, found in enumerate(self.mask_rows) for row in np.flatnonzero(found >= 0)])
-        self._drawn = np.arange(len(self._masked))
+        masked = [[(i, row) for row in np.flatnonzero(found >= 0)] for i, found in enumerate(self.mask_rows)]
+        self._masked = np.array(sum(masked, []))
         classes = [Stratum(0, np.flatnonzero(main.files.label == label)) for label in CLASSES]
         further = [Stratum(i, rows) for i, s in enumerate(self.sources) if i for rows in s.strata()]
         if min(len(stratum.rows) for stratum in classes) == 0:
@@ -317,7 +319,9 @@ def rows(
 ) -> list[tuple[int, int]]:  # (position of the source, row) of each image
     "The images of a batch"
     if drawn:
-        stratum = Stratum(0, self._drawn)
+        if not len(self._masked):
+            raise BadData("no image has drawn lungs")
+        stratum = Stratum(0, np.arange(len(self._masked)))
         count = range(number * self.batch_size, (number + 1) * self.batch_size)
         return [tuple(map(int, self._masked[_draw(stratum, k, [self.seed, 2])])) for k in count]
     chosen = []

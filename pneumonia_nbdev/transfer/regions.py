@@ -60,7 +60,8 @@ def add_regions(
     "A backbone with the layers `lungs` and `opacity_map`"
     names = {layer.name for layer in backbone.layers}
     if not names.issuperset(SCALES) or backbone.input_shape[1] % 32 or backbone.input_shape[2] % 32:
-        raise InvalidOption(f"{backbone.name!r} of {backbone.input_shape[1:3]}: regions need EfficientNetLite0 of whole 32 pixels")
+        found = f"{backbone.name!r} of {backbone.input_shape[1:3]}"
+        raise InvalidOption(f"{found}: regions need EfficientNetLite0 of whole 32 pixels")
     fine, middle = (backbone.get_layer(name).output for name in SCALES)
     x = _merged(backbone.output, middle, BRANCH_CHANNELS[1], "opacity")
     for step in "ab":
@@ -71,7 +72,7 @@ def add_regions(
     found = layers.Concatenate(name="opacity_features")([x, opacity])
     found = layers.MaxPooling2D(2, name="opacity_pool")(found)
     maps = layers.Concatenate(name="joined_maps")([backbone.output, found])
-    return keras.Model(backbone.inputs, _within_lungs(maps, lungs), name=f"{backbone.name}_regions")
+    return keras.Model(backbone.input, _within_lungs(maps, lungs), name=f"{backbone.name}_regions")
 
 # %% ../../nbs/04_transfer/02_regions.ipynb #regn0013
 REGION_OUTPUTS = ("lungs", "opacity_map")  # layers, and outputs of the served network
