@@ -267,11 +267,13 @@ class SourceMixer:
         policy: Augmentation | None = None,  # augmentation; None for the default one
         seed: int = 0,  # of order and augmentation
         batch_size: int = 32,  # images a batch, at least 4
+        share: float = 1 / 3,  # of the further sources in a batch, above 0 and below 1
     ):
         self.spec = loader.spec
         self.policy = policy or Augmentation()
         self.seed = seed
         self.batch_size = batch_size
+        self.further = max(1, int(share * batch_size)) if sources else 0  # images of further sources in a batch
         main = Source("data set", loader.split_rows("train").reset_index(drop=True))
         main._pixels[self.spec] = loader.pixels("train")
         self.sources = [main, *sources]
@@ -284,13 +286,13 @@ class SourceMixer:
         further = [Stratum(i, rows) for i, s in enumerate(self.sources) if i for rows in s.strata()]
         if min(len(stratum.rows) for stratum in classes) == 0:
             raise BadData("the data set needs both classes", file=loader.data_dir)
-        self._halves = [classes, further] if further else [classes]
+        self._parts = [classes, further] if further else [classes]
         some = [s.pixels(self.spec)[:: max(1, len(s) // MAX_REFERENCES)] for s in self.sources]
         self._references = np.concatenate(some)
 
     def __repr__(self):
         counts = ", ".join(f"{s.name} {len(s):,}" for s in self.sources)
-        return f"SourceMixer({counts}; {sum(map(len, self._halves))} strata)"
+        return f"SourceMixer({counts}; {sum(map(len, self._parts))} strata)"
 
 # %% ../../nbs/01_data/06_sources.ipynb #srcs0023
 @patch
@@ -325,9 +327,8 @@ def rows(
         count = range(number * self.batch_size, (number + 1) * self.batch_size)
         return [tuple(map(int, self._masked[_draw(stratum, k, [self.seed, 2])])) for k in count]
     chosen = []
-    share = self.batch_size // len(self._halves)
-    for half, strata in enumerate(self._halves):
-        n = share if half else self.batch_size - share * (len(self._halves) - 1)
+    for half, strata in enumerate(self._parts):
+        n = self.further if half else self.batch_size - self.further
         for k in range(number * n, (number + 1) * n):
             count, position = divmod(k, len(strata))
             stratum = strata[position]

@@ -20,7 +20,9 @@ from pneumonia_nbdev.core.metrics import sigmoid, wilson_interval
 from pneumonia_nbdev.core.quality import age_in_years
 from pneumonia_nbdev.data.dataset import MedicalDataLoader
 from pneumonia_nbdev.data.sources import OPACITY_PLACES, Source, SourceMixer
+from pneumonia_nbdev.core.runtimes import load_litert
 from pneumonia_nbdev.evaluation.calibration import conformal_card
+from pneumonia_nbdev.gradcam.gradcam import inference_model, to_litert
 from pneumonia_nbdev.evaluation.operating_points import youden_threshold
 from pneumonia_nbdev.recipe.calibrated_head import calibrate_logits, compute_features
 from pneumonia_nbdev.recipe.fine_tuning import Recipe, uses_parts
@@ -82,6 +84,7 @@ def train_region_model(
     seed: int = 0,  # of the branches, the order and the augmentation
     fold: int | None = None,  # patients with this fold are left out; None trains on all
     verbose: bool = True,  # show progress
+    teacher: Callable | None = None,  # former network, for `train_regions`
 ) -> keras.Model:  # a classifier with lungs and opacities
     "Train lungs, opacities and class together"
     keras.utils.set_random_seed(seed)
@@ -89,7 +92,7 @@ def train_region_model(
     used = [without_fold(s, fold) if s.boxes else s for s in sources]
     mixer = SourceMixer(loader, used, masks, policy, seed, stage.batch_size)
     name = f"regions-{seed}" if fold is None else f"regions-{seed}-fold{fold}"
-    train_regions(model, mixer, Path(folder) / name, stage, verbose)
+    train_regions(model, mixer, Path(folder) / name, stage, verbose, teacher)
     return model
 
 # %% ../../nbs/08_recipe/02_regions.ipynb #rcrg0013
@@ -285,20 +288,31 @@ def run_regions(
         return copy
 
     shared = (build, loader, sources, masks, folder, recipe.policy, recipe.regions, recipe.seed)
-    model = train_region_model(*shared, verbose=verbose)
+    options = dict(verbose=verbose, teacher=_former_network(classifier))
+    model = train_region_model(*shared, **options)
     counts = {source.name: len(source) for source in sources}
     with_boxes = [source for source in sources if source.boxes]
     if not with_boxes:
         return RegionRun(model, pd.DataFrame(), np.zeros((0, OPACITY_PLACES, OPACITY_PLACES)), {}, None, counts)
     found = []
     for fold in range(FOLDS):
-        fold_model = train_region_model(*shared, fold=fold, verbose=verbose)
+        fold_model = train_region_model(*shared, fold=fold, **options)
         found += [_score_fold(fold_model, source, fold, loader, n_augment, verbose) for source in with_boxes]
     table = pd.concat([rows for rows, _ in found], ignore_index=True)
     y = (table.label == CLASSES[1]).to_numpy(int)
     points = group_points(y, table.p.to_numpy(), table.patient.to_numpy(), table.group.to_numpy())
     maps = np.concatenate([maps for _, maps in found])
     return RegionRun(model, table, maps, points, _final_classifier(model, loader, sources), counts)
+
+
+def _former_network(classifier):
+    "The probabilities of a classifier by LiteRT, which is faster than Keras and needs one thread"
+    run = load_litert(to_litert(inference_model(classifier)), threads=1)
+
+    def probabilities(images):
+        return np.array([run(image[None].astype(np.float32))["probability"][0] for image in images])
+
+    return probabilities
 
 
 def _final_classifier(model, loader, sources):

@@ -10,6 +10,7 @@ import hashlib
 import json
 import queue
 import threading
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -97,12 +98,24 @@ def region_losses(
         somewhere=somewhere,
     )
 
+# %% ../../nbs/05_training/05_region_training.ipynb #rtdist02
+def soften_labels(
+    batch: MixedBatch,  # from `SourceMixer`; the images of the data set come first
+    n: int,  # number of images of the data set
+    teacher: Callable,  # (n, height, width, 3) images -> (n,) probabilities
+    weight: float,  # of the probabilities, 0 to 1
+) -> MixedBatch:  # with labels from 0 to 1
+    "Mix the labels of the data set with the probabilities of another network"
+    labels = batch.labels.copy()
+    labels[:n] = (1 - weight) * labels[:n] + weight * np.ravel(teacher(batch.images[:n]))
+    return batch._replace(labels=labels)
+
 # %% ../../nbs/05_training/05_region_training.ipynb #rtrn0013
 @dataclass(frozen=True)
 class RegionStage:
     "All choices of the training of lungs and opacities"
 
-    steps: int = 1300  # number of batches
+    steps: int = 1700  # number of batches
     lung_steps: int = 400  # batches of drawn lungs, for the branch of the lungs alone, after the others
     lung_rate: float = 2e-3  # its peak learning rate
     batch_size: int = 32  # images a batch
@@ -112,6 +125,7 @@ class RegionStage:
     frozen: str = "block3a_project_bn"  # layers up to this one keep their weights; empty trains all
     ema: float = 0.995  # momentum of the moving average of the weights
     smoothing: float = 0.05  # label smoothing, 0 to 1
+    distill: float = 0.5  # weight of the former network's probability in the label of the data set, 0 to 1
 
 
 def trained_variables(
@@ -133,7 +147,7 @@ def trained_variables(
     return groups
 
 # %% ../../nbs/05_training/05_region_training.ipynb #rtrn0015
-def _prepared(mixer, first, last, drawn=False):
+def _prepared(mixer, first, last, drawn=False, teacher=None, distill=0.0):
     "The batches from `first` to `last`, which another thread prepares"
     batches = queue.Queue(8)
     stop = threading.Event()
@@ -142,6 +156,8 @@ def _prepared(mixer, first, last, drawn=False):
         for number in range(first, last):
             try:
                 found = mixer.batch(number, drawn)
+                if teacher and distill:
+                    found = soften_labels(found, len(found.labels) - mixer.further, teacher, distill)
             except Exception as e:  # is raised in the training
                 found = e
             while not stop.is_set():
@@ -278,6 +294,7 @@ def train_regions(
     folder: str | Path,  # of the run
     stage: RegionStage = RegionStage(),  # all choices
     verbose: bool = True,  # show progress
+    teacher: Callable | None = None,  # former network, (n, height, width, 3) images -> (n,) probabilities
 ) -> np.ndarray:  # (steps, 4) losses by `LOSS_WEIGHTS`
     "Train class, lungs and opacities together, or continue or load the run in the folder"
     if mixer.batch_size != stage.batch_size:
@@ -289,7 +306,7 @@ def train_regions(
     path = folder / "regions.npz"
     first, history = _load_state(path, settings, trained.state())
     step = _step_function(model, trained, stage)
-    batches = _prepared(mixer, first, stage.steps)
+    batches = _prepared(mixer, first, stage.steps, teacher=teacher, distill=stage.distill)
     for number, batch in enumerate(track(batches, "lungs and opacities", stage.steps - first, verbose), first):
         momentum = np.float32(min(stage.ema, (1 + number) / (10 + number)))
         losses = [float(loss) for loss in step(*batch, momentum).values()]
