@@ -21,10 +21,10 @@ import numpy as np
 from fastcore.basics import patch
 
 from ..core.base import CLASSES, InvalidOption, import_extra, package_version, sample_dir
-from ..core.bundle import heatmap
 from ..core.i18n import texts, translate
 from ..core.image import preprocess, read_xray
 from ..core.plots import plot_language
+from ..core.prediction import Prediction
 from ..deployment.pool import ordered_map
 from ..deployment.predictor import PneumoniaDetectionSystem, Report, _pictures
 
@@ -203,8 +203,8 @@ def _reader(bundle, outputs):
     def read(path):
         image = read_xray(path)
         preprocess(image, bundle.spec)
-        bundle.assess_quality(image, outputs)
-        _pictures(image, heatmap(outputs["cam"][0]))
+        quality = bundle.assess_quality(image, outputs)
+        _pictures(image, Prediction.from_outputs(bundle, quality, outputs))
 
     return read
 

@@ -69,7 +69,7 @@ def region_model(
     "A classifier with new branches"
     W, b = classifier.get_layer("logits").get_weights()
     maps = classifier.get_layer("embedding").input
-    backbone = keras.Model(classifier.input, maps, name="efficientnet_lite0")
+    backbone = keras.Model(classifier.inputs[0], maps, name="efficientnet_lite0")
     return build_region_classifier(add_regions(backbone), (W[:, 1] - W[:, 0], float(b[1] - b[0])))
 
 
@@ -114,7 +114,7 @@ def region_scores(
 ) -> RegionScores:
     "All outputs of a network"
     logits = region_logits(model)
-    network = keras.Model(model.input, [*logits.outputs, model.get_layer("embedding").output])
+    network = keras.Model(model.inputs[0], [*logits.outputs, model.get_layer("embedding").output])
     found = []
     for start in range(0, len(pixels), batch_size):
         gray = np.stack([rescale_intensity(image, spec) for image in pixels[start : start + batch_size]])
@@ -231,7 +231,7 @@ class RegionRun:
 def _linear_head(model):
     "(backbone, weights and bias) of a classifier"
     W, b = model.get_layer("logits").get_weights()
-    backbone = keras.Model(model.input, model.get_layer("embedding").input)
+    backbone = keras.Model(model.inputs[0], model.get_layer("embedding").input)
     return backbone, (W[:, 1] - W[:, 0], float(b[1] - b[0]))
 
 

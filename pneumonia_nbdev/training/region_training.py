@@ -43,7 +43,7 @@ def region_logits(
     "The model with logits as outputs"
     z = model.get_layer("logits").output
     maps = [model.get_layer(f"{name}_conv").output[..., 0] for name in ("lungs", "opacity_map")]
-    return keras.Model(model.input, [z[:, 1] - z[:, 0], *maps])
+    return keras.Model(model.inputs[0], [z[:, 1] - z[:, 0], *maps])
 
 # %% ../../nbs/05_training/05_region_training.ipynb #rtrn0009
 BOX_WEIGHT = 3.0  # of positions within a box
@@ -272,7 +272,7 @@ def _train_lungs(model, mixer, path, settings, stage, verbose):
     has_masks = any((rows >= 0).any() for rows in mixer.mask_rows)
     if _load_state(path, settings, variables)[0] or not has_masks or not stage.lung_steps:
         return
-    network = keras.Model(model.input, model.get_layer("lungs_conv").output[..., 0])
+    network = keras.Model(model.inputs[0], model.get_layer("lungs_conv").output[..., 0])
     optimizer = keras.optimizers.AdamW(warmup_cosine(stage.lung_rate, stage.lung_steps), weight_decay=stage.decay)
     optimizer.build(variables)
 

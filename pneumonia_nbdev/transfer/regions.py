@@ -74,7 +74,7 @@ def add_regions(
     peak = layers.GlobalMaxPooling2D(keepdims=True, name="opacity_peak")(logits)
     peak = layers.UpSampling2D(backbone.output.shape[1:3], name="opacity_peak_maps")(peak)
     maps = layers.Concatenate(name="joined_maps")([backbone.output, found, peak])
-    return keras.Model(backbone.input, _within_lungs(maps, lungs), name=f"{backbone.name}_regions")
+    return keras.Model(backbone.inputs[0], _within_lungs(maps, lungs), name=f"{backbone.name}_regions")
 
 # %% ../../nbs/04_transfer/02_regions.ipynb #regn0013
 REGION_OUTPUTS = ("lungs", "opacity_map")  # layers, and outputs of the served network
