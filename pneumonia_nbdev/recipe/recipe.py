@@ -6,11 +6,12 @@
 __all__ = ['score_files', 'train_default']
 
 # %% ../../nbs/08_recipe/03_recipe.ipynb #15004
+import copy
 import io
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -25,12 +26,12 @@ from pneumonia_nbdev.core.bundle import (
     reference_outputs,
     write_bundle,
 )
+from ..core.groups import groups_bytes
 from ..core.metrics import metrics_with_ci
 from ..core.ood import ood_detector_bytes
-from ..core.groups import groups_bytes
 from ..data.dataset import MedicalDataLoader
-from ..data.sources import Source
 from ..data.files import PARTS
+from ..data.sources import Source
 from ..evaluation.evaluation import as_predictor, log_test_evaluation, predict_split
 from ..gradcam.gradcam import inference_model, to_litert
 from .calibrated_head import FittedHead, fit_calibrated_head
@@ -284,6 +285,16 @@ class _Network(NamedTuple):
     regions: RegionRun | None  # None without lungs and opacities
 
 
+def without_jpeg(
+    loader: MedicalDataLoader,  # images
+) -> MedicalDataLoader:  # the same, without coding after a resize
+    "The images as a network with lungs and opacities reads them"
+    copied = copy.copy(loader)
+    copied.spec = replace(loader.spec, jpeg=None)
+    copied._pixels = {}
+    return copied
+
+
 def _train(data, weights, recipe, folder, sources, masks, verbose):
     "The network of a recipe"
     has_regions = recipe.regions is not None and bool(masks or sources)
@@ -327,6 +338,8 @@ def train_default(
 ) -> Bundle:  # the new bundle, opened
     "Train, calibrate, evaluate and write the bundle of a recipe"
     data = RunData(data)
+    if recipe.regions and (sources or masks):
+        data = RunData(without_jpeg(data.source))
     test_log = _check_splits(data.source, test_log)
     weights = resolve_weights(recipe.backbone, weights)
     network = _train(data, weights, recipe, folder, sources, masks, verbose)
