@@ -6,6 +6,7 @@
 __all__ = ['pd', 'Source', 'read_source', 'SourceMixer']
 
 # %% ../../nbs/01_data/06_sources.ipynb #srcs0004
+import os
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from ..core.archive import load_arrays
-from ..core.base import CLASSES, BadData, MissingFile, clean_name, import_extra
+from ..core.base import CLASSES, BadBundle, BadData, MissingFile, clean_name, import_extra
 from ..core.image import InputSpec, load_resized, rescale_intensity
 from ..core.tables import find_column, read_table
 from .augmentation import Augmentation, augment_with_masks
@@ -35,7 +36,10 @@ class Masks:
         path = Path(path)
         if not path.is_file():
             raise MissingFile(file=path)
-        arrays = load_arrays(path.read_bytes(), "names", "masks")
+        try:
+            arrays = load_arrays(path.read_bytes(), "names", "masks")
+        except BadBundle as e:
+            raise BadData(f"this isn't a file of masks: {e.reason}", file=path) from None
         self.masks = arrays["masks"]
         names = [str(name) for name in arrays["names"]]
         if self.masks.ndim != 3 or len(names) != len(self.masks):
@@ -174,6 +178,12 @@ def read_source(
     beside = csv.with_name(f"{csv.stem}_boxes.csv")
     boxes = boxes or (beside if beside.exists() else None)
     files = scan_csv(csv)[0]
+    held_out = files.split != "train"
+    if held_out.any():
+        warnings.warn(f"{csv.name}: {held_out.sum():,} images of val and test are left out", stacklevel=2)
+        files = files[~held_out].reset_index(drop=True)
+    if not len(files):
+        raise BadData("no image is in the split train", file=csv)
     finding = _further_column(csv, "finding", files)
     if finding is not None:
         files["finding"] = finding
@@ -277,7 +287,7 @@ class SourceMixer:
         main = Source("data set", loader.split_rows("train").reset_index(drop=True))
         main._pixels[self.spec] = loader.pixels("train")
         self.sources = [main, *sources]
-        self._check_patients()
+        self._check_patients(loader)
         self.masks = Masks(masks) if masks else None
         self.mask_rows = [self._find_masks(source) for source in self.sources]
         masked = [[(i, row) for row in np.flatnonzero(found >= 0)] for i, found in enumerate(self.mask_rows)]
@@ -296,13 +306,15 @@ class SourceMixer:
 
 # %% ../../nbs/01_data/06_sources.ipynb #srcs0023
 @patch
-def _check_patients(self: SourceMixer):
-    "Raise `BadData` for two sources with the same image file"
+def _check_patients(self: SourceMixer, loader):
+    "Raise `BadData` for a source with an image or a patient of the data set, in any split, or of another source"
     seen = {}
-    for source in self.sources:
-        for path in source.files.path:
-            if seen.setdefault(path, source.name) != source.name:
-                raise BadData(f"{clean_name(Path(path).name)} is in {seen[path]} and in {source.name}")
+    for name, files in [("data set", loader.files), *((s.name, s.files) for s in self.sources[1:])]:
+        keys = [*map(os.path.realpath, files.path), *(f"patient {patient}" for patient in set(files.patient))]
+        for key in keys:
+            if seen.setdefault(key, name) != name:
+                found = clean_name(Path(key).name)
+                raise BadData(f"{found} is in {seen[key]} and in {name}; give patients of other sources other numbers")
 
 
 @patch

@@ -308,6 +308,9 @@ def _train(data, weights, recipe, folder, sources, masks, verbose):
         raise InvalidOption(f"the recipe {recipe.name!r} needs a source or masks")
     else:
         classifier = load_keras_model(weights)
+        if recipe.backbone != "EfficientNetLite0" or "lungs" in [layer.name for layer in classifier.layers]:
+            reason = "needs the bundle of EfficientNetLite0 without lungs and opacity map as weights"
+            raise InvalidOption(f"the recipe {recipe.name!r} {reason}")
     if not has_regions:
         return _Network(*split_head(classifier), None)
     loader = data.loader(tuple(classifier.input_shape[1:3]))

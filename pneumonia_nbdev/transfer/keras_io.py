@@ -102,6 +102,9 @@ def load_keras_model(
     if "regions.npz" in bundle.parts:
         backbone = add_regions(backbone)
         load_branches(backbone, bundle.parts["regions.npz"])
+    if len(head["w"]) != backbone.output_shape[-1]:
+        channels = backbone.output_shape[-1]
+        raise BadBundle(f"the head has {len(head['w'])} weights, the maps have {channels} channels", file=bundle.path)
     return linear_model(backbone, head["w"], float(head["b"]), float(head["temperature"]))
 
 # %% ../../nbs/04_transfer/03_keras_io.ipynb #20007
