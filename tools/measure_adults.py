@@ -5,7 +5,8 @@
 The scores are written by `pneumonia train` with `--source`. `nbs/results/adults_out_of_fold.csv` has the AUROC of an
 opacity against all others and against normal images, by view, and the images that are called right, by group and
 finding. Thresholds are cross-fitted: those for a fold come from the other folds. With `group_by` `header`, the group of
-an image is that of its table, and with `network` it is the network's guess. Intervals are 95 %, by patient.
+an image is that of its table, and with `network` it is the network's guess. Images that are guessed as those of a child
+have the threshold of the data set. Intervals are 95 %, by patient.
 """
 
 import argparse
@@ -29,8 +30,8 @@ def aurocs(scores):
     rows = []
     y = (scores["label"] == CLASSES[1]).astype(int)
     normal = np.isin(scores["finding"], ("opacity", "normal"))
-    map_peak = scores["opacity_map"].astype(float).max((1, 2))
-    for name, p in (("auroc", scores["p"]), ("auroc of the opacity map", map_peak)):
+    measured = {"auroc": "p", "auroc of the head": "head", "auroc of the opacity map": "opacity"}
+    for name, p in ((name, scores[key]) for name, key in measured.items()):
         for finding, kept in (("opacity, all others", np.full(len(y), True)), ("opacity, normal", normal)):
             for view in ("", "AP", "PA"):
                 used = kept & ((scores["view"] == view) | (view == ""))
@@ -39,12 +40,22 @@ def aurocs(scores):
     return rows
 
 
+def served_decisions(scores, column):
+    "Decisions as served: of a group's points for adults, and of the point of the data set for everyone else"
+    y = (scores["label"] == CLASSES[1]).astype(int)
+    chosen = scores["p"] >= scores["threshold"]
+    known = np.isin(scores[column], GROUPS[1:])
+    fitted = cross_fitted_decisions(y[known], scores["p"][known], scores[column][known], scores["fold"][known])
+    chosen[known] = fitted
+    return chosen
+
+
 def decisions(scores, column):
     "Images that are called right, by group and finding, with cross-fitted thresholds"
     y = (scores["label"] == CLASSES[1]).astype(int)
-    known = np.isin(scores["group"], GROUPS[1:]) & np.isin(scores[column], GROUPS[1:])
-    chosen = cross_fitted_decisions(y[known], scores["p"][known], scores[column][known], scores["fold"][known])
-    table = group_fractions(y[known], chosen, scores["group"][known], scores["finding"][known])
+    adults = np.isin(scores["group"], GROUPS[1:])
+    chosen = served_decisions(scores, column)
+    table = group_fractions(y[adults], chosen[adults], scores["group"][adults], scores["finding"][adults])
     source = dict(group="header", guess="network")[column]
     return [
         (measure, group, finding, source, int(row.n), row.value, row.low, row.high)

@@ -1,11 +1,12 @@
 """Measure continual learning under a domain shift: adults of another hospital arrive in five rounds.
 
-    python tools/measure_shift.py DATA ADULTS [--work runs/shift] [--test-log nbs/results/test_ledger.csv]
+    python tools/measure_shift.py DATA ADULTS --base BUNDLE [--work runs/shift] [--test-log nbs/results/test_ledger.csv]
 
-DATA is the official data set. ADULTS is a folder with labels.csv (patientId, cls, view, target) and the images. Every
-third patient of each class and view, in the order of a hash, is held out of all rounds. The others arrive in five
-rounds, in the same order. Only cases on the worklist get a label. In each round the worklist of the current model
-selects 80 cases; a quarter of them are random hold-out cases for the gate. Four strategies are compared:
+DATA is the official data set. BUNDLE is the model before any update, from a network that was trained without ADULTS, as
+from `pneumonia train` without `--source`. ADULTS is a folder with labels.csv (patientId, cls, view, target) and the
+images. Every third patient of each class and view, in the order of a hash, is held out of all rounds. The others arrive
+in five rounds, in the same order. Only cases on the worklist get a label. In each round the worklist of the current
+model selects 80 cases; a quarter of them are random hold-out cases for the gate. Four strategies are compared:
 
 - no update;
 - naive fine-tuning of all layers on the cases of each round, one round after the other;
@@ -78,7 +79,7 @@ class Experiment:
 
     def __init__(self, args):
         self.args = args
-        self.base = Bundle()
+        self.base = Bundle(args.base)
         adults = read_adults(args.adults)
         self.held = adults[adults.groupby(["cls", "view"]).cumcount() % 3 == 0]
         self.fresh = adults.drop(self.held.index)
@@ -309,6 +310,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("adults", type=Path)
+    parser.add_argument("--base", type=Path, required=True, help="bundle of a network trained without ADULTS")
     parser.add_argument("--work", type=Path, default=Path("runs/shift"))
     parser.add_argument("--test-log", "--ledger", type=Path)
     parser.add_argument("--budget", type=int, default=80, help="labels of a round")

@@ -175,6 +175,43 @@ def calibration_line(
         f"threshold {card['threshold']:.3f} (95 % CI {low:.3f}-{high:.3f})"
     )
 
+
+def metric_lines(
+    card: dict,  # of a bundle
+) -> list[str]:  # a line a metric
+    "The metrics of a card with their intervals"
+    return [
+        f"{split} {name}: {m['value']:.3f} (95 % CI {m['low']:.3f}-{m['high']:.3f}, n = {m['n']})"
+        for split, metrics in card["metrics"].items()
+        for name, m in metrics.items()
+    ]
+
+# %% ../../nbs/30_cli/05_train.ipynb #37c10c
+def _check_paths(weights, out, test_log, runs):
+    "Refuse paths that can't be read or written, and import the libraries"
+    if Path(weights).suffix and not Path(weights).exists():
+        raise MissingFile(file=weights)
+    for path in filter(None, (out, test_log)):
+        check_output(path)
+    if runs:
+        check_writable(runs)
+    silence_tensorflow()
+    import_extra("pandas")
+    from pneumonia_nbdev.evaluation.evaluation import check_test_log
+
+    if test_log:
+        check_test_log(test_log)
+
+
+def _read_sources(tables, lung_masks):
+    "The sources of `--source`; a wrong file of drawn lungs is refused"
+    from pneumonia_nbdev.data.sources import Masks, read_source
+
+    if lung_masks:
+        Masks(lung_masks)
+    with warnings_as_lines():
+        return [read_source(table) for table in tables]
+
 # %% ../../nbs/30_cli/05_train.ipynb #37c10a
 @app.command("train")
 def train_command(
@@ -217,29 +254,14 @@ def train_command(
     ] = "pneumonia train",
 ) -> None:
     "Train a model on labeled images and write its bundle; works without a network."
-    if Path(weights).suffix and not Path(weights).exists():
-        raise MissingFile(file=weights)
-    for path in filter(None, (out, test_log)):
-        check_output(path)
-    if recipe != "linear":
-        check_writable(runs)
-    silence_tensorflow()
-    import_extra("pandas")
-    from pneumonia_nbdev.evaluation.evaluation import check_test_log
+    _check_paths(weights, out, test_log, None if recipe == "linear" else runs)
     from pneumonia_nbdev.recipe.fine_tuning import choose_recipe
     from pneumonia_nbdev.recipe.recipe import train_default
 
-    if test_log:
-        check_test_log(test_log)
     chosen = choose_recipe(recipe, backbone, epochs, size, seed)
     loader = open_data(data, classes, columns)
     loader.check_training()
-    from pneumonia_nbdev.data.sources import Masks, read_source
-
-    with warnings_as_lines():
-        sources = [read_source(path) for path in source or ()]
-    if lung_masks:
-        Masks(lung_masks)  # a wrong file is refused before the training
+    sources = _read_sources(source or (), lung_masks)
     print("\n".join(plan_lines(loader, chosen, weights, sources, lung_masks)), flush=True)
     initial = None if weights == "none" else weights
     with warnings_as_lines():
@@ -255,12 +277,7 @@ def train_command(
             sources=sources,
             masks=lung_masks,
         )
-    print(bundle)
-    print(calibration_line(bundle.card))
-    for split, metrics in bundle.card["metrics"].items():
-        for name, m in metrics.items():
-            interval = f"95 % CI {m['low']:.3f}-{m['high']:.3f}, n = {m['n']}"
-            print(f"{split} {name}: {m['value']:.3f} ({interval})")
+    print("\n".join([str(bundle), calibration_line(bundle.card), *metric_lines(bundle.card)]))
     if weights == "auto" and chosen.backbone == "EfficientNetLite0":
         print(
             "The initial backbone was trained on the official chest X-ray set; metrics on its images are optimistic."

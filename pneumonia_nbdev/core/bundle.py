@@ -40,7 +40,8 @@ from pneumonia_nbdev.core.packing import (  # noqa: F401 (other modules import t
     read_bundle,
     write_bundle,
 )
-from .groups import PatientGroup, check_groups, choose_group, load_groups, operating_point
+from .groups import PatientGroup, check_groups, choose_group
+from .groups import group_probability, load_groups, operating_point
 from .xray import XRay
 from .ood import load_ood_detector
 from .quality import Quality
@@ -90,6 +91,9 @@ class Bundle:
             )
         self.id = self.card["files"][self.engine.part]["sha256"][:12]  # identifies the network
         self._start(threads)
+        has_score = any("score" in entry for entry in self.card.get("groups", {}).values())
+        if has_score and "opacity_map" not in self.outputs:
+            raise BadBundle("groups have a score, and the network has no output opacity_map", file=self.path)
 
     def __repr__(self):
         name = self.card["name"]
@@ -223,9 +227,13 @@ def predict_images(
         if quality:
             image_quality, out = bundle.infer(image)
             qualities.append(image_quality)
+            group = image_quality.group
         else:
             is_prepared = getattr(image, "ndim", 0) == 3  # (height, width, channels), from `preprocess`
             out = bundle.run((image if is_prepared else preprocess(image, bundle.spec))[None])
+            group = bundle.patient_group(image, out)
+        if "probability" in out:
+            out["probability"] = np.array([group_probability(bundle.card, group, out)], np.float32)
         for name in outputs:
             results[name].append(out[name][0])
     stacked = {name: np.stack(rows) if rows else np.zeros(0, np.float32) for name, rows in results.items()}

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 
 from .base import CLASSES, PneumoniaError, clean_name, label
 from .bundle import Bundle, heatmap
-from .groups import operating_point
+from .groups import group_probability, operating_point
 from .i18n import translate
 from .quality import NO_CLASS_REASONS, Quality
 
@@ -131,8 +131,8 @@ def from_outputs(
     lang: str = "en",  # language of label and messages, `en` or `zh`
 ) -> "Prediction":
     "The prediction of one image from the outputs of the network"
-    p = float(outputs["probability"][0])
     group = quality.group
+    p = group_probability(bundle.card, group, outputs)
     point = operating_point(bundle.card, group)
     predicted = CLASSES[int(p >= point.threshold)]
     probabilities = dict(zip(CLASSES, (1 - p, p), strict=True))

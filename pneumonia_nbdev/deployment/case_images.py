@@ -16,6 +16,7 @@ import numpy as np
 from fastcore.basics import patch
 from ..core.base import clean_name, normalize_id
 from ..core.bundle import Bundle
+from ..core.groups import group_probability, operating_point
 from ..core.image import read_xray
 from ..core.xray import XRay, read_bytes
 from .case_database import CaseNotFound, check_label, now, write_review
@@ -105,8 +106,8 @@ def _read_case(self: CaseImages, raw, bundle=None, source="folder", patient="", 
         source=source,
         patient=self._stored_pseudonyms(known)[0],
         model=bundle.id,
-        probability=float(outputs["probability"][0]),
-        threshold=bundle.threshold,
+        probability=group_probability(bundle.card, quality.group, outputs),
+        threshold=operating_point(bundle.card, quality.group).threshold,
         quality=measures | dict(reasons=list(quality.reasons)),
         warnings=["burned_in"] if burned_in or has_burned_in_text(image) else [],
         embedding=outputs["embedding"][0] if "embedding" in outputs else np.zeros(0, np.float32),

@@ -188,10 +188,11 @@ def rejection_reason(
 
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #n9c2a007
 @patch
-def _prediction(self: ModelSource, outputs, quality, lang):
+def _prediction(self: ModelSource, image, outputs, quality, lang):
     "The prediction from outputs of the model and the quality result"
     if self.bundle:
-        prediction = Prediction.from_outputs(self.bundle, Quality(), outputs, lang=lang)
+        group = self.bundle.patient_group(image, outputs)
+        prediction = Prediction.from_outputs(self.bundle, Quality(group=group), outputs, lang=lang)
         prediction.quality = quality
         prediction.refer = needs_referral(prediction.conformal, quality.reasons)
         return prediction
@@ -235,7 +236,7 @@ def predict(
     quality = check_quality(image, self.bundle, outputs, lang)
     reason = rejection_reason(quality)
     if reason:
-        return ExplorerMap(self._prediction(outputs, quality, lang), None).without_class(reason, lang)
+        return ExplorerMap(self._prediction(image, outputs, quality, lang), None).without_class(reason, lang)
     cam = None
     top = None
     if method == OPACITY_MAP:
@@ -248,7 +249,7 @@ def predict(
         explanation = self.explainer.explain(x, method, layer or None, class_index)
         outputs |= dict(probability=explanation.probabilities[:, 1], cam=explanation.maps)
         cam = explanation.maps[0]
-    return ExplorerMap(self._prediction(outputs, quality, lang), cam, top)
+    return ExplorerMap(self._prediction(image, outputs, quality, lang), cam, top)
 
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #24020
 def paths_by_name(

@@ -40,11 +40,10 @@ from pneumonia_nbdev.recipe.recipe import (
     _describe_data,
     evaluate_and_write,
     head_npz,
-    split_head,
 )
 from .report import _is_known, open_images
 from ..transfer.adapt import STANDARD_RANGE, layer_outputs, softmax_output, standard_logits
-from ..transfer.keras_io import as_bundle, linear_model, load_keras_model
+from ..transfer.keras_io import as_bundle, linear_model, load_keras_model, split_head
 
 # %% ../../nbs/08_recipe/06_own_model.ipynb #own0010
 keras = import_extra("keras")
@@ -393,6 +392,14 @@ def _moved_groups(old, fit):
 
     groups = {}
     for name, entry in old["groups"].items():
+        if "score" in entry:
+            score = entry["score"]
+            moved_logit = dict(
+                logit=round(score["logit"] / slope, 6),
+                intercept=round(score["intercept"] + score["logit"] * (before - after / slope), 6),
+            )
+            groups[name] = entry | dict(score=score | moved_logit)
+            continue
         limits = entry.get("conformal")
         entry = entry | dict(threshold=moved(entry["threshold"]))
         groups[name] = entry | (dict(conformal=limits | {c: moved(limits[c]) for c in CLASSES}) if limits else {})

@@ -38,21 +38,12 @@ from .calibrated_head import FittedHead, fit_calibrated_head
 from .fine_tuning import RECIPES, Recipe, RunData, fine_tune
 from .regions import RegionRun, run_regions, save_out_of_fold
 from ..transfer.backbones import build_backbone, resolve_weights
-from ..transfer.keras_io import linear_model, load_keras_model
+from ..transfer.keras_io import linear_model, load_keras_model, split_head
 from ..transfer.regions import branch_bytes
 
 # %% ../../nbs/08_recipe/03_recipe.ipynb #15imp0
 keras = import_extra("keras")
 pd = import_extra("pandas")
-
-# %% ../../nbs/08_recipe/03_recipe.ipynb #15022
-def split_head(
-    model: keras.Model,  # a classifier with the layers `embedding` and `logits`
-) -> tuple[keras.Model, tuple[np.ndarray, float]]:  # (backbone, (weights (channels,), bias))
-    "Backbone and linear head of a classifier"
-    W, b = model.get_layer("logits").get_weights()
-    backbone = keras.Model(model.inputs, model.get_layer("embedding").input, name="backbone")
-    return backbone, (W[:, 1] - W[:, 0], float(b[1] - b[0]))
 
 # %% ../../nbs/08_recipe/03_recipe.ipynb #15032
 def score_files(
@@ -348,7 +339,8 @@ def train_default(
     network = _train(data, weights, recipe, folder, sources, masks, verbose)
     backbone = network.backbone
     loader = data.loader(tuple(backbone.input_shape[1:3]))
-    fit = fit_calibrated_head(loader, backbone, network.head, verbose=verbose)
+    cross_fit = True if network.regions else None  # lungs and opacities are trained without a look at validation
+    fit = fit_calibrated_head(loader, backbone, network.head, verbose=verbose, cross_fit=cross_fit)
     model = linear_model(backbone, fit.w, fit.b, fit.temperature)
     card = make_card(data, loader, fit, weights, recipe, network.regions)
     if not test_log:

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from pneumonia_nbdev.core.base import CLASSES, BadData, import_extra, write_atomic
-from pneumonia_nbdev.core.groups import ADULT_YEARS, GROUPS, GroupClassifier
+from pneumonia_nbdev.core.groups import ADULT_YEARS, GROUPS, GroupClassifier, opacity_score, score_probability
 from pneumonia_nbdev.core.image import rescale_intensity
-from pneumonia_nbdev.core.metrics import sigmoid, wilson_interval
+from pneumonia_nbdev.core.metrics import logit, sigmoid, wilson_interval
 from pneumonia_nbdev.core.quality import age_in_years
 from pneumonia_nbdev.data.dataset import MedicalDataLoader
 from pneumonia_nbdev.data.sources import OPACITY_PLACES, Source, SourceMixer
@@ -25,13 +25,14 @@ from pneumonia_nbdev.evaluation.calibration import conformal_card
 from pneumonia_nbdev.gradcam.gradcam import inference_model, to_litert
 from pneumonia_nbdev.evaluation.operating_points import youden_threshold
 from pneumonia_nbdev.recipe.calibrated_head import calibrate_logits, compute_features
-from pneumonia_nbdev.recipe.fine_tuning import Recipe, uses_parts
+from pneumonia_nbdev.recipe.fine_tuning import Recipe
 from pneumonia_nbdev.training.region_training import (
     RegionStage,
     build_region_classifier,
     region_logits,
     train_regions,
 )
+from pneumonia_nbdev.transfer.keras_io import split_head
 from pneumonia_nbdev.transfer.regions import add_regions
 from pneumonia_nbdev.data.augmentation import Augmentation
 
@@ -215,33 +216,60 @@ def group_fractions(
         rows[name, finding, measure] = dict(n=len(right), value=right.mean(), low=low, high=high)
     return pd.DataFrame(rows).T.astype(dict(n=int)).rename_axis(["group", "finding", "measure"])
 
+# %% ../../nbs/08_recipe/02_regions.ipynb #rcrgsc02
+def fit_score(
+    y: np.ndarray,  # (n,) labels, 0 or 1
+    opacity: np.ndarray,  # (n,) from `opacity_score`
+    p: np.ndarray,  # (n,) probabilities of the head
+) -> dict[str, float]:  # entry `score` of a group
+    "A logistic regression on the opacity map and on the logit of the head"
+    from sklearn.linear_model import LogisticRegression
+
+    X = np.stack([opacity, logit(np.clip(p, 1e-7, 1 - 1e-7))], 1)
+    model = LogisticRegression(C=1e6, max_iter=1000).fit(X, y)
+    opacity_weight, logit_weight = model.coef_[0].round(6).tolist()
+    return dict(opacity=opacity_weight, logit=logit_weight, intercept=round(float(model.intercept_[0]), 6))
+
+
+def adult_points(
+    table: pd.DataFrame,  # as in `RegionRun`; column `p` of the adults is replaced by cross-fitted probabilities
+) -> dict[str, dict]:  # entry `groups` of the card; empty with too few patients
+    "Score and operating point of the groups of adults"
+    y = (table.label == CLASSES[1]).to_numpy(int)
+    opacity, head, fold = (table[name].to_numpy() for name in ("opacity", "head", "fold"))
+    patients, groups = table.patient.to_numpy(), table.group.to_numpy()
+    enough = group_points(y, head, patients, groups)
+    if not enough:
+        return {}
+    adults = np.isin(groups, list(enough))
+    score = fit_score(y[adults], opacity[adults], head[adults])
+    for held_fold in set(fold):
+        held, others = adults & (fold == held_fold), adults & (fold != held_fold)
+        of_others = fit_score(y[others], opacity[others], head[others])
+        table.loc[held, "p"] = score_probability(of_others, opacity[held], head[held])
+    points = group_points(y, score_probability(score, opacity, head), patients, groups)
+    return {name: entry | dict(score=score) for name, entry in points.items()}
+
 # %% ../../nbs/08_recipe/02_regions.ipynb #rcrg0027
 @dataclass
 class RegionRun:
     "A trained network with the out-of-fold scores of the adults"
 
     model: keras.Model  # trained on all patients
-    table: pd.DataFrame  # rows of the sources with boxes: path, patient, label, finding, view, fold, group, p, …
+    table: pd.DataFrame  # rows of the sources with boxes: path, label, view, fold, group, head, opacity, p, …
     opacity_map: np.ndarray  # (n, 14, 14) out-of-fold maps of these images
     points: dict  # entry `groups` of the card; empty without folds
     classifier: GroupClassifier | None  # of the groups; None without folds
     sources: dict[str, int]  # name -> number of images, for the card
 
 
-def _linear_head(model):
-    "(backbone, weights and bias) of a classifier"
-    W, b = model.get_layer("logits").get_weights()
-    backbone = keras.Model(model.inputs[0], model.get_layer("embedding").input)
-    return backbone, (W[:, 1] - W[:, 0], float(b[1] - b[0]))
-
-
 def _calibration(model, loader, n_augment, verbose):
     "The calibration of a network, and the embeddings of validation"
-    backbone, (w, b) = _linear_head(model)
+    backbone, (w, b) = split_head(model)
     features = compute_features(loader, backbone, n_augment, verbose, with_train=False)
     logits = (features.X_val @ w + b).astype(float)
     augmented = (features.X_aug @ w + b).astype(float).reshape(n_augment, len(logits))
-    fitted = calibrate_logits(loader, logits, augmented, cross_fit=not uses_parts(loader)).calibration
+    fitted = calibrate_logits(loader, logits, augmented, cross_fit=True)
     return fitted, np.concatenate([features.X_val, features.X_aug])
 
 
@@ -259,7 +287,8 @@ def _score_fold(model, source, fold, loader, n_augment, verbose):
     scores = region_scores(model, source.pixels(loader.spec)[held], loader.spec)
     files = source.files[held]
     rows = files.assign(source=source.name, fold=fold, group=table_groups(files))
-    rows = rows.assign(logit=scores.logit, p=fitted.apply(scores.logit))
+    rows = rows.assign(logit=scores.logit, head=fitted.calibration.apply(scores.logit), threshold=fitted.threshold)
+    rows = rows.assign(p=rows["head"], opacity=opacity_score(scores.opacity_map))
     X, groups = _group_data(model, without_fold(source, fold), loader, children)
     try:
         guess = fit_group_classifier(X, groups)(scores.embedding).argmax(1)
@@ -299,8 +328,7 @@ def run_regions(
         fold_model = train_region_model(*shared, fold=fold, **options)
         found += [_score_fold(fold_model, source, fold, loader, n_augment, verbose) for source in with_boxes]
     table = pd.concat([rows for rows, _ in found], ignore_index=True)
-    y = (table.label == CLASSES[1]).to_numpy(int)
-    points = group_points(y, table.p.to_numpy(), table.patient.to_numpy(), table.group.to_numpy())
+    points = adult_points(table)
     maps = np.concatenate([maps for _, maps in found])
     return RegionRun(model, table, maps, points, _final_classifier(model, loader, sources), counts)
 

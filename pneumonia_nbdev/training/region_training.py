@@ -115,8 +115,8 @@ def soften_labels(
 class RegionStage:
     "All choices of the training of lungs and opacities"
 
-    steps: int = 1700  # number of batches
-    lung_steps: int = 400  # batches of drawn lungs, for the branch of the lungs alone, after the others
+    steps: int = 800  # number of batches
+    lung_steps: int = 200  # batches of drawn lungs, for the branch of the lungs alone, after the others
     lung_rate: float = 2e-3  # its peak learning rate
     batch_size: int = 32  # images a batch
     rate: float = 2e-4  # peak learning rate of the backbone and of the head

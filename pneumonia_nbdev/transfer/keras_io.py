@@ -50,6 +50,15 @@ def linear_model(
     head.set_weights([np.stack([-w, w], 1) / 2, np.array([-b, b]) / 2])
     return model
 
+# %% ../../nbs/04_transfer/03_keras_io.ipynb #kiosplt2
+def split_head(
+    model: keras.Model,  # a classifier with the layers `embedding` and `logits`
+) -> tuple[keras.Model, tuple[np.ndarray, float]]:  # (backbone, (weights (channels,), bias))
+    "Backbone and linear head of a classifier"
+    W, b = model.get_layer("logits").get_weights()
+    backbone = keras.Model(model.inputs, model.get_layer("embedding").input, name="backbone")
+    return backbone, (W[:, 1] - W[:, 0], float(b[1] - b[0]))
+
 # %% ../../nbs/04_transfer/03_keras_io.ipynb #nf74755a
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 

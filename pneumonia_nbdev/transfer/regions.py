@@ -36,10 +36,10 @@ def _merged(coarse, fine, channels, name):
 
 
 def _fractions(x, name, start):
-    "Logit and probability of each position, (batch, rows, columns, 1) each"
+    "A probability of each position, (batch, rows, columns, 1)"
     bias = keras.initializers.Constant(start)
     logits = layers.Conv2D(1, 1, bias_initializer=bias, name=f"{name}_conv")(x)
-    return logits, layers.Activation("sigmoid", name=name)(logits)
+    return layers.Activation("sigmoid", name=name)(logits)
 
 # %% ../../nbs/04_transfer/02_regions.ipynb #regn0009
 LUNG_FLOOR = 0.1  # added to the share of lung, 0 to 1
@@ -56,7 +56,7 @@ def _within_lungs(maps, lungs):
 # %% ../../nbs/04_transfer/02_regions.ipynb #regn0010
 def add_regions(
     backbone: keras.Model,  # `EfficientNetLite0`, from `build_backbone`; sides are multiples of 32
-) -> keras.Model:  # images -> maps (batch, height/32, width/32, 1346) within the lungs
+) -> keras.Model:  # images -> maps (batch, height/32, width/32, 1345) within the lungs
     "A backbone with the layers `lungs` and `opacity_map`"
     names = {layer.name for layer in backbone.layers}
     if not names.issuperset(SCALES) or backbone.input_shape[1] % 32 or backbone.input_shape[2] % 32:
@@ -66,14 +66,12 @@ def add_regions(
     x = _merged(backbone.output, middle, BRANCH_CHANNELS[1], "opacity")
     for step in "ab":
         x = _refined(x, f"opacity_{step}")
-    logits, opacity = _fractions(x, "opacity_map", -3.0)
+    opacity = _fractions(x, "opacity_map", -3.0)
     y = _refined(_merged(x, fine, BRANCH_CHANNELS[0], "lung"), "lung_a")
-    _, lungs = _fractions(y, "lungs", 0.0)
+    lungs = _fractions(y, "lungs", 0.0)
     found = layers.Concatenate(name="opacity_features")([x, opacity])
     found = layers.MaxPooling2D(2, name="opacity_pool")(found)
-    peak = layers.GlobalMaxPooling2D(keepdims=True, name="opacity_peak")(logits)
-    peak = layers.UpSampling2D(backbone.output.shape[1:3], name="opacity_peak_maps")(peak)
-    maps = layers.Concatenate(name="joined_maps")([backbone.output, found, peak])
+    maps = layers.Concatenate(name="joined_maps")([backbone.output, found])
     return keras.Model(backbone.inputs[0], _within_lungs(maps, lungs), name=f"{backbone.name}_regions")
 
 # %% ../../nbs/04_transfer/02_regions.ipynb #regn0013
