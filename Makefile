@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 DATA ?= $(or $(PNEUMONIA_DATA),../shared/data/chest_xray_224)
 WEIGHTS ?= ../shared/weights/efficientnet_lite0_imagenet_notop_fp16.npz
+SOURCES ?=
+MASKS ?=
 OUT ?= pneumonia-report
 MINUTES ?= 5
 SEED ?= 1
@@ -52,8 +54,9 @@ lock: $(VENV)/.installed-dev  ## write the lock files of the container image; ne
 pin: $(VENV)/.installed-dev  ## pin the actions of the workflows and the base image; needs the network
 	@python tools/pin.py
 
-train: $(VENV)/.installed-dev  ## train the default model again, on the full data set
+train: $(VENV)/.installed-dev  ## train the default model again, on the full data set, SOURCES="rsna.csv nih.csv" and MASKS=lungs.npz
 	@pneumonia train --recipe default --data "$(DATA)" --weights "$(WEIGHTS)" \
+	  $(foreach source,$(SOURCES),--source "$(source)") $(if $(MASKS),--lung-masks "$(MASKS)") \
 	  --out pneumonia_nbdev/models/default.bundle --test-log nbs/results/test_ledger.csv --reason "make train"
 
 $(VENV)/bin/python:

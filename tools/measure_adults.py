@@ -16,22 +16,26 @@ import numpy as np
 import pandas as pd
 
 from pneumonia_nbdev.core.base import CLASSES
-from pneumonia_nbdev.core.groups import GROUPS
+from pneumonia_nbdev.core.groups import GROUPS, score_probability
 from pneumonia_nbdev.core.metrics import delong_interval, wilson_interval
 from pneumonia_nbdev.evaluation.calibration import conformal_limits
-from pneumonia_nbdev.recipe.regions import cross_fitted_decisions, group_fractions
+from pneumonia_nbdev.recipe.regions import cross_fitted_decisions, fit_score, group_fractions
 
 RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "results"
 COLUMNS = ["measure", "group", "finding", "group_by", "n", "value", "low", "high"]
 
 
 def aurocs(scores):
-    "AUROC of an opacity against all others and against normal images, of all adults and by view"
+    "AUROC of an opacity against all others and against normal images, of all images and by view"
     rows = []
     y = (scores["label"] == CLASSES[1]).astype(int)
     normal = np.isin(scores["finding"], ("opacity", "normal"))
-    measured = {"auroc": "p", "auroc of the head": "head", "auroc of the opacity map": "opacity"}
-    for name, p in ((name, scores[key]) for name, key in measured.items()):
+    measured = {
+        "auroc": served_probability(scores, "guess"),
+        "auroc of the head": scores["head"],
+        "auroc of the opacity map": map_probability(scores),
+    }
+    for name, p in measured.items():
         for finding, kept in (("opacity, all others", np.full(len(y), True)), ("opacity, normal", normal)):
             for view in ("", "AP", "PA"):
                 used = kept & ((scores["view"] == view) | (view == ""))
@@ -43,11 +47,23 @@ def aurocs(scores):
 def served_decisions(scores, column):
     "Decisions as served: of a group's points for adults, and of the point of the data set for everyone else"
     y = (scores["label"] == CLASSES[1]).astype(int)
-    chosen = scores["p"] >= scores["threshold"]
+    chosen = scores["head"] >= scores["threshold"]
     known = np.isin(scores[column], GROUPS[1:])
-    fitted = cross_fitted_decisions(y[known], scores["p"][known], scores[column][known], scores["fold"][known])
+    fitted = cross_fitted_decisions(y[known], scores["score"][known], scores[column][known], scores["fold"][known])
     chosen[known] = fitted
     return chosen
+
+
+def map_probability(scores):
+    "The probability from the opacity map, with one coefficient and intercept for all folds, which keep its order"
+    y = (scores["label"] == CLASSES[1]).astype(int)
+    adults = np.isin(scores["group"], GROUPS[1:])
+    return score_probability(fit_score(y[adults], scores["opacity"][adults]), scores["opacity"])
+
+
+def served_probability(scores, column):
+    "The probability from the map for adults, and that of the head for everyone else"
+    return np.where(np.isin(scores[column], GROUPS[1:]), map_probability(scores), scores["head"])
 
 
 def decisions(scores, column):
@@ -73,8 +89,8 @@ def coverages(scores):
             own = scores["group"] == group
             others = own & (scores["fold"] != fold)
             held = own & (scores["fold"] == fold)
-            limits = conformal_limits(y[others], scores["p"][others], scores["patient"][others])
-            inside = [scores["p"][held] <= limits[CLASSES[0]], scores["p"][held] >= limits[CLASSES[1]]]
+            limits = conformal_limits(y[others], scores["score"][others], scores["patient"][others])
+            inside = [scores["score"][held] <= limits[CLASSES[0]], scores["score"][held] >= limits[CLASSES[1]]]
             for label in (0, 1):
                 covered[label] += inside[label][y[held] == label].tolist()
         for label, values in covered.items():

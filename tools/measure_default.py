@@ -19,7 +19,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pandas as pd
-from measure_adults import served_decisions
+from measure_adults import served_decisions, served_probability
 
 from pneumonia_nbdev.core.base import CLASSES
 from pneumonia_nbdev.core.bundle import Bundle
@@ -96,9 +96,9 @@ def read_scores(path):
     "The out-of-fold scores by patient; `served` is 0.5 or more where the served prediction is PNEUMONIA"
     with np.load(path) as stored:
         scores = {name: stored[name] for name in stored.files}
-    decided = served_decisions(scores, "guess")
-    served = 0.5 * decided + 0.5 * scores["p"] * 0.999
-    return pd.DataFrame(dict(patient=scores["patient"], p=scores["p"], served=served)).set_index("patient")
+    p = served_probability(scores, "guess")
+    served = 0.5 * served_decisions(scores, "guess") + 0.5 * p * 0.999
+    return pd.DataFrame(dict(patient=scores["patient"], p=p, served=served)).set_index("patient")
 
 
 def adult_metrics(adults, scores, rows):
@@ -133,7 +133,7 @@ def report_adults(bundle, adults, scores):
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "adults.csv"
         adults[chosen].drop(columns="kind").to_csv(table, index=False)
-        loader = MedicalDataLoader(table, bundle.spec.shape)
+        loader = MedicalDataLoader(table, (bundle.spec.height, bundle.spec.width))
         rows = loader.split_rows("test")
         facts = report._facts(bundle, loader, "test") | dict(
             threshold="by group, cross-fitted",

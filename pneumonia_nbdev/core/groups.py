@@ -97,28 +97,22 @@ WINDOW = 5  # positions along each side
 MARGIN = 1e-4  # distance of the probabilities of a map from 0 and 1, so that their logits are finite
 
 
-def _logit(p, margin=1e-7):
-    p = np.clip(np.asarray(p, float), margin, 1 - margin)
-    return np.log(p) - np.log1p(-p)
-
-
 def opacity_score(
     maps: np.ndarray,  # (n, rows, columns) opacity maps, 0 to 1
 ) -> np.ndarray:  # (n,) logits
     "The largest mean logit of neighboring positions"
-    side = min(WINDOW, *np.shape(maps)[1:])
-    windows = np.lib.stride_tricks.sliding_window_view(_logit(maps, MARGIN), (side, side), axis=(1, 2))
+    p = np.clip(np.asarray(maps, float), MARGIN, 1 - MARGIN)
+    side = min(WINDOW, *p.shape[1:])
+    windows = np.lib.stride_tricks.sliding_window_view(np.log(p) - np.log1p(-p), (side, side), axis=(1, 2))
     return windows.mean((-1, -2)).max((1, 2))
 
 
 def score_probability(
-    score: Mapping[str, float],  # coefficients `opacity` and `logit`, and `intercept`
+    score: Mapping[str, float],  # coefficient `opacity`, and `intercept`
     opacity: np.ndarray,  # (n,) from `opacity_score`
-    p: np.ndarray,  # (n,) probabilities of the head
 ) -> np.ndarray:  # (n,) probabilities of PNEUMONIA
-    "The probability from the opacity map and the head"
-    z = score["opacity"] * np.asarray(opacity) + score["logit"] * _logit(p) + score["intercept"]
-    return 1 / (1 + np.exp(-z))
+    "The probability from the opacity map"
+    return 1 / (1 + np.exp(-score["opacity"] * np.asarray(opacity) - score["intercept"]))
 
 
 def group_probability(
@@ -127,11 +121,10 @@ def group_probability(
     outputs: Mapping[str, np.ndarray],  # of the network for this image
 ) -> float:  # probability of PNEUMONIA, 0 to 1
     "The probability of an image, by its group"
-    p = float(outputs["probability"][0])
     score = card.get("groups", {}).get(group.name, {}).get("score") if group else None
     if not score:
-        return p
-    return float(score_probability(score, opacity_score(outputs["opacity_map"][:1]), [p])[0])
+        return float(outputs["probability"][0])
+    return float(score_probability(score, opacity_score(outputs["opacity_map"][:1]))[0])
 
 # %% ../../nbs/00_core/26_groups.ipynb #grps0015
 class OperatingPoint(NamedTuple):
@@ -155,7 +148,7 @@ def operating_point(
     )
 
 
-SCORE = ("opacity", "logit", "intercept")  # numbers of the entry `score`
+SCORE = ("opacity", "intercept")  # numbers of the entry `score`
 
 
 def _are_numbers(values):

@@ -216,3 +216,13 @@ def calibrate_head(
         details=dict(validation=found.validation),
         **found.entries,
     )
+
+# %% ../../nbs/08_recipe/01_calibrated_head.ipynb #rcround2
+def round_head(
+    w: np.ndarray,  # (channels,) weights
+    b: float,  # bias
+    temperature: float,  # divisor of the logits, > 0
+) -> tuple[np.ndarray, float]:  # weights and bias
+    "A head in the precision of the served network"
+    scale = 2 * temperature  # a logit has half of the weights
+    return np.float16(w / scale).astype(np.float32) * np.float32(scale), float(np.float16(b / scale)) * scale

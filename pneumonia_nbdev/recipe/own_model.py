@@ -393,12 +393,7 @@ def _moved_groups(old, fit):
     groups = {}
     for name, entry in old["groups"].items():
         if "score" in entry:
-            score = entry["score"]
-            moved_logit = dict(
-                logit=round(score["logit"] / slope, 6),
-                intercept=round(score["intercept"] + score["logit"] * (before - after / slope), 6),
-            )
-            groups[name] = entry | dict(score=score | moved_logit)
+            groups[name] = entry  # its probability doesn't depend on the calibration of the head
             continue
         limits = entry.get("conformal")
         entry = entry | dict(threshold=moved(entry["threshold"]))

@@ -34,7 +34,7 @@ from ..data.files import PARTS
 from ..data.sources import Source
 from ..evaluation.evaluation import as_predictor, log_test_evaluation, predict_split
 from ..gradcam.gradcam import inference_model, to_litert
-from .calibrated_head import FittedHead, fit_calibrated_head
+from .calibrated_head import FittedHead, fit_calibrated_head, round_head
 from .fine_tuning import RECIPES, Recipe, RunData, fine_tune
 from .regions import RegionRun, run_regions, save_out_of_fold
 from ..transfer.backbones import build_backbone, resolve_weights
@@ -341,6 +341,7 @@ def train_default(
     loader = data.loader(tuple(backbone.input_shape[1:3]))
     cross_fit = True if network.regions else None  # lungs and opacities are trained without a look at validation
     fit = fit_calibrated_head(loader, backbone, network.head, verbose=verbose, cross_fit=cross_fit)
+    fit.w, fit.b = round_head(fit.w, fit.b, fit.temperature)
     model = linear_model(backbone, fit.w, fit.b, fit.temperature)
     card = make_card(data, loader, fit, weights, recipe, network.regions)
     if not test_log:

@@ -16,14 +16,13 @@ import numpy as np
 from pneumonia_nbdev.core.base import CLASSES, BadData, import_extra, write_atomic
 from pneumonia_nbdev.core.groups import ADULT_YEARS, GROUPS, GroupClassifier, opacity_score, score_probability
 from pneumonia_nbdev.core.image import rescale_intensity
-from pneumonia_nbdev.core.metrics import logit, sigmoid, wilson_interval
+from pneumonia_nbdev.core.metrics import sigmoid, wilson_interval
 from pneumonia_nbdev.core.quality import age_in_years
 from pneumonia_nbdev.data.dataset import MedicalDataLoader
 from pneumonia_nbdev.data.sources import OPACITY_PLACES, Source, SourceMixer
 from pneumonia_nbdev.core.runtimes import load_litert
 from pneumonia_nbdev.evaluation.calibration import conformal_card
 from pneumonia_nbdev.gradcam.gradcam import inference_model, to_litert
-from pneumonia_nbdev.evaluation.operating_points import youden_threshold
 from pneumonia_nbdev.recipe.calibrated_head import calibrate_logits, compute_features
 from pneumonia_nbdev.recipe.fine_tuning import Recipe
 from pneumonia_nbdev.training.region_training import (
@@ -158,12 +157,13 @@ def fit_group_classifier(
     return GroupClassifier(w, model.intercept_[order] - mean @ w)
 
 # %% ../../nbs/08_recipe/02_regions.ipynb #rcrg0019
-GROUP_RULE = "smoothed Youden's J on out-of-fold scores of the group"
+GROUP_SENSITIVITY = 0.8  # of the threshold of a group
+GROUP_RULE = f"sensitivity of {GROUP_SENSITIVITY} on out-of-fold scores of the group"
 MIN_GROUP_PATIENTS = 20  # patients of each class that a threshold of a group needs
 
 
 def _threshold(y, p):
-    return float(np.clip(round(youden_threshold(y, p, smooth=True), 6), 1e-6, 1 - 1e-6))
+    return float(np.clip(round(np.quantile(p[y == 1], 1 - GROUP_SENSITIVITY), 6), 1e-6, 1 - 1e-6))
 
 
 def group_points(
@@ -220,34 +220,31 @@ def group_fractions(
 def fit_score(
     y: np.ndarray,  # (n,) labels, 0 or 1
     opacity: np.ndarray,  # (n,) from `opacity_score`
-    p: np.ndarray,  # (n,) probabilities of the head
 ) -> dict[str, float]:  # entry `score` of a group
-    "A logistic regression on the opacity map and on the logit of the head"
+    "A logistic regression on the opacity map"
     from sklearn.linear_model import LogisticRegression
 
-    X = np.stack([opacity, logit(np.clip(p, 1e-7, 1 - 1e-7))], 1)
-    model = LogisticRegression(C=1e6, max_iter=1000).fit(X, y)
-    opacity_weight, logit_weight = model.coef_[0].round(6).tolist()
-    return dict(opacity=opacity_weight, logit=logit_weight, intercept=round(float(model.intercept_[0]), 6))
+    model = LogisticRegression(C=1e6, max_iter=1000).fit(np.asarray(opacity)[:, None], y)
+    return dict(opacity=round(float(model.coef_[0, 0]), 6), intercept=round(float(model.intercept_[0]), 6))
 
 
 def adult_points(
-    table: pd.DataFrame,  # as in `RegionRun`; column `p` of the adults is replaced by cross-fitted probabilities
+    table: pd.DataFrame,  # as in `RegionRun`; gets the column `score`, and its values in `p` of the adults
 ) -> dict[str, dict]:  # entry `groups` of the card; empty with too few patients
     "Score and operating point of the groups of adults"
     y = (table.label == CLASSES[1]).to_numpy(int)
-    opacity, head, fold = (table[name].to_numpy() for name in ("opacity", "head", "fold"))
-    patients, groups = table.patient.to_numpy(), table.group.to_numpy()
-    enough = group_points(y, head, patients, groups)
+    opacity, fold, patients, groups = (table[name].to_numpy() for name in ("opacity", "fold", "patient", "group"))
+    enough = group_points(y, table["head"].to_numpy(), patients, groups)
     if not enough:
         return {}
     adults = np.isin(groups, list(enough))
-    score = fit_score(y[adults], opacity[adults], head[adults])
-    for held_fold in set(fold):
-        held, others = adults & (fold == held_fold), adults & (fold != held_fold)
-        of_others = fit_score(y[others], opacity[others], head[others])
-        table.loc[held, "p"] = score_probability(of_others, opacity[held], head[held])
-    points = group_points(y, score_probability(score, opacity, head), patients, groups)
+    for held in set(fold):
+        others = adults & (fold != held)
+        of_others = fit_score(y[others], opacity[others])
+        table.loc[fold == held, "score"] = score_probability(of_others, opacity[fold == held])
+    table.loc[adults, "p"] = table.score[adults]
+    score = fit_score(y[adults], opacity[adults])
+    points = group_points(y, score_probability(score, opacity), patients, groups)
     return {name: entry | dict(score=score) for name, entry in points.items()}
 
 # %% ../../nbs/08_recipe/02_regions.ipynb #rcrg0027
