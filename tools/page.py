@@ -346,7 +346,7 @@ def languages(p):
     text = p.locator("main").inner_text()
     for expected in (TEXT_ZH["PNEUMONIA"], TEXT_ZH["notice"], translate("errors.unreadable_image", "zh")):
         assert expected in text, expected
-    for expected in ("训练全部层", "约登指数"):
+    for expected in ("带肺部与阴影图", "约登指数"):
         assert expected in text, expected
     for english in (TEXT["choose"], "Youden", "layers trained"):
         assert english not in text, english

@@ -91,7 +91,7 @@ class ModelExplainer:
         return f"ModelExplainer({self.model.name!r}, {self.img_size}, {layers})"
 
 # %% ../../nbs/07_gradcam/02_attribution.ipynb #20033b
-WEIGHT_LAYERS = ("lung_", "lungs", "true_divide")  # of the lungs that weight the maps; they don't classify
+BRANCH_LAYERS = ("lung_", "lungs", "opacity_", "true_divide")  # beside the backbone
 
 
 def _explained_layers(outs):
@@ -101,7 +101,7 @@ def _explained_layers(outs):
     for name, node in outs.items():
         has_weights = has_weights or bool(getattr(node.layer, "weights", None))
         shape = node.output.shape
-        if name.startswith(WEIGHT_LAYERS) and name != "lung_maps":
+        if name.startswith(BRANCH_LAYERS) and name != "lung_maps":
             continue
         if has_weights and len(shape) == 4 and None not in shape[1:] and min(shape[1:3]) > 1:
             found[name] = node.output
