@@ -1,12 +1,13 @@
 """Measure adults from out-of-fold scores: each image was scored by a network trained without its patient.
 
-    python tools/measure_adults.py runs/regions-0-out-of-fold.npz
+    python tools/measure_adults.py runs/regions-0-out-of-fold.npz [--jsrt FOLDER]
 
 The scores are written by `pneumonia train` with `--source`. `nbs/results/adults_out_of_fold.csv` has the AUROC of an
 opacity against all others and against normal images, by view, and the images that are called right, by group and
 finding. Thresholds are cross-fitted: those for a fold come from the other folds. With `group_by` `header`, the group of
 an image is that of its table, and with `network` it is the network's guess. Images that are guessed as those of a child
-have the threshold of the data set. Intervals are 95 %, by patient.
+have the threshold of the data set. With `--jsrt`, the images without nodule (`JPCNN...`) of a hospital without training
+images are predicted by the default model. Intervals are 95 %, by patient.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pneumonia_nbdev import PneumoniaDetectionSystem
 from pneumonia_nbdev.core.base import CLASSES
 from pneumonia_nbdev.core.groups import GROUPS, score_probability
 from pneumonia_nbdev.core.metrics import delong_interval, wilson_interval
@@ -111,15 +113,26 @@ def guesses(scores):
     return rows
 
 
+def without_nodule(folder):
+    "The fraction of the assessed images without nodule that the default model calls normal"
+    results = PneumoniaDetectionSystem().stream(sorted((folder / "images").glob("JPCNN*")))
+    normal = [result["class"] == CLASSES[0] for result in results if result["class"]]
+    low, high = wilson_interval(sum(normal), len(normal))
+    return ("specificity", "JSRT", "no nodule", "network", len(normal), np.mean(normal), low, high)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scores", type=Path, help="out-of-fold scores, a .npz")
     parser.add_argument("--out", type=Path, default=RESULTS / "adults_out_of_fold.csv")
+    parser.add_argument("--jsrt", type=Path, help="folder with `images`")
     options = parser.parse_args()
     with np.load(options.scores) as stored:
         scores = {name: stored[name] for name in stored.files}
     rows = aurocs(scores) + decisions(scores, "group") + decisions(scores, "guess")
     rows += coverages(scores) + guesses(scores)
+    if options.jsrt:
+        rows.append(without_nodule(options.jsrt))
     table = pd.DataFrame(rows, columns=COLUMNS).round(4)
     table.to_csv(options.out, index=False)
     print(table.to_string())
