@@ -370,8 +370,9 @@ def open_detector(
     model: Path | None,  # bundle, registry folder, `int8`, or None for the default
     lang: Lang,  # language of labels and messages
     engine: str = "litert",  # inference engine
+    findings: str | None = None,  # names of findings, or `all`
 ) -> "PneumoniaDetectionSystem":
     "The detector for the options of a command"
     from pneumonia_nbdev.deployment.predictor import PneumoniaDetectionSystem
 
-    return PneumoniaDetectionSystem(model, lang.value, engine=engine)
+    return PneumoniaDetectionSystem(model, lang.value, engine=engine, findings=findings)

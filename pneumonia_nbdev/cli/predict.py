@@ -86,25 +86,27 @@ def results_table(
     lang: str = "en",  # `en` or `zh`
 ) -> "rich.table.Table":
     "Results as a table for the terminal"
-    from pneumonia_nbdev.deployment.predictor import quality_text, result_label
+    from pneumonia_nbdev.deployment.predictor import findings_text, quality_text, result_label
     from rich.table import Column, Table
     from rich.text import Text
 
     labels = texts("predictor", lang)
     # "fold": Chinese sentences have no spaces, and Rich would shorten them
-    columns = [Column(labels[key], overflow="fold") for key in ("file", "verdict", "probability", "quality")]
+    has_findings = any(r.get("findings") for r in results)
+    keys = ["file", "verdict", "probability", *["findings"] * has_findings, "quality"]
+    columns = [Column(labels[key], overflow="fold") for key in keys]
     table = Table(*columns, header_style="bold")
     for r in results:
         if "error" in r:
             error = r["error"]
-            table.add_row(
-                Text(r["file"]), Text(error["code"], "yellow"), "", Text(error["message"], "yellow")
-            )
+            empty = [""] * (len(keys) - 3)
+            table.add_row(Text(r["file"]), Text(error["code"], "yellow"), *empty, Text(error["message"], "yellow"))
         else:
             table.add_row(
                 Text(r["file"]),
                 Text(result_label(r, lang), TERMINAL_COLORS[r["class"]]),
                 probability_bar(r),
+                *[Text(findings_text(r, lang))] * has_findings,
                 Text(quality_text(r, lang)),
             )
     return table
@@ -144,6 +146,12 @@ RawOption = Annotated[
 ]
 
 
+FindingsOption = Annotated[
+    str | None,
+    typer.Option(help="Findings to give, such as `effusion,edema`, or `all`; without it, those that aren't experimental."),
+]
+
+
 FilesArgument = Annotated[
     list[Path],
     typer.Argument(
@@ -161,6 +169,7 @@ def predict_command(
     lang: LangOption = Lang.en,
     as_json: JsonOption = False,
     raw: RawOption = False,
+    findings: FindingsOption = None,
     quarantine: QuarantineOption = None,
 ) -> None:
     "Predict pneumonia for image files."
@@ -170,7 +179,7 @@ def predict_command(
     found = find_images(files)
     check_found(found, len(found), files[0])
     results = []
-    for result in found_results(found, open_detector(model, lang, engine), raw=raw):
+    for result in found_results(found, open_detector(model, lang, engine, findings), raw=raw):
         results.append(result)
         if "error" in result:
             print_failure(result)
@@ -220,6 +229,7 @@ def screen_command(
     lang: LangOption = Lang.en,
     as_json: JsonOption = False,
     raw: RawOption = False,
+    findings: FindingsOption = None,
     quarantine: QuarantineOption = None,
 ) -> None:
     "Predict a folder of images, and write a report with heat maps."
@@ -230,7 +240,7 @@ def screen_command(
     check_writable(out, "report.html", "results.csv")
     use_quarantine(quarantine)
     found = _images_to_screen(folder)
-    detector = open_detector(model, lang, engine)
+    detector = open_detector(model, lang, engine, findings)
     results = []
     for result in with_progress(found_results(found, detector, pictures=True, raw=raw), len(found)):
         results.append(result)

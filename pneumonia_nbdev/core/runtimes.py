@@ -27,7 +27,7 @@ class Engine:
 
 # %% ../../nbs/00_core/20_runtimes.ipynb #03027
 # names of the network's outputs; the first one is required
-OUTPUTS = ("probability", "cam", "embedding", "lungs", "opacity_map")
+OUTPUTS = ("probability", "cam", "embedding", "lungs", "opacity_map", "findings", "finding_maps")
 
 
 def _check_network(
@@ -79,7 +79,7 @@ def load_litert(
     litert: bytes,  # a LiteRT model with one signature
     shape: tuple[int, int, int] | None = None,  # expected (height, width, channels); None accepts any
     threads: int | None = None,  # CPU threads; None for all, at most 4
-) -> Callable:  # (1, height, width, channels) -> dict of outputs; its `outputs` are their names
+) -> Callable:  # (1, height, width, channels) -> dict of outputs; its `outputs` are their shapes by name
     "Load a network with LiteRT"
     litert_runtime = import_extra("ai_edge_litert.interpreter", "")
     try:
@@ -97,7 +97,7 @@ def load_litert(
         result = runner(**{input_name: quantize(x, details)})
         return {name: dequantize(value, outputs[name]) for name, value in result.items()}
 
-    run.outputs = tuple(outputs)
+    run.outputs = {name: tuple(map(int, details["shape"])) for name, details in outputs.items()}
     run.keep_alive = (interpreter, litert)  # the runner would read freed memory without them
     return run
 
@@ -187,7 +187,7 @@ def load_onnx(
     content: bytes,  # an ONNX model
     shape: tuple[int, int, int] | None = None,  # expected (height, width, channels); None accepts any
     threads: int | None = None,  # CPU threads; None for all, at most 4
-) -> Callable:  # (n, height, width, channels) -> dict of outputs; its `outputs` are their names
+) -> Callable:  # (n, height, width, channels) -> dict of outputs; its `outputs` are their shapes by name
     "Load a network with ONNX Runtime"
     ort = import_extra("onnxruntime", "engines")
     check_onnx(content)
@@ -206,7 +206,7 @@ def load_onnx(
     def run(x):
         return dict(zip(names, session.run(None, {network_input.name: x}), strict=True))
 
-    run.outputs = tuple(names)
+    run.outputs = {output.name: tuple(output.shape) for output in session.get_outputs()}
     return run
 
 # %% ../../nbs/00_core/20_runtimes.ipynb #03039
@@ -214,7 +214,7 @@ def load_openvino(
     content: bytes,  # an ONNX model
     shape: tuple[int, int, int] | None = None,  # expected (height, width, channels); None accepts any
     threads: int | None = None,  # CPU threads; None for all, at most 4
-) -> Callable:  # (1, height, width, channels) -> dict of outputs; its `outputs` are their names
+) -> Callable:  # (1, height, width, channels) -> dict of outputs; its `outputs` are their shapes by name
     "Load a network with OpenVINO"
     sys.modules.setdefault("openvino_telemetry", None)  # it writes to the home folder and sends statistics
     core = import_extra("openvino", "engines").Core()
@@ -239,7 +239,7 @@ def load_openvino(
         values = request.infer([x]).values()
         return {name: np.array(value) for name, value in zip(names, values, strict=True)}
 
-    run.outputs = tuple(names)
+    run.outputs = dict(zip(names, (tuple(output.shape) for output in compiled.outputs), strict=True))
     return run
 
 # %% ../../nbs/00_core/20_runtimes.ipynb #03040

@@ -33,6 +33,7 @@ from pneumonia_nbdev.core.base import (
     write_atomic,
 )
 from ..core.bundle import Bundle
+from ..core.finding_entries import UNSURE, choose_entries
 from ..core.i18n import texts, translate
 from ..core.image import overlay, preprocess, read_xray
 from ..core.isolation import prepare_isolation
@@ -51,11 +52,14 @@ class PneumoniaDetectionSystem:
         lang: str = "en",  # language of labels and messages, `en` or `zh`
         threads: int | None = None,  # CPU threads; None for all cores, at most 4
         engine: str = "litert",  # inference engine: `litert`, or `onnx` or `openvino` if the bundle has it
+        findings: str | Iterable[str] | None = None,  # names, or `all`; None for those that aren't experimental
     ):
         self.lang = check_lang(lang)
         prepare_isolation()  # the process starts while the network is loaded
         self.bundle = Bundle(model_path, threads, engine, trial=True)
         self.threads = num_threads(threads)
+        choose_entries(self.bundle.card, findings)  # raises an error for an unknown finding
+        self.findings = findings
 
     def __repr__(self):
         return f"PneumoniaDetectionSystem({self.bundle!r}, lang={self.lang!r})"
@@ -77,7 +81,7 @@ def predict_image(
     file: str = "",  # name of the file, for the result
 ) -> Prediction:
     "Class, probability, maps and quality of one image"
-    return Prediction.from_outputs(self.bundle, *self.bundle.infer(image), file, self.lang)
+    return Prediction.from_outputs(self.bundle, *self.bundle.infer(image), file, self.lang, self.findings)
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16013
 def display_name(
@@ -210,6 +214,20 @@ def result_label(
     return text
 
 
+def findings_text(
+    r: Prediction,  # a prediction
+    lang: str = "en",  # `en` or `zh`
+) -> str:  # such as "Pleural effusion 0.812, Edema 0.401 (unsure)"; empty without any
+    "The findings that are present or unsure, except the pneumonia itself"
+    shown = [f for f in r.get("findings") or () if f["present"] and f["name"] != "pneumonia"]
+    unsure = translate("predictor.unsure", lang)
+    texts_ = [
+        f"{f['label']} {format_probability(f['probability'])}{f' ({unsure})' if f['present'] == UNSURE else ''}"
+        for f in shown
+    ]
+    return (", " if lang == "en" else "，").join(texts_)
+
+
 def quality_text(
     r: Prediction,  # a prediction
     lang: str = "en",  # `en` or `zh`
@@ -251,6 +269,12 @@ class Report:
         return [name for name in names if any(r.get(name) is not None for r in self.results)]
 
     @property
+    def finding_names(self) -> list[str]:  # in the order of the card
+        "The findings of the results"
+        given = {finding["name"] for r in self.results for finding in r.get("findings") or ()}
+        return [entry["name"] for entry in self.card.get("findings", []) if entry["name"] in given]
+
+    @property
     def unavailable(self) -> list[str]:  # of `heatmap` and `ood_score`
         "What the model doesn't give"
         names = {name for r in self.results for name in r.get("unavailable") or ()}
@@ -289,19 +313,21 @@ def line(
     if "error" in r:
         return error_line(r["file"], r["error"]["code"], r["error"]["message"], r["error"]["reason"])
     probability = f" {format_probability(r['probabilities']['PNEUMONIA'])}" if r["class"] else ""
-    return f"{r['file']}: {result_label(r, self.lang)}{probability}; {quality_text(r, self.lang)}"
+    parts = [f"{result_label(r, self.lang)}{probability}", findings_text(r, self.lang), quality_text(r, self.lang)]
+    return f"{r['file']}: {'; '.join(part for part in parts if part)}"
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #nocls010
 COLUMNS = ("file", "class", "label", "probability", "threshold", "refer", "quality", "error", "reason")
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16056
 @patch
-def csv(self: Report) -> str:  # columns `COLUMNS`
+def csv(self: Report) -> str:  # columns `COLUMNS`, and for each finding `NAME` and `NAME_present`
     "The results as a CSV table"
     out = io.StringIO()
     writer = csv_writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([_csv_cells(r).get(name, "") for name in COLUMNS] for r in self.results)
+    columns = [*COLUMNS, *(name + end for name in self.finding_names for end in ("", "_present"))]
+    writer.writerow(columns)
+    writer.writerows([_csv_cells(r).get(name, "") for name in columns] for r in self.results)
     return "\ufeff" + out.getvalue()
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #n16p08
@@ -319,6 +345,9 @@ def _csv_cells(r):
     )
     if r["probabilities"]:
         cells |= dict(probability=f"{r['probabilities']['PNEUMONIA']:.4f}", threshold=f"{r['threshold']:.4f}")
+    for finding in r.get("findings") or ():
+        cells[finding["name"]] = f"{finding['probability']:.4f}"
+        cells[f"{finding['name']}_present"] = str(finding["present"]).lower()
     return cells | {"class": r["class"] or ""}
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #nocls005

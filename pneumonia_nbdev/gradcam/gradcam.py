@@ -16,6 +16,7 @@ import numpy as np
 from ..core.base import InvalidOption, import_extra
 from ..core.quiet import quiet_native_output
 from ..transfer.adapt import Node, layer_outputs
+from ..transfer.finding_heads import finding_outputs
 from ..transfer.regions import region_outputs
 
 if TYPE_CHECKING:
@@ -367,6 +368,9 @@ def inference_model(
     if embedding is not None:
         outputs["embedding"] = embedding
     outputs |= region_outputs(outs)
+    heads = getattr(model, "finding_heads", None)
+    if heads is not None:
+        outputs |= finding_outputs(model, outs, heads)
     return keras.Model(x, outputs, name=f"{model.name}_served")
 
 # %% ../../nbs/07_gradcam/00_gradcam.ipynb #g0una002

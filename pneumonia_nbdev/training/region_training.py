@@ -242,7 +242,13 @@ def _settings_of(model, mixer, stage):
 CHECKPOINT_STEPS = 100  # steps between two states
 
 
-def _save_state(path, settings, step, variables, losses):
+def save_state(
+    path: Path,  # file of the run
+    settings: str,  # what the run depends on
+    step: int,  # finished steps
+    variables: list,  # everything that a continued run needs
+    losses: list,  # of the finished steps
+) -> None:
     "Write the state of a run, whole or not at all"
     arrays = {f"v{i}": np.asarray(v) for i, v in enumerate(variables)}
 
@@ -252,8 +258,12 @@ def _save_state(path, settings, step, variables, losses):
     write_atomic(path, write)
 
 
-def _load_state(path, settings, variables):
-    "(finished steps, losses) of a run; fills the variables"
+def load_state(
+    path: Path,  # file of the run
+    settings: str,  # what the run depends on
+    variables: list,  # to be filled
+) -> tuple[int, list]:  # finished steps and their losses; 0 and none without a file
+    "Continue a run; raises `InvalidOption` if it has other settings"
     if not path.exists():
         return 0, []
     with np.load(path) as stored:
@@ -270,7 +280,7 @@ def _train_lungs(model, mixer, path, settings, stage, verbose):
     branch = [layer for layer in branch_layers(model) if layer.name.startswith("lung")]
     variables = [weight for layer in branch for weight in layer.weights]
     has_masks = any((rows >= 0).any() for rows in mixer.mask_rows)
-    if _load_state(path, settings, variables)[0] or not has_masks or not stage.lung_steps:
+    if load_state(path, settings, variables)[0] or not has_masks or not stage.lung_steps:
         return
     network = keras.Model(model.inputs[0], model.get_layer("lungs_conv").output[..., 0])
     optimizer = keras.optimizers.AdamW(warmup_cosine(stage.lung_rate, stage.lung_steps), weight_decay=stage.decay)
@@ -285,7 +295,7 @@ def _train_lungs(model, mixer, path, settings, stage, verbose):
 
     batches = _prepared(mixer, 0, stage.lung_steps, drawn=True)
     history = [float(step(b.images, b.lungs)) for b in track(batches, "lungs alone", stage.lung_steps, verbose)]
-    _save_state(path, settings, stage.lung_steps, variables, history)
+    save_state(path, settings, stage.lung_steps, variables, history)
 
 # %% ../../nbs/05_training/05_region_training.ipynb #rtrn0018
 def train_regions(
@@ -304,7 +314,7 @@ def train_regions(
     settings = _settings_of(model, mixer, stage)
     trained = _Optimizers(trained_variables(model, stage.frozen), stage)
     path = folder / "regions.npz"
-    first, history = _load_state(path, settings, trained.state())
+    first, history = load_state(path, settings, trained.state())
     step = _step_function(model, trained, stage)
     batches = _prepared(mixer, first, stage.steps, teacher=teacher, distill=stage.distill)
     for number, batch in enumerate(track(batches, "lungs and opacities", stage.steps - first, verbose), first):
@@ -314,7 +324,7 @@ def train_regions(
             raise BadData(f"the losses {losses} of step {number} aren't finite")
         history.append(losses)
         if (number + 1) % CHECKPOINT_STEPS == 0 or number + 1 == stage.steps:
-            _save_state(path, settings, number + 1, trained.state(), history)
+            save_state(path, settings, number + 1, trained.state(), history)
     for average, variable in zip(trained.averages, trained.variables, strict=True):
         variable.assign(average)
     _train_lungs(model, mixer, folder / "lungs.npz", settings, stage, verbose)
