@@ -61,6 +61,11 @@ LONGEST = (
     "own_model",
     "fine_tuning",
     "bundle",
+    "label_training",
+    "finding_training",
+    "finding_test",
+    "finding_branch",
+    "findings",
 )
 SLOW_FLAG = "slow"
 

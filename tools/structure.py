@@ -108,7 +108,8 @@ OTHER_SECTIONS = {
 }
 FIRST_PAGES = {  # pages whose order matters; the others follow by name
     "Tutorials": [
-        f"tutorials/{name}.ipynb" for name in ("ten_lines", "one_page", "end_to_end", "full_set", "own_data")
+        f"tutorials/{name}.ipynb"
+        for name in ("ten_lines", "one_page", "end_to_end", "full_set", "own_data", "findings")
     ],
     "Guide": [
         f"guide/{name}.ipynb" for name in ("api", "contract", "results", "data_card", "heat_maps", "limits")

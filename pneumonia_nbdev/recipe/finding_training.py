@@ -59,6 +59,15 @@ def _rows(labels, kept, note):
     return replace(labels, files=labels.files[kept].reset_index(drop=True), targets=labels.targets[kept], notes=notes)
 
 
+def rows_of_splits(
+    labels: Labels,  # with or without a column `split`
+    *splits: str,  # names; an empty text for images without a split
+) -> Labels:  # may be empty
+    "The images of some splits"
+    found = labels.files.split.to_numpy() if "split" in labels.files else np.full(len(labels), "")
+    return _rows(labels, np.isin(found, splits), "")
+
+
 def of_groups(
     labels: Labels,  # with age and view, where they are known
     groups: Sequence[str] | None,  # of `GROUPS`; None keeps all
@@ -98,6 +107,12 @@ def label_pixels(
 # %% ../../nbs/08_recipe/09_finding_training.ipynb #ftrn0012
 GRID = (1e-5, 1e-4, 1e-3, 1e-2)  # candidate values of C
 FOLDS = 5
+OUT_OF_FOLD = "out of fold"  # split in the metrics of the card
+
+
+def _seen(files):
+    "The images that the network itself was trained on"
+    return files.seen.to_numpy(bool) if "seen" in files else np.zeros(len(files), bool)
 
 
 @dataclass
@@ -115,7 +130,7 @@ def _metric_entries(y, p, patients, name, threshold, n_resamples):
     scores = FindingScores(y[:, None], p[:, None], patients, [name], [threshold])
     table = finding_metrics(scores, n_resamples).loc[name]
     found = {metric: table.loc[metric, ["value", "low", "high"]].astype(float).round(4) for metric in FINDING_METRICS}
-    return {metric: dict(row, n=len(y)) for metric, row in found.items() if row.notna().all()}
+    return {metric: row.to_dict() | dict(n=len(y)) for metric, row in found.items() if row.notna().all()}
 
 
 def measure_finding(
@@ -139,6 +154,7 @@ def measure_finding(
     p = fit.probability
     metrics = _metric_entries(y, p, patients, name, threshold, n_resamples)
     limits = fit.conformal
+    count = dict(zip(("absent", "present"), np.bincount(y, minlength=2).tolist(), strict=True))
     entry = example_entry(
         name,
         threshold=threshold,
@@ -147,6 +163,7 @@ def measure_finding(
         limits=limits and dict(coverage=limits["coverage"], absent=limits["NORMAL"], present=limits["PNEUMONIA"]),
         experimental=experimental_reason(metrics.get("auroc", dict.fromkeys(("value", "low", "high"), np.nan))),
         metrics={split: metrics},
+        measured=count,
         patients=[int(files.patient[y == label].nunique()) for label in (0, 1)],
         threshold_interval=[round(fit.threshold_low, 6), round(fit.threshold_high, 6)],
     )
@@ -156,11 +173,20 @@ def measure_finding(
     return FittedFinding(w * fit.slope, float(b * fit.slope + fit.intercept), entry | entries, scores)
 
 
+MIN_DEVIATION = 0.02  # of a channel, as a fraction of the mean standard deviation of all channels
+
+
+def _active(X):
+    "The channels that aren't the same in almost all images"
+    std = X.std(0)
+    return std > MIN_DEVIATION * std.mean()
+
+
 def fit_finding(
     name: str,  # name of the finding
     X: np.ndarray,  # (n, channels) features
     y: np.ndarray,  # (n,) labels: 1, 0, or NaN
-    files: pd.DataFrame,  # rows of the images: path, patient; with the split `val`, that part measures
+    files: pd.DataFrame,  # rows: path, patient; optional: group, seen, and split, of which `val` measures
     n_resamples: int = 2000,  # of the intervals
     **entries: object,  # further entries of the card
 ) -> FittedFinding:
@@ -173,6 +199,7 @@ def fit_finding(
     few = [int(files.patient[train & (y == label)].nunique()) for label in (0, 1)]
     if min(few) < FOLDS:
         raise BadData(f"{name}: {few[1]} patients with it and {few[0]} without; {FOLDS} of each are needed")
+    X = X * _active(X[train])
     C, _ = choose_C(X[train], y[train], groups[train], GRID, FOLDS)
     head = fit_head(X[train], y[train], C)
     entries |= dict(C=C, n_pos=int(y[train].sum()), n_neg=int((1 - y[train]).sum()))
@@ -181,7 +208,11 @@ def fit_finding(
         logits = X[held] @ head[0] + head[1]
         return measure_finding(name, head, logits, y[held], files[held], "val", n_resamples, **entries)
     logits = out_of_fold(X[train], y[train], groups[train], C, FOLDS)
-    return measure_finding(name, head, logits, y[train], files[train], "out of fold", n_resamples, **entries)
+    measured = ~_seen(files)[train]
+    if len(set(y[train][measured])) < 2:
+        raise BadData(f"{name}: all {measured.sum():,} images that the network wasn't trained on have the same label")
+    rows = files[train][measured].reset_index(drop=True)
+    return measure_finding(name, head, logits[measured], y[train][measured], rows, OUT_OF_FOLD, n_resamples, **entries)
 
 # %% ../../nbs/08_recipe/09_finding_training.ipynb #ftrn0015
 def trainable(
@@ -240,6 +271,8 @@ def add_findings(
     by_name = {entry["name"]: entry for entry in [*card.get("findings", []), *entries]}
     of_class = [name for name, entry in by_name.items() if entry["output"] != "findings"]
     card["findings"] = [by_name[name] for name in (*of_class, *heads.names)]
+    former = card.get("extends", {})
+    card["extends"] = dict(network=former.get("network", bundle.id), tolerance=_SAME)
     parts = {name: content for name, content in bundle.parts.items() if name not in _DERIVED}
     network = to_litert(inference_model(model))
     path = write_bundle(out, network, card, parts | {"findings.npz": heads_bytes(heads)})
@@ -248,9 +281,10 @@ def add_findings(
         np.array(reference_outputs(lambda x, b=b: b.run(x)["probability"], b.spec)["probability"])
         for b in (bundle, new)
     )
-    if np.abs(after - before).max() > _SAME:
+    difference = float(np.abs(after - before).max())
+    if difference > _SAME:
         path.unlink()
-        raise BadData(f"the new network's probability differs by {np.abs(after - before).max():.4f}", file=bundle.path)
+        raise BadData(f"the new network's probability differs by {difference:.4f}", file=bundle.path)
     return new
 
 # %% ../../nbs/08_recipe/09_finding_training.ipynb #ftrn0019
@@ -264,6 +298,7 @@ class FindingOptions:
     source: str = "labels"  # name of the source, for the card
     folder: str | Path = "runs"  # of the state of a branch
     seed: int = 0  # of a branch
+    seen: tuple[str, ...] = ()  # names of images that the network was trained on; they don't measure a finding
     n_resamples: int = 2000  # of the intervals
 
 
@@ -315,6 +350,8 @@ def train_findings(
         raise InvalidOption(f"{bundle.path.name} doesn't estimate the groups of patients; leave out the groups")
     chosen, refused = trainable(of_groups(labels, options.groups), findings, options.source)
     pixels, chosen = label_pixels(chosen, bundle.spec)
+    names = [Path(path).name for path in chosen.files.path]
+    chosen = replace(chosen, files=chosen.files.assign(seen=np.isin(names, options.seen)))
     model = load_keras_model(bundle)
     entries = dict(groups=options.groups and list(options.groups), given=options.given)
     entries |= dict(sources=[options.source], trained=date.today().isoformat())
