@@ -301,8 +301,9 @@ class Report:
         return [entry["name"] for entry in self.card.get("findings", []) if entry["name"] in given]
 
     def _filters(self) -> dict[str, str]:  # name -> label; the findings by which the page can be filtered
-        labels = {f["name"]: f["label"] for r in self.results for f in _shown_findings(r)}
-        return {name: labels[name] for name in self.finding_names if name in labels}
+        shown = {f["name"]: f for r in self.results for f in _shown_findings(r)}
+        names = [name for name in self.finding_names if name in shown]
+        return {name: shown[name]["label"] for name in sorted(names, key=lambda name: shown[name]["experimental"])}
 
     @property
     def unavailable(self) -> list[str]:  # of `heatmap` and `ood_score`
@@ -429,6 +430,7 @@ def html(self: Report) -> str:  # a whole page
         lang=self.lang,
         groups=group_results(self.results, self.sort),
         filters=filters,
+        sorted_by=next((e["label"][self.lang] for e in self.card.get("findings", []) if e["name"] == self.sort), ""),
         numbers={name: number for number, name in enumerate(filters, 1)},
         has_experimental=any(f["experimental"] for r in self.results for f in _shown_findings(r)),
         counts=self.counts,
