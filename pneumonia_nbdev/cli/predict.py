@@ -148,7 +148,9 @@ RawOption = Annotated[
 
 FindingsOption = Annotated[
     str | None,
-    typer.Option(help="Findings to give, such as `effusion,edema`, or `all`; without it, those that aren't experimental."),
+    typer.Option(
+        help="Findings to give, such as `effusion,edema`, or `all`; without it, those that aren't experimental."
+    ),
 ]
 
 

@@ -132,11 +132,7 @@ def _build(self: GradCAMExplorer):
     self.outline = w.Checkbox(value=True, description=t["outline"], indent=False, layout=half)
     hidden = w.Layout(width=CONTROL_WIDTH, display="none")
     self.explain_anyway = w.Button(description=t["anyway"], button_style="warning", layout=hidden)
-    self.result = w.HTML()
-    self.findings = w.HTML()
-    self.about = w.HTML()
-    self.progress = w.HTML()
-    self.status = w.HTML()
+    self.result, self.findings, self.about, self.progress, self.status = (w.HTML() for _ in range(5))
     self.ui = self._layout()
 
 # %% ../../nbs/07_gradcam/07_explorer.ipynb #24033
