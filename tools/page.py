@@ -8,6 +8,7 @@ the Chromium of the system (`apt install chromium`). Without it, or without Play
 writes the screenshots to `nbs/images`.
 """
 
+import csv
 import json
 import re
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from browser import ROOT, chromium, free_port, missing, page, server
 
 from pneumonia_nbdev.core.bundle import Bundle
+from pneumonia_nbdev.core.finding_entries import UNSURE, choose_entries
 from pneumonia_nbdev.core.i18n import texts, translate
 from pneumonia_nbdev.core.quality import NO_CLASS_REASONS
 
@@ -35,8 +37,8 @@ PHONE = dict(width=390, height=844)
 # --- files
 
 
-def write_dicom(path):
-    "A DICOM file with an X-ray of the sample"
+def write_dicom(path, **elements):
+    "A DICOM file with an X-ray of the sample, and further elements of its header"
     import numpy as np
     import pydicom
     from PIL import Image
@@ -54,6 +56,8 @@ def write_dicom(path):
     d.Modality = "DX"
     d.BodyPartExamined = "CHEST"
     d.PatientName = "Nobody^At^All"
+    for keyword, value in elements.items():
+        setattr(d, keyword, value)
     d.Rows, d.Columns = pixels.shape
     d.SamplesPerPixel = 1
     d.PhotometricInterpretation = "MONOCHROME2"
@@ -87,6 +91,7 @@ def make_files(folder):
     "Paths of good files, and of unusual ones: three of them are unreadable"
     good = sorted((SAMPLE / "originals").rglob("*.jpeg"))
     write_dicom(folder / "chest.dcm")
+    write_dicom(folder / "adult.dcm", PatientAge="054Y", ViewPosition="AP")
     write_half(folder / "half.png", good[-1])
     contents = {
         "notes.png": b"to do: buy film",
@@ -97,7 +102,7 @@ def make_files(folder):
     }
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    return good, [folder / name for name in ("chest.dcm", "half.png", *contents)]
+    return good, [folder / name for name in ("chest.dcm", "adult.dcm", "half.png", *contents)]
 
 
 # --- the page
@@ -295,7 +300,7 @@ def table(p):
     p.select_option("#show", "failed")
     assert len(table_rows(p)) == 3
     p.select_option("#show", "")
-    p.fill("#search", "dcm")
+    p.fill("#search", "chest.dcm")
     assert len(table_rows(p)) == 1
     p.fill("#search", "")
     p.locator("th[data-sort=p] button").click()
@@ -306,15 +311,109 @@ def table(p):
     assert p.locator("th[data-sort=p]").get_attribute("aria-sort") == "descending"
 
 
-def downloads(p, n_files):
+def prediction_of(path):
+    "The prediction of a file with all findings, by the same model in this process"
+    from pneumonia_nbdev.deployment.predictor import PneumoniaDetectionSystem
+
+    return PneumoniaDetectionSystem(findings="all").predict(path)
+
+
+def state_of(finding):
+    "The text of the page for a finding that is present, absent or unsure"
+    if finding.present == UNSURE:
+        return TEXT["finding_unsure"]
+    return TEXT["finding_present" if finding.present else "finding_absent"]
+
+
+def check_finding_columns(rows, adult):
+    "The CSV file has two columns for each finding, with the values of the prediction"
+    names = [name.removesuffix("_present") for name in rows["adult.dcm"] if name.endswith("_present")]
+    known = [entry["name"] for entry in choose_entries(Bundle().card, "all")]
+    given = [finding.name for finding in adult.findings or ()]
+    assert set(given) <= set(names) and names == [name for name in known if name in names], names
+    for finding in adult.findings or ():
+        row = rows["adult.dcm"]
+        assert abs(float(row[finding.name]) - finding.probability) < 1e-3, (finding, row)
+        assert row[f"{finding.name}_present"] == str(finding.present).lower(), (finding, row)
+        assert rows["half.png"][finding.name] == rows["half.png"][f"{finding.name}_present"] == ""
+
+
+def findings_of_adult(p, adult):
+    "Chips with state and probability, a map for each by the keyboard, and the experimental ones in a closed section"
+    select_row(p, "adult.dcm")
+    chips = p.locator("#answer .chip")
+    expected = [f for f in adult.findings or () if f.name != "pneumonia"]
+    expected.sort(key=lambda finding: finding.experimental)
+    assert chips.count() == len(expected), chips.count()
+    if not Bundle().card.get("findings"):
+        assert p.locator(".findings").count() == 0 and p.locator("#finding").is_hidden()
+        return
+    n_experimental = sum(finding.experimental for finding in expected)
+    assert p.locator("#answer .chip:visible").count() == len(expected) - n_experimental
+    if n_experimental:
+        p.locator(".findings summary").focus()
+        p.keyboard.press("Enter")
+    for chip, finding in zip(chips.all(), expected, strict=True):
+        text = chip.inner_text()
+        assert finding.label in text and state_of(finding) in text, text
+        assert abs(float(re.search(r"\d\.\d+", text)[0]) - finding.probability) < 2e-3, (text, finding)
+        if chip.get_attribute("aria-pressed") == "false":
+            chip.focus()
+            p.keyboard.press("Enter")
+        pressed = p.locator("#answer .chip[aria-pressed=true]")
+        assert pressed.count() == 1 and finding.label in pressed.inner_text()
+        assert p.evaluate("document.activeElement.dataset.finding") in (None, finding.name)
+        chosen = p.locator("#map input:checked").get_attribute("value")
+        about = TEXT["opacity_maps" if chosen == "opacity_map" else "finding_maps" if chosen == "finding" else "maps"]
+        shown_map(p, 224 if chosen == "opacity_map" else 112, about)
+    check_accessibility(p, "findings")
+    select_row(p, "half.png")
+    assert p.locator(".findings").count() == 0
+    select_row(p, "adult.dcm")
+    if p.locator("#map").is_visible():
+        first = p.locator("#map input:visible").first
+        first.check()
+        chosen = first.get_attribute("value")
+        pressed = p.locator("#answer .chip[aria-pressed=true]").count()
+        outputs = {entry["name"]: entry["output"] for entry in choose_entries(Bundle().card, "all")}
+        assert pressed == sum(outputs[finding.name] == chosen for finding in expected), chosen
+
+
+def filter_by_finding(p, adult):
+    "A finding has its own column in the table, which sorts the files, and its states filter them"
+    for finding in [f for f in adult.findings or () if f.name != "pneumonia"][:2]:
+        p.select_option("#finding", finding.name)
+        p.select_option("#state", "")
+        row = p.locator("tbody tr", has_text="adult.dcm")
+        assert state_of(finding) in row.locator("td").nth(3).inner_text(), row.inner_text()
+        header = p.locator("th[data-sort=finding] button")
+        assert header.inner_text() == finding.label
+        header.click()
+        header.click()
+        numbers = [re.search(r"\d\.\d+", cell) for cell in p.locator("tbody td:nth-child(4)").all_inner_texts()]
+        given = [float(number[0]) for number in numbers if number]
+        assert given == sorted(given, reverse=True) and all(numbers[: len(given)]), numbers
+        state = "unsure" if finding.present == UNSURE else "present" if finding.present else "absent"
+        for choice, is_shown in ((state, True), ("absent" if finding.present else "present unsure", False)):
+            p.select_option("#state", choice)
+            assert ("adult.dcm" in "".join(table_rows(p))) == is_shown, choice
+    if p.locator("#finding").is_visible():
+        p.select_option("#finding", "")
+        assert p.locator("#state").is_hidden() and p.locator("th[data-sort=finding]").is_hidden()
+
+
+def downloads(p, n_files, adult):
     "The CSV file and the printed report"
     with p.expect_download() as download:
         p.click("#csv")
     text = Path(download.value.path()).read_text(encoding="utf-8-sig")
     assert text.count("unreadable_image") == 3 and "'=cmd, quoted" in text, text
-    line = next(line for line in text.splitlines() if "half.png" in line)
-    assert line.startswith(f"half.png,,{TEXT['only_not_assessed']},,,refer,"), line
-    assert line.rpartition(",")[2] in NO_CLASS_REASONS, line
+    rows = {row["file"]: row for row in csv.DictReader(text.splitlines())}
+    line = rows["half.png"]
+    values = [line[name] for name in ("class", "label", "probability", "threshold", "refer")]
+    assert values == ["", TEXT["only_not_assessed"], "", "", "refer"], line
+    assert line["reason"] in NO_CLASS_REASONS, line
+    check_finding_columns(rows, adult)
     check_printed_report(p, "#report article", n_files)
     first = p.locator("#report article").first  # images that aren't assessed come first
     assert "half.png" in first.text_content() and first.locator(".meter, .heat").count() == 0
@@ -634,7 +733,10 @@ def anonymous_page(url, folder, screenshot, stop):
         many_files(p, good, unusual)
         without_class(p, screenshot)
         table(p)
-        downloads(p, n_files)
+        adult = prediction_of(folder / "adult.dcm")
+        findings_of_adult(p, adult)
+        filter_by_finding(p, adult)
+        downloads(p, n_files, adult)
         more_files(p, good[4], n_files)
         check_accessibility(p, "many files, light")
         languages(p)

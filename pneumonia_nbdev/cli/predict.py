@@ -148,7 +148,9 @@ RawOption = Annotated[
 
 FindingsOption = Annotated[
     str | None,
-    typer.Option(help="Findings to give, such as `effusion,edema`, or `all`; without it, those that aren't experimental."),
+    typer.Option(
+        help="Findings to give, such as `effusion,edema`, or `all`; without it, those that aren't experimental."
+    ),
 ]
 
 
@@ -230,10 +232,14 @@ def screen_command(
     as_json: JsonOption = False,
     raw: RawOption = False,
     findings: FindingsOption = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(help="A finding by which the page sorts, such as `effusion`; without it, by the pneumonia."),
+    ] = None,
     quarantine: QuarantineOption = None,
 ) -> None:
     "Predict a folder of images, and write a report with heat maps."
-    from pneumonia_nbdev.deployment.predictor import Report
+    from pneumonia_nbdev.deployment.predictor import Report, finding_to_sort
 
     if (folder is None) != sample:
         raise InvalidOption("give either a folder or --sample")
@@ -241,6 +247,7 @@ def screen_command(
     use_quarantine(quarantine)
     found = _images_to_screen(folder)
     detector = open_detector(model, lang, engine, findings)
+    sort = finding_to_sort(detector.bundle.card, sort, findings)
     results = []
     for result in with_progress(found_results(found, detector, pictures=True, raw=raw), len(found)):
         results.append(result)
@@ -248,7 +255,7 @@ def screen_command(
             print_json(result.to_json())
     print_skipped(found, lang.value, as_json)
     check_found(found, len(results), folder)
-    report = Report(results, detector.bundle.card, lang.value, skipped=found.lines(lang.value))
+    report = Report(results, detector.bundle.card, lang.value, found.lines(lang.value), sort)
     page = save_result(report.save, out)
     for result in results:
         if "error" in result:

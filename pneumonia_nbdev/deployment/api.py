@@ -24,6 +24,7 @@ from werkzeug.exceptions import HTTPException
 
 from .. import __version__
 from ..core.base import InvalidOption, PneumoniaError, clean_name, sample_dir
+from ..core.finding_entries import choose_entries
 from ..core.i18n import texts
 from ..core.isolation import configure_isolation, isolation_ready, prepare_isolation
 from ..core.runtimes import num_threads
@@ -253,6 +254,14 @@ def _disconnected():
 
 
 @patch
+def _finding_names(self: PneumoniaDetectionAPI, query):
+    "The names of the findings of a request; None for those that aren't experimental"
+    if query.findings is None:
+        return None
+    return [entry["name"] for entry in choose_entries(self.workers.bundle.card, query.findings)]
+
+
+@patch
 @route("post", "/predict", PredictionResponse, 400, 413, 415, 422, 429, 503)
 def predict(self: PneumoniaDetectionAPI, form: PredictForm, query: PredictQuery) -> dict:
     "Predict one chest X-ray."
@@ -260,9 +269,10 @@ def predict(self: PneumoniaDetectionAPI, form: PredictForm, query: PredictQuery)
     name = form.file.name
     if not raw and not name:
         raise NoFile("the field `file` is empty")
+    names = self._finding_names(query)
     options = dict(preview=1024 * query.preview, client=g.client, gone=_disconnected())
     result = self.workers.predict(raw, name, lang(), self.limits.seconds, **options)
-    return response_json(self.metrics.count(result), lang(), query.raw)
+    return response_json(self.metrics.count(result), lang(), query.raw, names)
 
 # %% ../../nbs/09_deployment/20_api.ipynb #35094
 NDJSON = "application/x-ndjson"
@@ -280,11 +290,11 @@ def _batch_permit(self: PneumoniaDetectionAPI, client) -> Permit:
 
 
 @patch
-def _batch_results(self: PneumoniaDetectionAPI, stream, permit, lang, raw, disconnected) -> Iterator[dict]:
-    "The results of a batch as JSON, one by one"
+def _batch_results(self: PneumoniaDetectionAPI, stream, permit, disconnected, *options) -> Iterator[dict]:
+    "The results of a batch as JSON, one by one; the options are those of `response_json`"
     try:
         for result in stream:
-            yield response_json(self.metrics.count(result), lang, raw)
+            yield response_json(self.metrics.count(result), *options)
             if disconnected():
                 break
     finally:
@@ -307,6 +317,7 @@ def batch_predict(self: PneumoniaDetectionAPI, form: BatchForm, query: PredictQu
     "Predict many chest X-rays; a file that fails doesn't affect the others."
     if len(form.files) > self.limits.files:
         raise TooManyFiles(f"{len(form.files)} files; {self.limits.files} are allowed")
+    names = self._finding_names(query)
     permit = self._batch_permit(g.client)
     disconnected = _disconnected()
     options = dict(preview=1024 * query.preview, client=g.client, gone=disconnected)
@@ -316,7 +327,7 @@ def batch_predict(self: PneumoniaDetectionAPI, form: BatchForm, query: PredictQu
     except BaseException:
         permit.release()
         raise
-    results = self._batch_results(stream, permit, lang(), query.raw, disconnected)
+    results = self._batch_results(stream, permit, disconnected, lang(), query.raw, names)
     if request.accept_mimetypes.best_match(["application/json", NDJSON]) != NDJSON:
         return dict(results=list(results))
     lines = (json.dumps(r, ensure_ascii=False) + "\n" for r in results)

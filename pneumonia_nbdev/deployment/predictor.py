@@ -33,7 +33,8 @@ from pneumonia_nbdev.core.base import (
     write_atomic,
 )
 from ..core.bundle import Bundle
-from ..core.finding_entries import UNSURE, choose_entries
+from ..core.finding_entries import ALL, UNSURE, choose_entries
+from ..core.findings import find_finding
 from ..core.i18n import texts, translate
 from ..core.image import overlay, preprocess, read_xray
 from ..core.isolation import prepare_isolation
@@ -237,6 +238,27 @@ def quality_text(
     messages = [message for _, message in sorted(found, key=lambda finding: finding[0] != r["reason"])]
     return ("; " if lang == "en" else "；").join(messages) or texts("predictor", lang)["good"]
 
+# %% ../../nbs/09_deployment/01_predictor.ipynb #fndrep11
+def finding_to_sort(
+    card: dict,  # of a bundle
+    sort: str | None,  # name of a finding; None for no choice
+    findings: str | Iterable[str] | None = None,  # findings that are given, as in `choose_entries`
+) -> str | None:  # name in the vocabulary; raises `InvalidOption` for a finding that isn't given
+    "The finding by which a report is sorted"
+    if sort is None:
+        return None
+    names = [entry["name"] for entry in choose_entries(card, findings)]
+    name = find_finding(sort).name
+    if name not in names:
+        raise InvalidOption(f"sort: {name} isn't given; the findings are {', '.join(names) or 'none'}")
+    return name
+
+
+def _shown_findings(r):
+    "The findings of a result except the pneumonia itself, the experimental ones last"
+    shown = [f for f in r.get("findings") or () if f["name"] != "pneumonia"]
+    return sorted(shown, key=lambda f: f["experimental"])
+
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16050
 @dataclass(repr=False)
 class Report:
@@ -246,6 +268,10 @@ class Report:
     card: dict  # model card of the bundle
     lang: str = "en"  # language of text and page, `en` or `zh`
     skipped: list[str] = field(default_factory=list)  # sentences on files that aren't images
+    sort: str | None = None  # a finding of the model, by which the page sorts; None for the pneumonia
+
+    def __post_init__(self):
+        self.sort = finding_to_sort(self.card, self.sort, ALL)
 
     @property
     def counts(self) -> dict[str, int]:  # `total`, classes, `not_assessed`, `failed`, `flagged`, `referred`
@@ -273,6 +299,11 @@ class Report:
         "The findings of the results"
         given = {finding["name"] for r in self.results for finding in r.get("findings") or ()}
         return [entry["name"] for entry in self.card.get("findings", []) if entry["name"] in given]
+
+    def _filters(self) -> dict[str, str]:  # name -> label; the findings by which the page can be filtered
+        shown = {f["name"]: f for r in self.results for f in _shown_findings(r)}
+        names = [name for name in self.finding_names if name in shown]
+        return {name: shown[name]["label"] for name in sorted(names, key=lambda name: shown[name]["experimental"])}
 
     @property
     def unavailable(self) -> list[str]:  # of `heatmap` and `ood_score`
@@ -365,11 +396,17 @@ def _group_of(r):
 
 def group_results(
     results: list[Prediction | FailedPrediction],  # in any order
-) -> dict[str, list]:  # group -> results, the highest probability of pneumonia first; without empty groups
+    sort: str | None = None,  # name of a finding; None for the pneumonia alone
+) -> dict[str, list]:  # group -> results, the highest probability first; without empty groups
     "Results by group"
+
+    def order(r):
+        of_finding = [f["probability"] for f in r.get("findings") or () if f["name"] == sort]
+        return not of_finding, [-p for p in of_finding], -r["probabilities"]["PNEUMONIA"]
+
     groups = {name: [r for r in results if _group_of(r) == name] for name in GROUPS}
     for name in ("refer", "assessed"):
-        groups[name].sort(key=lambda r: -r["probabilities"]["PNEUMONIA"])
+        groups[name].sort(key=order)
     return {name: found for name, found in groups.items() if found}
 
 # %% ../../nbs/09_deployment/01_predictor.ipynb #16060
@@ -383,11 +420,19 @@ def html(self: Report) -> str:  # a whole page
         result_label=lambda r: result_label(r, self.lang),
         quality_text=lambda r: quality_text(r, self.lang),
         translated=lambda text: translate(text, self.lang),
+        findings=_shown_findings,
+        state=lambda f: "unsure" if f["present"] == UNSURE else "present" if f["present"] else "absent",
+        present_names=lambda r: [f["name"] for f in r.get("findings") or () if f["present"]],
     )
+    filters = self._filters()
     return page.render(
         t=texts("predictor", self.lang),
         lang=self.lang,
-        groups=group_results(self.results),
+        groups=group_results(self.results, self.sort),
+        filters=filters,
+        sorted_by=next((e["label"][self.lang] for e in self.card.get("findings", []) if e["name"] == self.sort), ""),
+        numbers={name: number for number, name in enumerate(filters, 1)},
+        has_experimental=any(f["experimental"] for r in self.results for f in _shown_findings(r)),
         counts=self.counts,
         card=self.card,
         networks=self.networks,
@@ -414,6 +459,9 @@ def generate_report(
     self: PneumoniaDetectionSystem,
     paths: Iterable[str | Path | bytes | BinaryIO],  # files
     raw: bool = False,  # give `probabilities` also without a class
+    sort: str | None = None,  # a finding, by which the page sorts; None for the pneumonia
 ) -> Report:  # to print or `save`
     "Predict files and make a report"
-    return Report(list(self.stream(paths, pictures=True, raw=raw)), self.bundle.card, self.lang)
+    sort = finding_to_sort(self.bundle.card, sort, self.findings)  # raises an error before the first prediction
+    results = list(self.stream(paths, pictures=True, raw=raw))
+    return Report(results, self.bundle.card, self.lang, sort=sort)

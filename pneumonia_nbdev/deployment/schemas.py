@@ -8,8 +8,8 @@ __all__ = []
 # %% ../../nbs/09_deployment/16_schemas.ipynb #s004
 import base64
 import re
-from collections.abc import Callable
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Collection
+from dataclasses import MISSING, fields, replace
 from inspect import signature
 from typing import Literal
 
@@ -22,12 +22,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.json_schema import SkipJsonSchema
 
 from ..core.base import CLASSES, InvalidOption, clean_name, import_extra
+from ..core.finding_entries import UNSURE
 from ..core.i18n import LANGS, texts
 from ..core.image import OUTLINE_COLOR, lung_contours
 from pneumonia_nbdev.core.prediction import (
     ConformalResult,
     ErrorInfo,
     FailedPrediction,
+    FindingResult,
     ModelInfo,
     Prediction,
     QualityResult,
@@ -76,6 +78,11 @@ class PredictQuery(BaseModel):
         False,
         description="Give `probabilities` of the network also for an image that isn't assessed. "
         "Its class, confidence and heat map stay null; the number isn't a result for people.",
+    )
+    findings: str | None = Field(
+        None,
+        description="Findings to give: names, such as `effusion,edema`, or `all`. "
+        "Without it, those that aren't experimental are given.",
     )
 
 # %% ../../nbs/09_deployment/16_schemas.ipynb #35021
@@ -236,6 +243,24 @@ def schema_of(
 
 # %% ../../nbs/09_deployment/16_schemas.ipynb #35032
 Problem = schema_of(ErrorInfo)
+
+
+class FindingResponse(
+    schema_of(
+        FindingResult,
+        required=("heatmap",),
+        present=bool | Literal[UNSURE],
+        heatmap=list[list[float]] | None,
+    )
+):
+    "One finding of an image"
+
+    heatmap_png: str | None = Field(
+        description="The map of this finding as a transparent PNG, to be laid over the image; a data URI. "
+        "Null without a map."
+    )
+
+
 PredictionSchema = schema_of(
     Prediction,
     exclude=("pictures",),
@@ -245,6 +270,7 @@ PredictionSchema = schema_of(
     heatmap=list[list[float]] | None,
     opacity_map=list[list[float]] | None,
     lungs=list[list[float]] | None,
+    findings=list[FindingResponse] | None,
     quality=schema_of(QualityResult),
     model=schema_of(ModelInfo),
     seconds=schema_of(Timing),
@@ -379,15 +405,30 @@ def opacity_png(
     return data_uri("image/png", cv2.imencode(".png", bgra)[1].tobytes())
 
 # %% ../../nbs/09_deployment/16_schemas.ipynb #35046
+def chosen_findings(
+    result: Prediction,  # from `Workers`
+    names: Collection[str] | None = None,  # of findings; None for those that aren't experimental
+) -> Prediction:  # with these findings
+    "The same result with the findings of a request"
+    if result.findings is None:
+        return result
+    given = [f for f in result.findings if (not f.experimental if names is None else f.name in names)]
+    return replace(result, findings=given)
+
+
 def response_json(
     result: Prediction | FailedPrediction,  # from `Workers`
     lang: str = "en",  # language of the notice, `en` or `zh`
     raw: bool = False,  # give `probabilities` also without a class
+    names: Collection[str] | None = None,  # of findings; None for those that aren't experimental
 ) -> dict:  # plain types
     "The JSON of one result"
     if "error" in result:
         return result.to_json()
-    content = (result.with_raw() if raw else result).to_json()
+    result = chosen_findings(result.with_raw() if raw else result, names)
+    content = result.to_json()
+    for finding, plain in zip(result.findings or (), content.get("findings", ()), strict=True):
+        plain["heatmap_png"] = None if finding.heatmap is None else heatmap_png(finding.heatmap)
     content["heatmap_png"] = None if result.heatmap is None else heatmap_png(result.heatmap)
     has_opacities = result.opacity_map is not None
     content["opacity_png"] = opacity_png(result.opacity_map, result.lungs) if has_opacities else None

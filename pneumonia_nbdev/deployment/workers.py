@@ -21,6 +21,7 @@ from fastcore.basics import patch
 
 from ..core.base import InputError, InvalidOption, PneumoniaError, check_lang, clean_name
 from ..core.bundle import Bundle, is_shipped_path, try_bundle
+from ..core.finding_entries import ALL
 from ..core.image import read_xray
 from ..core.isolation import TooSlow
 from ..core.packing import bundle_bytes, find_bundle
@@ -158,7 +159,8 @@ class Workers:
         path = find_bundle(model_path)
         if not is_shipped_path(path):
             try_bundle(bundle_bytes(path), path, self.engine)
-        return PneumoniaDetectionSystem(path, threads=1, engine=self.engine).replicas(n)
+        detector = PneumoniaDetectionSystem(path, threads=1, engine=self.engine, findings=ALL)
+        return detector.replicas(n)
 
     @property
     def bundle(self) -> Bundle:  # used for the next jobs

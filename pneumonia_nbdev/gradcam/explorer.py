@@ -47,6 +47,7 @@ from pneumonia_nbdev.gradcam.explorer_panel import (
     about_html,
     download_html,
     draw_overlay,
+    findings_html,
     free_path,
     join_pictures,
     make_slider,
@@ -131,10 +132,7 @@ def _build(self: GradCAMExplorer):
     self.outline = w.Checkbox(value=True, description=t["outline"], indent=False, layout=half)
     hidden = w.Layout(width=CONTROL_WIDTH, display="none")
     self.explain_anyway = w.Button(description=t["anyway"], button_style="warning", layout=hidden)
-    self.result = w.HTML()
-    self.about = w.HTML()
-    self.progress = w.HTML()
-    self.status = w.HTML()
+    self.result, self.findings, self.about, self.progress, self.status = (w.HTML() for _ in range(5))
     self.ui = self._layout()
 
 # %% ../../nbs/07_gradcam/07_explorer.ipynb #24033
@@ -174,7 +172,7 @@ def _layout(self: GradCAMExplorer):
     # pictures shrink to the free width, so two of them fit beside the controls of a narrow page
     pictures = widgets.HBox([p.picture for p in self.panels], layout=widgets.Layout(align_items="flex-start"))
     left = widgets.VBox(controls, layout=widgets.Layout(flex="0 0 auto", width="300px"))
-    right = widgets.VBox([self.result, self.explain_anyway, self.progress, pictures, self.about])
+    right = widgets.VBox([self.result, self.explain_anyway, self.progress, pictures, self.findings, self.about])
     right.layout = widgets.Layout(flex="1 1 0", min_width="0", overflow="hidden")
     return widgets.HBox([left, right], layout=widgets.Layout(width="100%"))
 
@@ -239,6 +237,7 @@ def _compute(self: GradCAMExplorer, shown):
 def _show_error(self: GradCAMExplorer, error):
     "Show the error in place of the prediction, without a picture"
     self.result.value = f"<div role='alert' style='color:#b00'>{html.escape(error.message(self.lang))}</div>"
+    self.findings.value = ""
     for p in self.panels:
         p.picture.layout.display = "none"
     self.explain_anyway.layout.display = "none"
@@ -272,6 +271,7 @@ def redraw(
     self.explain_anyway.layout.display = "" if withheld else "none"
     lines = [prediction_html(p, r, self.lang) for p, r in zip(shown, results, strict=True)]
     self.result.value = "".join(lines) + quality_html(quality, withheld, self.lang)
+    self.findings.value = findings_html(shown, results, self.lang)
     self.about.value = about_html(shown, self.lang)
     self.submit.disabled = self.reading.value is None
 

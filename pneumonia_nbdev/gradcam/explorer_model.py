@@ -29,6 +29,7 @@ from pneumonia_nbdev.core.base import (
     sample_dir,
 )
 from ..core.bundle import Bundle, heatmap
+from ..core.finding_entries import ALL, choose_entries
 from ..core.folders import Failure, find_images
 from ..core.image import preprocess
 from ..core.prediction import ModelInfo, Prediction, QualityResult, needs_referral, no_class_reason
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #24006
 OPACITY_MAP = "opacity_map"  # the probabilities of an opacity in the outputs of a bundle
 SERVED_MAP = "served"  # the class-activation map in the outputs of a bundle
+FINDING_MAP = "finding:"  # before the name of a finding: its class-activation map in the outputs of a bundle
 NO_MAP = "none"  # the prediction alone, for a bundle without a map in its outputs
 KERAS_METHODS = (  # the keys of `METHODS`; importing `METHODS` itself would import TensorFlow
     "gradcam",
@@ -61,6 +63,13 @@ def served_methods(
     "The methods that need no pass of their own"
     maps = dict(opacity_map=OPACITY_MAP, cam=SERVED_MAP)
     return [method for output, method in maps.items() if output in outputs] or [NO_MAP]
+
+
+def is_in_pass(
+    method: str,  # of `ModelSource.methods`
+) -> bool:  # False for a method of the Keras model
+    "Whether a method needs no pass of its own"
+    return method in (OPACITY_MAP, SERVED_MAP, NO_MAP) or method.startswith(FINDING_MAP)
 
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #24007
 @dataclass
@@ -130,10 +139,18 @@ class ModelSource:
         return self._explainer
 
     @property
+    def finding_entries(self) -> list[dict]:  # findings with their own map, the experimental ones last
+        if not self.bundle or "finding_maps" not in self.bundle.outputs:
+            return []
+        entries = [entry for entry in choose_entries(self.bundle.card, ALL) if entry["output"] == "findings"]
+        return sorted(entries, key=lambda entry: bool(entry["experimental"]))
+
+    @property
     def methods(self) -> list[str]:  # names, the default first
         in_pass = []
         if self.bundle:
             in_pass = served_methods(self.bundle.outputs)
+            in_pass += [FINDING_MAP + entry["name"] for entry in self.finding_entries]
         if self._explainer:
             return in_pass + self._explainer.methods
         has_keras = find_spec("tensorflow") and self.bundle.has_keras_model
@@ -147,7 +164,7 @@ def prepare(
     report: Callable[[str], None] = lambda step: None,  # called with `starting` and `building`
 ) -> None:
     "Start TensorFlow and build the Keras model at the first use of a method that needs them"
-    if method in (OPACITY_MAP, SERVED_MAP, NO_MAP) or self._explainer:
+    if is_in_pass(method) or self._explainer:
         return
     report("starting")
     import_extra("tensorflow")
@@ -161,7 +178,7 @@ def layers(
     method: str,  # one of `methods`
 ) -> list[str]:  # names, the default first; one empty name for a method without layers
     "The layers that a method can explain"
-    if method in (OPACITY_MAP, SERVED_MAP, NO_MAP, "integrated_gradients", "occlusion"):
+    if is_in_pass(method) or method in ("integrated_gradients", "occlusion"):
         return [""]
     return list(self.explainer.layers)[::-1]
 
@@ -192,7 +209,7 @@ def _prediction(self: ModelSource, image, outputs, quality, lang):
     "The prediction from outputs of the model and the quality result"
     if self.bundle:
         group = self.bundle.patient_group(image, outputs)
-        prediction = Prediction.from_outputs(self.bundle, Quality(group=group), outputs, lang=lang)
+        prediction = Prediction.from_outputs(self.bundle, Quality(group=group), outputs, lang=lang, findings=ALL)
         prediction.quality = quality
         prediction.refer = needs_referral(prediction.conformal, quality.reasons)
         return prediction
@@ -217,6 +234,16 @@ def _prediction(self: ModelSource, image, outputs, quality, lang):
     )
 
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #24010
+@patch
+def _finding_cam(self: ModelSource, prediction, outputs, name):
+    "The class-activation map of a finding, in the units of `served`; None if the finding isn't given"
+    if name not in [finding.name for finding in prediction.findings or ()]:
+        return None
+    columns = [entry["name"] for entry in self.bundle.card["findings"] if entry["output"] == "findings"]
+    maps = outputs["finding_maps"][0]
+    return maps[..., columns.index(name)] / maps[..., 0].size
+
+
 @patch
 def predict(
     self: ModelSource,
@@ -244,12 +271,15 @@ def predict(
         top = 1.0
     elif method == SERVED_MAP:
         cam = outputs["cam"][0] / outputs["cam"][0].size * (1 if class_index else -1)
-    elif method != NO_MAP:
+    elif not is_in_pass(method):
         x = preprocess(image, self.explainer.spec)
         explanation = self.explainer.explain(x, method, layer or None, class_index)
         outputs |= dict(probability=explanation.probabilities[:, 1], cam=explanation.maps)
         cam = explanation.maps[0]
-    return ExplorerMap(self._prediction(image, outputs, quality, lang), cam, top)
+    prediction = self._prediction(image, outputs, quality, lang)
+    if method.startswith(FINDING_MAP):
+        cam = self._finding_cam(prediction, outputs, method.removeprefix(FINDING_MAP))
+    return ExplorerMap(prediction, cam, top)
 
 # %% ../../nbs/07_gradcam/05_explorer_model.ipynb #24020
 def paths_by_name(

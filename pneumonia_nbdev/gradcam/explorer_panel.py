@@ -18,11 +18,13 @@ import numpy as np
 from fastcore.basics import patch
 
 from ..core.base import CLASSES, import_extra, label
+from ..core.finding_entries import UNSURE
 from ..core.i18n import texts
 from ..core.image import overlay, read_xray
 from ..core.prediction import QualityResult
 from ..core.xray import XRay, to_pil
 from pneumonia_nbdev.gradcam.explorer_model import (
+    FINDING_MAP,
     NO_MAP,
     OPACITY_MAP,
     SERVED_MAP,
@@ -92,6 +94,7 @@ class Panel:
         width: int = 460,  # largest width of the picture on the screen, in pixels
     ):
         self.sources = sources
+        self.lang = lang
         self.texts = texts("explorer", lang)
         names = list(sources)
         self.model = self._dropdown("model", options=names, value=names[min(position, len(names) - 1)])
@@ -130,6 +133,9 @@ def fill_methods(self: Panel) -> None:
     names = {}
     if OPACITY_MAP in methods:
         names = {OPACITY_MAP: self.texts["opacity_map"], SERVED_MAP: self.texts["gradcam"]}
+    for entry in self.source.finding_entries:
+        mark = f" ({self.texts['experimental']})" if entry["experimental"] else ""
+        names[FINDING_MAP + entry["name"]] = f"{entry['label'][self.lang]}{mark}"
     self.method.options = [(names.get(method, method), method) for method in methods]
     self.method.value = selected if selected in methods else methods[0]
     self.fill_layers()
@@ -138,7 +144,7 @@ def fill_methods(self: Panel) -> None:
 @patch
 def fill_layers(self: Panel) -> None:
     "List the layers that the selected method can explain; not every method depends on the class"
-    self.class_index.disabled = self.method.value == OPACITY_MAP
+    self.class_index.disabled = self.method.value == OPACITY_MAP or self.method.value.startswith(FINDING_MAP)
     names = self.source.layers(self.method.value)
     self.layer.options = [(n or self.texts["last"], n) for n in names]
     self.layer.value = names[0]
@@ -186,8 +192,12 @@ def prediction_html(
     elif panel.method.value == OPACITY_MAP:
         if result.cam.max() < 0.5:
             details.append(words["no_opacity"])
+    elif result.cam is None:
+        details.append(words["not_given"])
     elif result.cam.max() <= 0:
-        details.append(words["nothing"].format(label(CLASSES[panel.class_index.value], lang)))
+        is_finding = panel.method.value.startswith(FINDING_MAP)
+        name = html.escape(panel.method.label) if is_finding else label(CLASSES[panel.class_index.value], lang)
+        details.append(words["nothing"].format(name))
     color = "#b3261e" if prediction.class_ == "PNEUMONIA" else "#1b6e3c"
     p = prediction.probabilities["PNEUMONIA"]
     shown = f"<b style='color:{color}'>{prediction.label}</b> &nbsp; p = {p:.3f}"
@@ -207,6 +217,40 @@ def quality_html(
     reasons = html.escape(separator.join(quality.messages))
     return f"<div role='alert' style='color:#8a5a00'>{reasons}{'<br>' + words['held'] if withheld else ''}</div>"
 
+# %% ../../nbs/07_gradcam/06_explorer_panel.ipynb #fndpan01
+STATE_COLORS = dict(present="#b3261e", absent="#1b6e3c", unsure="#8a5a00")
+
+
+def _finding_row(finding, words):
+    "A row of the table of findings"
+    state = "unsure" if finding.present == UNSURE else "present" if finding.present else "absent"
+    mark = f" <small>({words['experimental']})</small>" if finding.experimental else ""
+    cells = [
+        f"{html.escape(finding.label)}{mark}",
+        f"p = {finding.probability:.3f}",
+        f"<b style='color:{STATE_COLORS[state]}'>{words[state]}</b>",
+        f"<small>{words['threshold']} {finding.threshold:.3f}</small>",
+    ]
+    return "<tr>" + "".join(f"<td style='padding-right:1em'>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def findings_html(
+    panels: list[Panel],  # that are shown
+    results: list[ExplorerMap],  # of the panels
+    lang: str,  # language of the table
+) -> str:  # HTML elements; empty without findings
+    "The findings of each shown model, without the pneumonia itself"
+    words = texts("explorer", lang)
+    by_model = {panel.model.value: result.prediction for panel, result in zip(panels, results, strict=True)}
+    tables = []
+    for model, prediction in by_model.items():
+        found = [finding for finding in prediction.findings or () if finding.name != "pneumonia"]
+        rows = "".join(_finding_row(finding, words) for finding in sorted(found, key=lambda f: f.experimental))
+        caption = f"{words['findings']}: {html.escape(model)}" if len(by_model) > 1 else words["findings"]
+        if rows:
+            tables.append(f"<table><caption style='text-align:left'>{caption}</caption>{rows}</table>")
+    return "".join(tables)
+
 # %% ../../nbs/07_gradcam/06_explorer_panel.ipynb #26131
 def about_html(
     panels: list[Panel],  # that are shown
@@ -219,6 +263,8 @@ def about_html(
         kind = "about_evidence"
         if panel.method.value == OPACITY_MAP:
             kind = "about_opacity_map"
+        elif panel.method.value.startswith(FINDING_MAP):
+            kind = "about_finding"
         elif OPACITY_MAP in panel.source.methods and panel.method.value in (SERVED_MAP, "gradcam"):
             kind = "about_gradcam"
         kinds.append(kind)

@@ -1,3 +1,17 @@
+import {
+  bar,
+  choices,
+  columns,
+  csvCells,
+  findingOf,
+  findingsBox,
+  labelOf,
+  mapKey,
+  setEntries,
+  stateOf,
+  stateText,
+  summary,
+} from "./findings.js";
 import { setLanguage, word, language, LANGS } from "./words.js";
 
 const $ = (s) => document.querySelector(s);
@@ -45,7 +59,8 @@ let named = false; // the name of the reader comes from the key
 let key = "";
 let stopped = false;
 let active = 0;
-const view = { zoom: 1, x: 0, y: 0, side: false, map: "opacity_map" };
+const DEFAULT_MAP = "opacity_map";
+const view = { zoom: 1, x: 0, y: 0, side: false, map: DEFAULT_MAP, finding: null, experimental: false };
 
 // ---------------------------------------------------------------- requests
 
@@ -141,7 +156,7 @@ function send(batch) {
       batch.slice(next).forEach((i) => fail(i, stopped ? "stopped" : "network"));
       done(null);
     };
-    request.open("POST", ROOT + "/batch_predict" + (batch.some((i) => !i.shown) ? "?preview=1" : ""));
+    request.open("POST", ROOT + "/batch_predict?findings=all" + (batch.some((i) => !i.shown) ? "&preview=1" : ""));
     for (const [k, v] of Object.entries({ ...headers(), Accept: "application/x-ndjson" }))
       request.setRequestHeader(k, v);
     requests.add(request);
@@ -309,7 +324,7 @@ function meter(r, labelled) {
   return m;
 }
 
-function answer(i) {
+function answer(i, printed = false) {
   // the result card
   const r = i.result,
     out = [];
@@ -365,6 +380,7 @@ function answer(i) {
         make("strong", { textContent: prob(r.probabilities.PNEUMONIA) }),
       ),
       meter(r, true),
+      ...findingsBox(i, prob, { ...chips(i), printed }),
     );
   if (r.quality.ok)
     out.push(make("p", { className: "small", textContent: `${word("quality")}: ${word("good")}` }));
@@ -538,20 +554,58 @@ function review(i) {
   return box;
 }
 
-// The map over the image: the chosen one, or the only one. Models without an opacity map have Grad-CAM alone.
-const MAPS = {
-  opacity_map: { picture: "opacity_png", name: "opacity_map", viewer: "opacity_viewer", about: "opacity_maps" },
-  heatmap: { picture: "heatmap_png", name: "opacity", viewer: "viewer", about: "maps" },
-};
-const mapsOf = (r) => Object.keys(MAPS).filter((k) => r?.[MAPS[k].picture]);
-function mapOf(r) {
-  const found = mapsOf(r);
-  return MAPS[found.includes(view.map) ? view.map : found[0]];
+// The map over the image: the chosen one, or the first. Models without an opacity map have Grad-CAM alone.
+const MAPS = [
+  { key: "opacity_map", field: "opacity_png", name: "opacity_map", viewer: "opacity_viewer", about: "opacity_maps" },
+  { key: "heatmap", field: "heatmap_png", name: "opacity", viewer: "viewer", about: "maps" },
+];
+const FINDING_MAP = { key: "finding", name: "finding_map", viewer: "finding_viewer", about: "finding_maps" };
+
+function mapsOf(i) {
+  // the maps of a result, and that of the chosen finding
+  const r = i?.result;
+  const maps = MAPS.filter((m) => r?.[m.field]).map((m) => ({ ...m, picture: r[m.field] }));
+  const f = findingOf(i, view.finding);
+  const hasOwn = f && mapKey(i, f) === "finding";
+  return hasOwn ? [...maps, { ...FINDING_MAP, picture: f.heatmap_png, label: labelOf(f) }] : maps;
+}
+
+function mapOf(i) {
+  const maps = mapsOf(i);
+  return maps.find((m) => m.key === view.map) ?? maps[0];
+}
+
+function chips(i) {
+  // what the chips of findings do: each shows its map over the image
+  const isShown = (f) => {
+    const key = mapOf(i)?.key;
+    return key === mapKey(i, f) && (key !== "finding" || view.finding === f.name);
+  };
+  const choose = (f) => {
+    const key = mapKey(i, f);
+    view.map = isShown(f) ? DEFAULT_MAP : key;
+    if (key === "finding") view.finding = f.name;
+    show(i);
+    $(`#answer [data-finding="${f.name}"]`)?.focus(); // the chips were drawn again
+  };
+  return { isShown, choose, isOpen: view.experimental, onOpen: (open) => (view.experimental = open) };
+}
+
+function chooseMap(i) {
+  // the choice of the map: the maps that the result has
+  const maps = mapsOf(i);
+  $("#map").hidden = maps.length < 2;
+  for (const input of document.querySelectorAll("#map input")) {
+    const map = maps.find((m) => m.key === input.value);
+    input.parentElement.hidden = !map;
+    input.checked = mapOf(i)?.key === input.value;
+    if (map?.label) input.nextElementSibling.textContent = map.label;
+  }
 }
 
 function layers(i, heat) {
   // the image and the map over it
-  const over = heat && mapOf(i.result),
+  const over = heat && mapOf(i),
     box = make("div", { className: "layers" }),
     img = make("img", {
       className: "xray",
@@ -561,7 +615,7 @@ function layers(i, heat) {
     });
   box.append(img);
   if (over) {
-    const map = make("img", { className: "heat", src: i.result[over.picture], alt: "", draggable: false });
+    const map = make("img", { className: "heat", src: over.picture, alt: "", draggable: false });
     map.style.opacity = $("#opacity").value / 100;
     box.append(map);
   }
@@ -574,10 +628,10 @@ function show(i) {
   if (!i) return;
   $("#case-title").textContent = i.name;
   $("#answer").replaceChildren(...answer(i));
-  const map = mapOf(i.result) ?? MAPS.heatmap;
-  const mapless = Boolean(i.result) && !mapsOf(i.result).length; // no map, or no class
+  const map = mapOf(i) ?? MAPS[1];
+  const mapless = Boolean(i.result) && !mapOf(i); // no map, or no class
   for (const e of [$("#opacity").parentElement, $("#side"), $("#about-map")]) e.hidden = mapless;
-  $("#map").hidden = mapsOf(i.result).length < 2;
+  chooseMap(i);
   if (!mapless)
     for (const [selector, key] of [
       ["#opacity-name", map.name],
@@ -663,8 +717,55 @@ const sorters = {
   name: (i) => i.name.toLowerCase(),
   verdict: (i) => (i.result ? (i.result.class ?? "") : "zz" + i.state), // without a class first
   p: (i) => (assessed(i) ? i.result.probabilities.PNEUMONIA : isDone(i) ? -1 : -2),
+  finding: (i) => findingOf(i, $("#finding").value)?.probability ?? (isDone(i) ? -1 : -2),
   quality: (i) => (i.result ? i.result.quality.reasons.length : -1),
 };
+
+function findingCell(i) {
+  // the column of the finding that is chosen above the table; none without a choice
+  const name = $("#finding").value;
+  if (!name) return [];
+  const f = findingOf(i, name);
+  if (!f) return [[]];
+  const label = make("span", { className: "small narrow", textContent: `${labelOf(f)} ` });
+  const state = make("span", { className: `small state ${stateOf(f)}`, textContent: stateText(f) });
+  return [[label, prob(f.probability), bar(f), " ", state]];
+}
+
+function listFindings() {
+  // the choices above the table, in the language of the page
+  const found = choices();
+  const chosen = $("#finding").value;
+  const option = (f) => make("option", { value: f.name, textContent: f.label });
+  const group = make("optgroup", { label: word("experimental") });
+  group.append(...found.filter((f) => f.experimental).map(option));
+  $("#finding").replaceChildren(
+    make("option", { value: "", textContent: word("any_finding") }),
+    ...found.filter((f) => !f.experimental).map(option),
+    ...(group.childElementCount ? [group] : []),
+  );
+  $("#finding").value = chosen;
+  $("#finding").parentElement.hidden = !found.length;
+}
+
+function chooseFinding() {
+  // the column and the filter follow the chosen finding
+  const chosen = $("#finding").value;
+  const column = $("th[data-sort=finding]");
+  column.hidden = !chosen;
+  column.firstElementChild.textContent = $("#finding").selectedOptions[0]?.textContent ?? "";
+  $("#state").parentElement.hidden = !chosen;
+  if (!chosen) $("#state").value = "";
+  if (!chosen && order.by === "finding") order = { by: null, down: false };
+}
+
+function hasState(i) {
+  // whether the chosen finding of a file has the chosen state
+  const wanted = $("#state").value;
+  if (!wanted) return true;
+  const f = findingOf(i, $("#finding").value);
+  return !!f && wanted.split(" ").includes(stateOf(f));
+}
 
 function cells(i) {
   const thumb = i.url
@@ -692,15 +793,17 @@ function cells(i) {
       ];
     if (refers(i))
       verdict.push(make("br"), make("span", { className: "refer small", textContent: word("refer") }));
+    if (summary(i)) verdict.push(make("br"), make("span", { className: "small", textContent: summary(i) }));
     return [
       [row],
       verdict,
       assessed(i) ? [prob(r.probabilities.PNEUMONIA), meter(r)] : [],
+      ...findingCell(i),
       [r.quality.ok ? word("good") : findings(r).join(language() === "zh" ? "；" : "; ")],
     ];
   }
   if (i.state === "failed")
-    return [[row], [make("span", { className: "failed", textContent: wrong(i.error) })], [], []];
+    return [[row], [make("span", { className: "failed", textContent: wrong(i.error) })], [], ...findingCell(i), []];
   return [
     [row],
     [word(i.state)],
@@ -711,6 +814,7 @@ function cells(i) {
         ariaLabel: `${i.name}: ${word(i.state)}`,
       }),
     ],
+    ...findingCell(i),
     [],
   ];
 }
@@ -746,6 +850,7 @@ function chosen() {
   const rows = items.filter(
     (i) =>
       i.name.toLowerCase().includes(text) &&
+      hasState(i) &&
       (!what ||
         (what === "refer"
           ? refers(i)
@@ -822,10 +927,11 @@ function csv() {
     const s = spreadsheetCell(value);
     return /[",\n\r]/.test(s) ? `"${s.replaceAll('"', '""')}"` : s;
   };
+  const found = columns(items);
   const rows = items
     .filter((i) => ["done", "failed"].includes(i.state))
-    .map((i) =>
-      i.result
+    .map((i) => [
+      ...(i.result
         ? [
             i.name,
             i.result.class ?? "",
@@ -838,9 +944,11 @@ function csv() {
             i.result.model.id,
             i.result.reason ?? "",
           ]
-        : [i.name, "", "", "", "", "", "", i.error.code, "", ""],
-    );
+        : [i.name, "", "", "", "", "", "", i.error.code, "", ""]),
+      ...csvCells(i, found),
+    ]);
   const head = "file class label probability threshold refer quality error model reason".split(" ");
+  head.push(...found.flatMap((name) => [name, `${name}_present`]));
   const text = "\ufeff" + [head, ...rows].map((r) => r.map(safe).join(",")).join("\n") + "\n";
   const a = make("a", {
     href: URL.createObjectURL(new Blob([text], { type: "text/csv" })),
@@ -848,6 +956,12 @@ function csv() {
   });
   a.click();
   setTimeout(() => URL.revokeObjectURL(a.href), 1000);
+}
+
+function aboutMap(map) {
+  // the sentence about a map, with the name of the finding whose map it is
+  const sentence = map && word(map.about);
+  return map?.label ? word("named_map", { f: map.label, about: sentence }) : sentence;
 }
 
 function report() {
@@ -866,12 +980,12 @@ function report() {
           make(
             "div",
             { className: "pair" },
-            ...(mapOf(i.result) ? [false, true] : [false]).map((heat) =>
+            ...(mapOf(i) ? [false, true] : [false]).map((heat) =>
               make("div", { className: "stage" }, layers(i, heat)),
             ),
           ),
         );
-      a.append(...answer(i).filter((e) => !["BUTTON", "PROGRESS", "FIELDSET"].includes(e.tagName)));
+      a.append(...answer(i, true).filter((e) => !["BUTTON", "PROGRESS", "FIELDSET"].includes(e.tagName)));
       return a;
     }),
   ]);
@@ -880,9 +994,9 @@ function report() {
     { className: "head" },
     make("h2", { textContent: word("report") }),
     make("p", { textContent: `${new Date().toLocaleString(language())} · ${word("counts", numbers())}` }),
-    ...[...new Set(items.map((i) => mapOf(i.result)?.about))]
+    ...[...new Set(items.map((i) => aboutMap(mapOf(i))))]
       .filter(Boolean)
-      .map((about) => make("p", { textContent: word(about) })),
+      .map((textContent) => make("p", { textContent })),
   );
   $("#report").replaceChildren(head, ...articles);
   return Promise.all(
@@ -915,6 +1029,8 @@ function translate(to) {
   store("lang", to);
   setLanguage(to);
   $("#lang").value = language();
+  listFindings();
+  chooseFinding();
   known();
   for (const b of document.querySelectorAll("#samples button"))
     b.setAttribute("aria-label", `${word("sample")}: ${b.dataset.name}`);
@@ -982,7 +1098,11 @@ function listen() {
     $("#side").setAttribute("aria-pressed", view.side);
     show(current);
   };
-  $("#search").oninput = $("#show").onchange = table;
+  $("#search").oninput = $("#show").onchange = $("#state").onchange = table;
+  $("#finding").onchange = () => {
+    chooseFinding();
+    table();
+  };
   for (const th of document.querySelectorAll("th"))
     th.firstElementChild.onclick = () => {
       order = { by: th.dataset.sort, down: order.by === th.dataset.sort && !order.down };
@@ -1082,6 +1202,7 @@ async function start() {
   );
   codes = words;
   card = models.models[0];
+  setEntries(card);
   limits = models.limits;
   keeps = models.reviews;
   named = !!models.readers;
