@@ -16,6 +16,7 @@ from pneumonia_nbdev.core.base import BadData, InvalidOption, MissingFile
 from pneumonia_nbdev.core.findings import parse_findings
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pneumonia_nbdev.core.bundle import Bundle
     from pneumonia_nbdev.data.labels import Labels
 

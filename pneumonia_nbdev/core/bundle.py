@@ -41,7 +41,7 @@ from pneumonia_nbdev.core.packing import (  # noqa: F401 (other modules import t
     write_bundle,
 )
 from .finding_entries import check_findings
-from .groups import PatientGroup, check_groups, choose_group
+from .groups import PatientGroup, check_groups, check_no_score, choose_group
 from .groups import group_probability, load_groups, operating_point
 from .xray import XRay
 from .ood import load_ood_detector
@@ -92,14 +92,13 @@ class Bundle:
             )
         self.id = self.card["files"][self.engine.part]["sha256"][:12]  # identifies the network
         self._start(threads)
-        has_score = any("score" in entry for entry in self.card.get("groups", {}).values())
         try:
             check_findings(self.card, self._run.outputs)
+            if "opacity_map" not in self.outputs:
+                check_no_score(self.card)
         except BadBundle as e:
             e.file = self.path
             raise
-        if has_score and "opacity_map" not in self.outputs:
-            raise BadBundle("groups have a score, and the network has no output opacity_map", file=self.path)
 
     def __repr__(self):
         name = self.card["name"]
@@ -159,9 +158,8 @@ def run(
         raise InvalidOption(f"input of shape {x.shape}; this model expects (n, {', '.join(map(str, shape))})")
     with self._lock:
         outputs = [self._run(x[i : i + 1].astype(np.float32, copy=False)) for i in range(len(x))]
-    if not outputs:
-        return {name: np.zeros(0, np.float32) for name in self.outputs}
-    return {name: np.stack([output[name][0] for output in outputs]) for name in self.outputs}
+    none = np.zeros(0, np.float32)
+    return {name: np.stack([out[name][0] for out in outputs]) if outputs else none for name in self.outputs}
 
 # %% ../../nbs/00_core/29_bundle.ipynb #03052
 @patch
@@ -298,10 +296,9 @@ def is_shipped_path(
 
 def _is_shipped(raw, path):
     "Whether these bytes are a bundle of the package"
-    if is_shipped_path(path):
-        return True
     shipped = (default_bundle(), default_bundle("int8"))
-    return any(file.stat().st_size == len(raw) and file.read_bytes() == raw for file in shipped)
+    same = (file.stat().st_size == len(raw) and file.read_bytes() == raw for file in shipped)
+    return is_shipped_path(path) or any(same)
 
 # %% ../../nbs/00_core/29_bundle.ipynb #bdtrial7
 def _trial_copy(raw, path, engine):
@@ -405,9 +402,7 @@ def _check_outputs(bundle, out):
             raise BadBundle(f"the network returns {name} from {values.min():g} to {values.max():g}")
     detector = bundle.ood_detector
     if detector is not None and "embedding" in out and out["embedding"].shape[1:] != detector.mean.shape:
-        raise BadBundle(
-            f"the detector expects {detector.mean.size} dimensions, the embedding has another number"
-        )
+        raise BadBundle(f"the detector expects {detector.mean.size} dimensions, the embedding has another number")
 
 # %% ../../nbs/00_core/29_bundle.ipynb #03059
 PARITY_TOLERANCES = dict(float=dict(difference=2e-4), int8=dict(agreement=0.985, auroc=0.003))
@@ -462,9 +457,9 @@ def verify_bundle(
         hashes=(True, f"{len(bundle.parts)} parts, {bundle.id}"),
         signature=(True, ", ".join(shapes)),
     )
-    missing = bundle.unavailable | bundle.card.get("not_measured", {})
+    missing = (bundle.unavailable | bundle.card.get("not_measured", {})).items()
     if missing:
-        report["not measured"] = (None, "; ".join(f"{name}: {reason}" for name, reason in missing.items()))
+        report["not measured"] = (None, "; ".join(f"{name}: {reason}" for name, reason in missing))
     if "sample" not in bundle.card:
         return report | dict(parity=(None, "the card has no reference outputs"))
     result = compare_reference(bundle)

@@ -217,5 +217,6 @@ def assess_findings(
         of_class = entry["threshold"] is None
         threshold = point.threshold if of_class else entry["threshold"]
         limits = _class_limits(point.conformal) if of_class else entry["limits"]
-        results.append(FindingValue(entry, q, threshold, _presence(q, threshold, limits), _map_of(entry, outputs, column)))
+        present = _presence(q, threshold, limits)
+        results.append(FindingValue(entry, q, threshold, present, _map_of(entry, outputs, column)))
     return results

@@ -177,6 +177,14 @@ def group_faults(
     return faults
 
 
+def check_no_score(
+    card: dict,  # of a bundle whose network has no opacity map
+) -> None:
+    "Raise `BadBundle` if a group has its probability from the opacity map"
+    if any("score" in entry for entry in card.get("groups", {}).values()):
+        raise BadBundle("groups have a score, and the network has no output opacity_map")
+
+
 def check_groups(
     card: dict,  # of a bundle
 ) -> None:
