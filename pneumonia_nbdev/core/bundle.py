@@ -187,7 +187,8 @@ def patient_group(
     "The group of the patient, by the header of the file or by the embedding"
     if self.groups is None or "embedding" not in out:
         return None
-    return choose_group(self.groups(out["embedding"])[0].tolist(), getattr(image, "metadata", {}))
+    embedding = out.get("finding_embedding", out["embedding"])
+    return choose_group(self.groups(embedding)[0].tolist(), getattr(image, "metadata", {}))
 
 # %% ../../nbs/00_core/29_bundle.ipynb #03073
 @patch
@@ -311,9 +312,7 @@ def _trial_copy(raw, path, engine):
     metadata = {key: value for key, value in card.items() if key not in GENERATED_KEYS}
     raw = pack_bundle(kept.pop("model.tflite", b""), metadata, kept)
     if len(raw) > _MAX_SENT:
-        raise BadBundle(
-            f"{engine.part} and the arrays have {len(raw):,} bytes; at most {_MAX_SENT:,} can be tried"
-        )
+        raise BadBundle(f"{engine.part} and the arrays have {len(raw):,} bytes; at most {_MAX_SENT:,} can be tried")
     return raw
 
 
@@ -405,9 +404,7 @@ def _check_outputs(bundle, out):
             raise BadBundle(f"the network returns {name} from {values.min():g} to {values.max():g}")
     detector = bundle.ood_detector
     if detector is not None and "embedding" in out and out["embedding"].shape[1:] != detector.mean.shape:
-        raise BadBundle(
-            f"the detector expects {detector.mean.size} dimensions, the embedding has another number"
-        )
+        raise BadBundle(f"the detector expects {detector.mean.size} dimensions, the embedding has another number")
 
 # %% ../../nbs/00_core/29_bundle.ipynb #03059
 PARITY_TOLERANCES = dict(float=dict(difference=2e-4), int8=dict(agreement=0.985, auroc=0.003))
@@ -458,10 +455,7 @@ def verify_bundle(
     bundle = Bundle(path, engine=engine, trial=True)  # raises when a hash or the signature is wrong
     blank = np.zeros((1, bundle.spec.height, bundle.spec.width, bundle.spec.channels), np.float32)
     shapes = [f"{name} {values.shape[1:]}" for name, values in bundle.run(blank).items()]
-    report = dict(
-        hashes=(True, f"{len(bundle.parts)} parts, {bundle.id}"),
-        signature=(True, ", ".join(shapes)),
-    )
+    report = dict(hashes=(True, f"{len(bundle.parts)} parts, {bundle.id}"), signature=(True, ", ".join(shapes)))
     missing = bundle.unavailable | bundle.card.get("not_measured", {})
     if missing:
         report["not measured"] = (None, "; ".join(f"{name}: {reason}" for name, reason in missing.items()))

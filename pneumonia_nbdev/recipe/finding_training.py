@@ -220,7 +220,7 @@ def _merged_heads(former, names, columns, branch):
     rows = max(len(w), former.w.shape[0])
     w, former_w = (np.pad(values, ((0, rows - len(values)), (0, 0))) for values in (w, former.w[:, kept]))
     all_names = (*(former.names[i] for i in kept), *names)
-    return FindingHeads(all_names, np.hstack([former_w, w]), np.r_[former.b[kept], b], branch)
+    return FindingHeads(all_names, np.hstack([former_w, w]), np.r_[former.b[kept], b], branch, former.source)
 
 
 def _in_served_precision(w, b):
