@@ -56,9 +56,9 @@ def review(self: ReviewRoutes, form: ReviewForm) -> dict:
     raw = form.file.content
     if not raw:
         raise NoFile("the field `file` is empty")
+    findings = parse_finding_labels(form.findings, form.label or "")
     if not self.review_slots.acquire(blocking=False):
         raise Busy("other reviews are being stored")
-    findings = parse_finding_labels(form.findings, form.label or "")
     about = dict(source="page", patient=form.patient, findings=findings)
     try:
         case = store.add(raw, self.workers.bundle, form.label, reader, form.comment, **about)
