@@ -194,10 +194,8 @@ def _check_class_counts(y, folds):
     "Raise `BadData` unless there is a case of each class in each fold"
     counts = np.bincount(y, minlength=2)
     if min(counts) < folds:
-        raise BadData(
-            f"{counts.tolist()} reviewed cases of {', '.join(CLASSES)} to train on; "
-            f"at least {folds} of each are needed"
-        )
+        found = f"{counts.tolist()} reviewed cases of {', '.join(CLASSES)} to train on"
+        raise BadData(f"{found}; at least {folds} of each are needed")
 
 # %% ../../nbs/11_continual/04_update.ipynb #891baf9a
 def _calibration_rows(memory, z, y_new, z_new, patients_new):
@@ -280,8 +278,8 @@ def update_findings(
     entries = base.card.get("findings", [])
     if not entries:
         return None
-    kept = [entry for entry in entries if entry["output"] != "opacity_map"]
     dropped = [entry["name"] for entry in entries if entry["output"] == "opacity_map"]
+    kept = [entry for entry in entries if entry["name"] not in dropped]
     found = UpdatedFindings(kept, {}, [], dict(dropped=dropped) if dropped else {})
     if "findings.npz" in base.parts:
         stored = load_arrays(base.parts["findings.npz"], "w", "b")
@@ -294,23 +292,19 @@ def _recalibrate(found, store, base):
     "Recalibrate the findings that the reviewed cases label"
     columns = [entry["name"] for entry in found.entries if entry["output"] == "findings"]
     cases = [case for case in finding_cases(store, holdout=False) if set(case.findings) & set(columns)]
-    images = (store.pixels(case.id) for case in cases)
-    outputs = predict_images(base, images, ("findings",), quality=True)
+    outputs = predict_images(base, (store.pixels(case.id) for case in cases), ("findings",), quality=True)
     groups = [quality.group and quality.group.name for quality in outputs["quality"]]
     for place, entry in enumerate(found.entries):
         name = entry["name"]
-        in_groups = [entry["groups"] is None or group in entry["groups"] for group in groups]
-        rows = [i for i, case in enumerate(cases) if name in case.findings and in_groups[i]]
+        rows = [i for i, case in enumerate(cases) if name in case.findings and groups[i] in (entry["groups"] or groups)]
         if entry["output"] != "findings" or not rows:
             continue
         k = columns.index(name)
-        logits = logit(outputs["findings"][rows, k])
         y = np.array([cases[i].findings[name] for i in rows], int)
-        patients = np.array([cases[i].patient for i in rows])
+        measured = logit(outputs["findings"][rows, k]), y, np.array([cases[i].patient for i in rows])
         head = found.heads["w"][:, k], float(found.heads["b"][k])
-        (w, b), found.entries[place] = recalibrate_finding(entry, head, logits, y, patients, FINDING_SPLIT)
+        (w, found.heads["b"][k]), found.entries[place] = recalibrate_finding(entry, head, *measured, FINDING_SPLIT)
         found.heads["w"][:, k] = w
-        found.heads["b"][k] = b
         if found.entries[place]["updated"]["recalibrated"]:
             found.ids += [cases[i].id for i in rows]
 
@@ -325,13 +319,12 @@ def build_classifier(
     keras.backend.clear_session()
     model = load_keras_model(base)
     image, outputs = layer_outputs(model)
-    maps = keras.Model(image, last_maps_of(outputs), name="backbone")
-    classifier = linear_model(maps, head.w, head.b, head.temperature)
+    backbone = keras.Model(image, last_maps_of(outputs), name="backbone")
+    classifier = linear_model(backbone, head.w, head.b, head.temperature)
     heads = getattr(model, "finding_heads", None)
     if heads is not None:
         columns = findings.heads if findings else dict(w=heads.w, b=heads.b)
-        source = finding_source(model, image, outputs)
-        classifier.finding_heads = replace(heads, branch=[], source=source, **columns)
+        classifier.finding_heads = replace(heads, branch=[], source=finding_source(model, image, outputs), **columns)
     return classifier
 
 # %% ../../nbs/11_continual/04_update.ipynb #31057
@@ -432,10 +425,8 @@ def _keras_part(model):
 def _finding_parts(model, base):
     "The heads of the findings, and the groups of patients that decide which of them are given"
     heads = getattr(model, "finding_heads", None)
-    if heads is None:
-        return {}
     groups = {name: content for name, content in base.parts.items() if name == "groups.npz"}
-    return {"findings.npz": heads_bytes(heads)} | groups
+    return {} if heads is None else {"findings.npz": heads_bytes(heads)} | groups
 
 
 def _bundle_parts(model, head, memory):

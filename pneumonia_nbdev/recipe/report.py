@@ -53,6 +53,7 @@ from pneumonia_nbdev.evaluation.robustness import (
     subgroups,
     tertiles,
 )
+from pneumonia_nbdev.recipe.finding_report import finding_table
 from pneumonia_nbdev.recipe.fine_tuning import augmented_batches
 from pneumonia_nbdev.recipe.rendering import Evaluation
 
@@ -447,6 +448,8 @@ def evaluate_bundle(
     evaluator = ModelEvaluator({bundle.card["name"]: bundle}, loader, lang)
     (result,) = evaluator.evaluate_models(split, n_resamples).values()
     evaluation.tables["figures"] = result["table"]
+    if bundle.card.get("findings"):
+        evaluation.tables["findings"] = finding_table(bundle.card)
     evaluation.pictures["figures"] = [evaluator.plot_confusion_matrices()]
     rows = loader.split_rows(split)
     run = _Run(bundle, loader, split, n_resamples, rows, result["y_true"], result["y_pred_proba"][:, 1])
