@@ -24,7 +24,6 @@ from .update import ReviewedCases, finding_cases
 from ..core.archive import load_arrays
 from ..core.base import CLASSES, BadData
 from ..core.bundle import Bundle, compare_reference, predict_images
-from ..core.finding_entries import assess_findings
 from ..core.findings import FINDINGS
 from pneumonia_nbdev.core.metrics import (
     bootstrap_interval,
@@ -38,6 +37,7 @@ from ..deployment.case_store import CaseStore
 from ..deployment.privacy import patient_fold
 from ..evaluation.findings import FindingScores, compare_findings, finding_counts
 from ..quantization import ModelOptimizer
+from ..recipe.finding_report import finding_values
 
 # %% ../../nbs/11_continual/06_acceptance.ipynb #32010
 @dataclass
@@ -294,14 +294,6 @@ class FindingGateScores:
     found: np.ndarray  # (n, k) True if the current model finds it present
 
 
-def _values(bundle, image):
-    "The findings of one image by name, whatever its class"
-    quality, outputs = bundle.infer(image)
-    entries = [entry | dict(given=None) for entry in bundle.card["findings"]]
-    values = assess_findings(bundle.card | dict(findings=entries), quality.group, outputs, chosen="all")
-    return {value.entry["name"]: value for value in values}
-
-
 def finding_scores(
     candidate: Bundle,  # with findings
     current: Bundle,  # with findings
@@ -322,7 +314,7 @@ def finding_scores(
         found=np.zeros(shape, bool),
     )
     for i, case in enumerate(cases):
-        new, old = (_values(bundle, store.pixels(case.id)) for bundle in (candidate, current))
+        new, old = (finding_values(bundle, store.pixels(case.id)) for bundle in (candidate, current))
         for k, name in enumerate(names):
             if name in case.findings and name in new and name in old:
                 scores.y[i, k] = case.findings[name]

@@ -8,7 +8,21 @@ __all__ = []
 # %% ../../nbs/08_recipe/10_finding_report.ipynb #frep0004
 import numpy as np
 
-from pneumonia_nbdev.core.base import import_extra
+from pneumonia_nbdev.core.base import BadData, InputError, InvalidOption, import_extra
+from pneumonia_nbdev.core.bundle import Bundle
+from pneumonia_nbdev.core.finding_entries import FindingValue, assess_findings
+from pneumonia_nbdev.core.image import read_xray
+from pneumonia_nbdev.core.xray import XRay
+from pneumonia_nbdev.data.labels import Labels
+from pneumonia_nbdev.evaluation.findings import (
+    FindingScores,
+    cooccurrence,
+    finding_confusion,
+    finding_metrics,
+    macro_auroc,
+    plot_aurocs,
+)
+from pneumonia_nbdev.recipe.rendering import Evaluation
 
 pd = import_extra("pandas")
 
@@ -39,3 +53,86 @@ def finding_table(
     columns = ["code", "groups", "n_pos", "n_neg", "sources", "auroc", "auroc_low", "auroc_high", "threshold"]
     table = pd.DataFrame(rows.values(), index=pd.Index(rows, name="finding"))
     return table.reindex(columns=[*columns, "experimental", "n"])
+
+# %% ../../nbs/08_recipe/10_finding_report.ipynb #frep0012
+def finding_values(
+    bundle: Bundle,  # with findings
+    image: XRay,  # from `read_xray`
+) -> dict[str, FindingValue]:  # by name, also those that the class of the image would hide
+    "All findings of one image for its group of patients"
+    quality, outputs = bundle.infer(image)
+    entries = [entry | dict(given=None) for entry in bundle.card["findings"]]
+    values = assess_findings(bundle.card | dict(findings=entries), quality.group, outputs, chosen="all")
+    return {value.entry["name"]: value for value in values}
+
+
+def label_scores(
+    bundle: Bundle,  # with findings
+    labels: Labels,  # with paths of images
+) -> tuple[FindingScores, list[str]]:  # labels and probabilities of the common findings; notes with counts
+    "The findings of a model for labelled images"
+    entries = {entry["name"]: entry for entry in bundle.card.get("findings", [])}
+    names = [name for name in labels.findings if name in entries]
+    if not names:
+        given = ", ".join(entries) or "none"
+        raise InvalidOption(f"labels: the table has {', '.join(labels.findings)}; the model gives {given}")
+    y = labels.select(names).targets.astype(float)
+    p = np.zeros_like(y)
+    unreadable = 0
+    for i, path in enumerate(labels.files.path):
+        try:
+            values = finding_values(bundle, read_xray(path))
+        except InputError:
+            values = {}
+            unreadable += 1
+        for k, name in enumerate(names):
+            p[i, k] = values[name].probability if name in values else 0.0
+            y[i, k] = y[i, k] if name in values else np.nan
+    chosen = [entries[name]["threshold"] for name in names]
+    thresholds = [bundle.threshold if threshold is None else threshold for threshold in chosen]
+    notes = [f"images that can't be read: {unreadable:,}"] if unreadable else []
+    return FindingScores(y, p, labels.files.patient.to_numpy(), names, thresholds), [*labels.notes, *notes]
+
+# %% ../../nbs/08_recipe/10_finding_report.ipynb #frep0014
+_SHOWN = ("auroc", "sensitivity", "specificity", "auprc", "prevalence")  # metrics in the report
+
+
+def _metrics_section(metrics, scores, n_resamples):
+    "Rows: (finding, figure); with the macro mean"
+    table = metrics.loc[metrics.index.get_level_values("metric").isin(_SHOWN)].rename_axis(["finding", "figure"])
+    n = (table.n_pos + table.n_neg).where(table.value.notna(), 0)
+    table = table.assign(n=n.astype(int))[["value", "low", "high", "n", "note"]]
+    try:
+        macro = macro_auroc(scores, n_resamples=n_resamples)
+    except BadData:
+        return table
+    row = [macro["value"], macro["low"], macro["high"], macro["n_patients"], ""]
+    table.loc[("macro mean", "auroc"), :] = row
+    return table.astype(dict(n=int))
+
+
+def _pairs(table):
+    "A table of pairs, for the report"
+    return table.rename(columns=dict(low="fraction_low", high="fraction_high"))
+
+
+def add_finding_sections(
+    evaluation: Evaluation,  # of the same bundle; gets the sections
+    bundle: Bundle,  # with findings
+    labels: Labels,  # with paths of images
+    n_resamples: int = 2000,  # of the intervals
+) -> pd.DataFrame:  # from `finding_metrics`, for `log_finding_evaluation`
+    "Measure the findings of a model on labelled images, for its report"
+    scores, notes = label_scores(bundle, labels)
+    metrics = finding_metrics(scores, n_resamples)
+    evaluation.tables["finding_metrics"] = _metrics_section(metrics, scores, n_resamples)
+    evaluation.pictures["finding_metrics"] = [plot_aurocs(metrics, evaluation.lang)]
+    pairs = dict(finding_pairs=lambda: cooccurrence(scores.y, scores.patients, scores.findings, n_resamples))
+    pairs["finding_confusion"] = lambda: finding_confusion(scores, n_resamples)[0]
+    for key, measure in pairs.items():
+        try:
+            evaluation.tables[key] = _pairs(measure())
+        except BadData as e:
+            notes.append(f"{key}: {e.reason}")
+    evaluation.facts["finding_labels"] = "; ".join([f"{len(labels):,} images", *notes])
+    return metrics

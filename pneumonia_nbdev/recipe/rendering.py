@@ -17,15 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from fastcore.basics import patch
 
-from pneumonia_nbdev.core.base import (
-    CLASSES,
-    InvalidOption,
-    check_lang,
-    import_extra,
-    markdown_text,
-    page_template,
-    write_atomic,
-)
+from ..core.base import CLASSES, InvalidOption, check_lang, import_extra, markdown_text
+from ..core.base import page_template, write_atomic
 from ..core.findings import FINDINGS
 from ..core.i18n import LANGS, texts, translate
 from ..core.metrics import PRIMARY_METRICS
@@ -44,6 +37,9 @@ pd = import_extra("pandas")
 SECTIONS = (
     "figures",
     "findings",
+    "finding_metrics",
+    "finding_pairs",
+    "finding_confusion",
     "validation",
     "points",
     "threshold",
@@ -172,7 +168,7 @@ def sections(self: Evaluation) -> list[dict]:  # keys: id, title, note, columns,
     "The sections in their order, with formatted tables and encoded figures"
     titles = texts("report_sections", self.lang)
     result = []
-    for key in (key for key in SECTIONS if key != "findings" or key in self.tables):
+    for key in (key for key in SECTIONS if not key.startswith("finding") or key in self.tables):
         columns, rows = self._section_table(key)
         kind = "jpeg" if key == "failures" else "png"
         figures = self.pictures.get(key, ())
@@ -328,7 +324,8 @@ def from_json(
     return cls(card, stored["facts"], tables, notes=stored["missing"], lang=check_lang(lang))
 
 # %% ../../nbs/08_recipe/04_rendering.ipynb #19r00004
-INDEX_COLUMNS = ("finding", "prevalence", "point", "calibrator", "grouping", "group", "corruption", "level", "figure")
+INDEX_COLUMNS = ("finding", "also", "predicted", "prevalence", "point", "calibrator", "grouping", "group", "corruption")
+INDEX_COLUMNS += ("level", "figure")
 
 
 def _table_from_records(records):
