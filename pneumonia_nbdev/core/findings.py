@@ -165,7 +165,7 @@ def _class_faults(found, class_):
 
 
 def check_finding_labels(
-    labels: Mapping[str, bool | str] | list[tuple[str, bool | str]],  # name of a finding -> label; empty ones are skipped
+    labels: Mapping[str, bool | str] | list[tuple[str, bool | str]],  # name -> label; empty ones are skipped
     class_: str = "",  # class of the same review
 ) -> dict[str, bool]:  # name -> True for present, in the order of `FINDINGS`
     "Checked labels of findings; `InvalidOption` counts and names all errors"

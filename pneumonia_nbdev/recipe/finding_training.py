@@ -17,10 +17,8 @@ import numpy as np
 from pneumonia_nbdev.core.base import BadData, InputError, InvalidOption, import_extra
 from pneumonia_nbdev.core.bundle import Bundle, reference_outputs, write_bundle
 from pneumonia_nbdev.core.finding_entries import example_entry
-from pneumonia_nbdev.core.findings import FINDINGS
 from pneumonia_nbdev.core.groups import GROUPS
 from pneumonia_nbdev.core.image import load_resized
-from pneumonia_nbdev.core.metrics import sigmoid
 from pneumonia_nbdev.data.labels import Labels, check_shortcut
 from pneumonia_nbdev.evaluation.calibration import MIN_PATIENTS, fit_calibration
 from pneumonia_nbdev.evaluation.findings import FINDING_METRICS, FindingScores, experimental_reason, finding_metrics
