@@ -152,6 +152,9 @@ def evaluate_command(
     val: ValOption = None,
     input_range: InputRangeOption = None,
     class_order: ClassOrderOption = NORMAL_FIRST,
+    labels: Annotated[
+        Path | None, typer.Option(help="Table with labels of findings of the images in --data; adds their metrics.")
+    ] = None,
     test_log: Annotated[Path | None, typer.Option(help="CSV of test evaluations.")] = None,
     reason: Annotated[
         str, typer.Option(help="Reason of the evaluation, for the test log.")
@@ -171,7 +174,9 @@ def evaluate_command(
         table = _standard_table(data, classes, columns, Path(folder))
         model = _as_bundle(bundle, table, Path(folder), val, options)
         split = _available_split(model, table, split)
+        found = _finding_labels(model, labels, data, split) if labels else None  # errors before the long part
         evaluation = evaluate_bundle(model, table, split, quick, lang.value)
+        metrics = _add_findings(evaluation, model, found) if labels else None
     columns, rows = format_table(evaluation.tables["figures"], lang.value)
     for row in [columns, *rows]:
         print("  ".join(f"{cell:<24}" for cell in row).rstrip())
@@ -180,7 +185,45 @@ def evaluate_command(
     finally:  # the evaluation took place, also if its report can't be written
         if test_log and split == "test":
             evaluation.log(test_log, reason)
+            if labels:
+                _log_findings(metrics, model, found, test_log, reason)
     print(page.resolve())
+
+# %% ../../nbs/30_cli/12_bundle.ipynb #evfcli02
+def _finding_labels(bundle, table, data, split):
+    "The labels of findings of the evaluated images"
+    from dataclasses import replace
+
+    from pneumonia_nbdev.data.labels import read_labels
+
+    if not bundle.card.get("findings"):
+        raise InvalidOption(f"labels: {bundle.path.name} gives no findings")
+    with warnings_as_lines():
+        found = read_labels(table, data if data.is_dir() else data.parent)
+    if "split" not in found.files or not (found.files.split == split).any():
+        return found
+    kept = (found.files.split == split).to_numpy()
+    return replace(found, files=found.files[kept].reset_index(drop=True), targets=found.targets[kept])
+
+
+def _add_findings(evaluation, bundle, found):
+    "Add the sections of the findings; returns their metrics"
+    from pneumonia_nbdev.recipe.finding_report import add_finding_sections
+
+    metrics = add_finding_sections(evaluation, bundle, found)
+    for note in found.notes:
+        print(note, file=sys.stderr)
+    return metrics
+
+
+def _log_findings(metrics, bundle, found, test_log, reason):
+    "Append the findings to the log beside the test log"
+    from pneumonia_nbdev.data.files import fingerprint
+    from pneumonia_nbdev.evaluation.findings import log_finding_evaluation
+
+    labels = [" ".join(map(str, row)) for row in found.targets.tolist()]
+    data = fingerprint(found.files.assign(label=labels))
+    log_finding_evaluation(metrics, test_log.with_name(f"{test_log.stem}_findings.csv"), bundle.id, data, reason)
 
 # %% ../../nbs/30_cli/12_bundle.ipynb #36051b
 def _standard_table(data, classes, columns, folder):

@@ -120,39 +120,63 @@ def review_add(
         str | None, typer.Option(help="NORMAL, PNEUMONIA or UNSURE; without it, the cases are unread.")
     ] = None,
     reader: Annotated[str, typer.Option(help="Name of the reader.")] = "",
+    findings: Annotated[
+        str, typer.Option(help="Findings, such as effusion=present,edema=absent; they need a label.")
+    ] = "",
     model: ModelOption = None,
 ) -> None:
     "Store images, with the label of a reader."
-    from pneumonia_nbdev.deployment.case_database import check_label
+    from pneumonia_nbdev.core.findings import parse_finding_labels
+    from pneumonia_nbdev.deployment.case_database import check_label, check_review_findings
 
     if label is not None:
         check_label(label)
+    labels = parse_finding_labels(findings, label or "")
+    check_review_findings(labels, label)
     for path in files:
         check_stdin(path)
     cases = open_store(store, model, create=True)
-    print_cases(_added_cases(cases, find_images(files), label=label, reader=reader))
+    print_cases(_added_cases(cases, find_images(files), label=label, reader=reader, findings=labels))
 
 # %% ../../nbs/30_cli/09_review.ipynb #36089c
+def print_contradictory(
+    store: "CaseStore",  # an open store
+) -> None:
+    "Print the findings about which readers disagree, with the number of cases"
+    found = {name: len(ids) for name, ids in store.finding_disagreements().items()}
+    if found:
+        counts = ", ".join(f"{name} {n:,}" for name, n in found.items())
+        print(f"note: contradictory findings, with their cases: {counts}", file=sys.stderr)
+
+
 @review_app.command("import")
 def review_import(
     table: Annotated[
         Path,
-        typer.Argument(help="CSV with the columns file and label; optional: patient, reader, time, comment."),
+        typer.Argument(
+            help="CSV with the columns file and label; optional: patient, reader, time, comment, "
+            "and findings such as effusion, with 1, 0 or an empty cell."
+        ),
     ],
     store: StoreOption = ...,
     model: ModelOption = None,
 ) -> None:
     "Store the images and labels of a table; its files lie beside it."
     cases = open_store(store, model, create=True)
-    print_cases((f"row {number}, {file}", result) for number, file, result in cases.import_csv(table))
+    try:
+        print_cases((f"row {number}, {file}", result) for number, file, result in cases.import_csv(table))
+    finally:
+        print_contradictory(cases)
 
 # %% ../../nbs/30_cli/09_review.ipynb #36095
-def _table_row(row):
+def _table_row(row, with_findings):
     "A case as a row of the table"
     readings = [f"{r['reader']}: {r['label']}" if r["reader"] else r["label"] for r in row["readings"]]
-    shown = {key: value for key, value in row.items() if key != "reason"}
+    shown = {key: value for key, value in row.items() if key not in ("reason", "findings")}
     if row["reason"]:
         shown["probability"] = "not assessed"
+    if with_findings:
+        shown["findings"] = ", ".join(f"{name}: {state}" for name, state in row["findings"].items())
     return shown | {
         "id": row["id"][:12],
         "readings": "; ".join(readings),
@@ -168,9 +192,10 @@ def case_rows(
     "The cases with the model's probability and the readers' labels"
     consensus = store.consensus()
     disagreements = set(store.disagreements())
+    states = store.finding_states()
     readings = {}
     for review in store.reviews():
-        fields = {key: review[key] for key in ("reader", "label", "time", "comment")}
+        fields = {key: review[key] for key in ("reader", "label", "time", "comment", "findings")}
         readings.setdefault(review["case_id"], []).append(fields)
     cases = store.cases() if patient is None else store.patient_cases(patient)
     return [
@@ -182,6 +207,7 @@ def case_rows(
             "readings": readings.get(case.id, []),
             "truth": consensus.get(case.id),
             "contradictory": case.id in disagreements,
+            "findings": states.get(case.id, {}),
             "warnings": case.warnings,
         }
         for case in cases
@@ -202,7 +228,8 @@ def review_list(
         for row in rows:
             print_json(row)
     else:
-        console().print(rows_table([_table_row(row) for row in rows]))
+        with_findings = any(row["findings"] for row in rows)
+        console().print(rows_table([_table_row(row, with_findings) for row in rows]))
 
 # %% ../../nbs/30_cli/09_review.ipynb #36096
 @review_app.command("export")
@@ -230,6 +257,7 @@ def review_check(store: StoreOption = ...) -> None:
     cases = open_store(store, reading=True)
     cases.check()
     print("ok: " + ", ".join(f"{n} {table}" for table, n in cases.counts().items()))
+    print_contradictory(cases)
     note = _patient_note([case.patient for case in cases.cases() if case.patient != case.id])
     if note:
         print(f"note: {note}", file=sys.stderr)

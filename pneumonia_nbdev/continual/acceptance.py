@@ -20,10 +20,11 @@ from pneumonia_nbdev.continual.criteria import (
     readings_note,
 )
 from .replay import ReplayBuffer, load_replay
-from .update import ReviewedCases
+from .update import ReviewedCases, finding_cases
 from ..core.archive import load_arrays
 from ..core.base import CLASSES, BadData
 from ..core.bundle import Bundle, compare_reference, predict_images
+from ..core.findings import FINDINGS
 from pneumonia_nbdev.core.metrics import (
     bootstrap_interval,
     compare_auroc,
@@ -34,7 +35,9 @@ from pneumonia_nbdev.core.metrics import (
 from ..data.dataset import MedicalDataLoader
 from ..deployment.case_store import CaseStore
 from ..deployment.privacy import patient_fold
+from ..evaluation.findings import FindingScores, compare_findings, finding_counts
 from ..quantization import ModelOptimizer
+from ..recipe.finding_report import finding_values
 
 # %% ../../nbs/11_continual/06_acceptance.ipynb #32010
 @dataclass
@@ -110,7 +113,8 @@ def paired_auroc(
     return test | dict(patients=len(set(scores.patient)), n=len(scores.y))
 
 # %% ../../nbs/11_continual/06_acceptance.ipynb #32022
-AT_MOST = ("source_auroc_loss", "source_auroc_bound", "source_ece")  # criteria with an upper limit
+FINDING_CHECKS = ("findings_missing", "findings_experimental", "findings_auroc", "findings_sensitivity")
+AT_MOST = ("source_auroc_loss", "source_auroc_bound", "source_ece", *FINDING_CHECKS)  # criteria with an upper limit
 CHECKS = dict(  # domain -> names of its checks
     source=(
         "source_auroc_loss",
@@ -127,6 +131,7 @@ CHECKS = dict(  # domain -> names of its checks
         "target_sensitivity_bound",
         "target_specificity_bound",
     ),
+    findings=FINDING_CHECKS,
     served=("served",),
     int8=("int8",),
 )
@@ -158,6 +163,8 @@ def limit_of(
         return float(criteria.sample_size(number))
     if name in ("target_sensitivity_bound", "target_specificity_bound"):
         return -criteria.target_margin if criteria.target_alpha > 0 else -1.0
+    if name in FINDING_CHECKS:
+        return 0.0
     return float(getattr(criteria, name, 1))
 
 # %% ../../nbs/11_continual/06_acceptance.ipynb #n7276984
@@ -269,3 +276,140 @@ def check_int8(
     key = "agreement" if parity else "violations"
     note = notes(key, **parity.metrics)
     return [Check("int8", float(bool(parity)), 1.0, *note)]
+
+# %% ../../nbs/11_continual/06_acceptance.ipynb #accfnd02
+MIN_FINDING_PATIENTS = 5  # hold-out patients with and without a finding that a test of its AUROC needs
+
+
+@dataclass
+class FindingGateScores:
+    "Findings of two models for the same cases"
+
+    findings: list[str]  # k findings that both models have
+    y: np.ndarray  # (n, k) labels: 1 present, 0 absent, NaN not labelled, or not given by both models
+    patient: np.ndarray  # (n,) patient of each case
+    candidate: np.ndarray  # (n, k) probabilities of the candidate; 0 where it gives none
+    current: np.ndarray  # (n, k) probabilities of the current model
+    kept: np.ndarray  # (n, k) True if the candidate finds it present
+    found: np.ndarray  # (n, k) True if the current model finds it present
+
+
+def finding_scores(
+    candidate: Bundle,  # with findings
+    current: Bundle,  # with findings
+    store: CaseStore,  # with the cases
+) -> FindingGateScores:  # for the hold-out cases
+    "Findings of both models on the target domain"
+    of_candidate = {entry["name"] for entry in candidate.card.get("findings", [])}
+    names = [entry["name"] for entry in current.card["findings"] if entry["name"] in of_candidate]
+    cases = [case for case in finding_cases(store, holdout=True) if set(case.findings) & set(names)]
+    shape = len(cases), len(names)
+    scores = FindingGateScores(
+        findings=names,
+        y=np.full(shape, np.nan),
+        patient=np.array([case.patient for case in cases]),
+        candidate=np.zeros(shape),
+        current=np.zeros(shape),
+        kept=np.zeros(shape, bool),
+        found=np.zeros(shape, bool),
+    )
+    for i, case in enumerate(cases):
+        new, old = (finding_values(bundle, store.pixels(case.id)) for bundle in (candidate, current))
+        for k, name in enumerate(names):
+            if name in case.findings and name in new and name in old:
+                scores.y[i, k] = case.findings[name]
+                scores.candidate[i, k] = new[name].probability
+                scores.current[i, k] = old[name].probability
+                scores.kept[i, k] = new[name].probability >= new[name].threshold
+                scores.found[i, k] = old[name].probability >= old[name].threshold
+    return scores
+
+# %% ../../nbs/11_continual/06_acceptance.ipynb #accfnd04
+def _joined(parts):
+    "Several notes as one"
+    return ["; ".join(part[0] for part in parts), "；".join(part[1] for part in parts)] if parts else ["", ""]
+
+
+def _labels(name):
+    "The fields of a note with the name of a finding"
+    return dict(name=name, name_zh=FINDINGS[name].label_zh)
+
+
+def _named(key, names):
+    "A note that lists findings"
+    return notes(key, names=", ".join(names), names_zh="、".join(FINDINGS[name].label_zh for name in names))
+
+
+def _entry_checks(candidate, current):
+    "Findings that the candidate doesn't give, and findings that became experimental"
+    new, old = ({entry["name"]: entry for entry in bundle.card.get("findings", [])} for bundle in (candidate, current))
+    dropped = [name for name in candidate.card.get("update", {}).get("dropped", []) if name in old and name not in new]
+    missing = [name for name in old if name not in new and name not in dropped]
+    experimental = [name for name in old if name in new and new[name]["experimental"] and not old[name]["experimental"]]
+    compared = notes("findings_kept", n=len(set(old) & set(new)))
+    of_missing = [_named("findings_named", missing)] if missing else [compared]
+    of_missing += [_named("findings_dropped", dropped)] if dropped else []
+    of_experimental = _named("findings_named", experimental) if experimental else compared
+    return [
+        Check("findings_missing", len(missing), 0.0, *_joined(of_missing)),
+        Check("findings_experimental", len(experimental), 0.0, *of_experimental),
+    ]
+
+# %% ../../nbs/11_continual/06_acceptance.ipynb #accfnd05
+def _finding_auroc(scores, alpha):
+    "Check of the AUROCs of the findings"
+    table = finding_counts(FindingScores(scores.y, scores.candidate, scores.patient, scores.findings))
+    is_tested = table[["patients_pos", "patients_neg"]].min(axis=1) >= MIN_FINDING_PATIENTS
+    parts = []
+    worse = 0
+    columns = np.flatnonzero(is_tested)
+    if len(columns):
+        names = [scores.findings[k] for k in columns]
+        compared = FindingScores(scores.y[:, columns], scores.candidate[:, columns], scores.patient, names)
+        for row in compare_findings(compared, scores.current[:, columns]).itertuples():
+            worse += row.difference < 0 and not row.p_adjusted >= alpha  # also without a variance
+            numbers = dict(difference=row.difference, low=row.low, high=row.high, p=row.p_adjusted, n=row.n_patients)
+            parts.append(notes("finding_auroc", **numbers, **_labels(row.Index)))
+    for row in table[~is_tested].itertuples():
+        counts = dict(pos=row.patients_pos, neg=row.patients_neg, needed=MIN_FINDING_PATIENTS)
+        parts.append(notes("finding_auroc_untested", **counts, **_labels(row.Index)))
+    return Check("findings_auroc", int(worse), 0.0, *_joined(parts))
+
+
+def _finding_sensitivity(scores, criteria, number):
+    "Check of the sensitivities of the findings: non-inferiority by patient, as for the class"
+    needed = criteria.sample_size(number)
+    alpha = decision_alpha(criteria.target_alpha, number)
+    limit = limit_of(criteria, "target_sensitivity_bound")
+    parts = []
+    worse = 0
+    for k, name in enumerate(scores.findings):
+        rows = np.flatnonzero(scores.y[:, k] == 1)
+        rows = rows[one_image_each(scores.patient[rows])]
+        if not len(rows) or len(rows) < needed:
+            parts.append(notes("finding_sensitivity_untested", pos=len(rows), needed=needed, **_labels(name)))
+            continue
+        kept = scores.kept[rows, k]
+        found = scores.found[rows, k]
+        counts = dict(lost=int((found & ~kept).sum()), gained=int((kept & ~found).sum()), n=len(rows))
+        bound = change_bound(**counts, alpha=alpha)
+        worse += bound < limit
+        numbers = counts | dict(bound=bound, margin=criteria.target_margin)
+        parts.append(notes("finding_sensitivity", **numbers, **_labels(name)))
+    return Check("findings_sensitivity", int(worse), 0.0, *_joined(parts))
+
+
+def check_finding_changes(
+    candidate: Bundle,  # the candidate
+    current: Bundle,  # the model to compare with, with findings
+    scores: FindingGateScores,  # on the hold-out cases
+    criteria: AcceptanceCriteria,  # the limits
+    number: int = 1,  # number of the decision on these patients, from 1 on
+) -> list[Check]:  # four checks
+    "Checks of the findings"
+    checks = _entry_checks(candidate, current)
+    if not scores.findings or len(set(scores.patient)) < 2:
+        none = dict(pos=0, neg=0, needed=MIN_FINDING_PATIENTS)
+        untested = [notes("finding_auroc_untested", **none, **_labels(name)) for name in scores.findings]
+        return [*checks, *(Check(name, 0, 0.0, *_joined(untested)) for name in FINDING_CHECKS[2:])]
+    return [*checks, _finding_auroc(scores, criteria.target_alpha), _finding_sensitivity(scores, criteria, number)]

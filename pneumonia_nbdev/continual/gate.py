@@ -20,10 +20,12 @@ from pneumonia_nbdev.continual.acceptance import (
     AT_MOST,
     CHECKS,
     Check,
+    check_finding_changes,
     check_int8,
     check_served,
     check_source,
     check_target,
+    finding_scores,
     limit_of,
     source_scores,
     target_scores,
@@ -221,7 +223,16 @@ def evaluate_candidate(
     def int8():
         return check_int8(candidate, *_parity_images(store, load_reviewed_cases(store, base), candidate))
 
-    measures = dict(source=source, target=target, served=lambda: check_served(candidate))
+    def findings():
+        number = decision_number(store, candidate.card["sha256"][:12])
+        pairs = [(other, finding_scores(candidate, other, store)) for other in with_findings]
+        return _worst(*(check_finding_changes(candidate, *pair, criteria, number) for pair in pairs))
+
+    measures = dict(source=source, target=target)
+    with_findings = [other for other in others if other.card.get("findings")]
+    if with_findings:
+        measures["findings"] = findings
+    measures["served"] = lambda: check_served(candidate)
     if criteria.int8:
         measures["int8"] = int8
     checks = [_measured(domain, measure, criteria) for domain, measure in measures.items()]

@@ -30,11 +30,10 @@ keras = import_extra("keras")
 pd = import_extra("pandas")
 
 # %% ../../nbs/11_continual/03_replay.ipynb #31007
-def last_maps(
-    model: keras.Model,  # classifier with a global average pooling
-) -> keras.Model:  # images -> (n, rows, columns, channels)
-    "The feature maps of all blocks at the last resolution"
-    image, outputs = layer_outputs(model)
+def last_maps_of(
+    outputs: dict,  # name of a layer -> node, from `layer_outputs`
+) -> keras.KerasTensor:  # (n, rows, columns, channels)
+    "The feature maps of all blocks at the last resolution, in the graph of a classifier"
     _, last = pooled_maps(outputs)
     blocks = [
         node.output
@@ -42,8 +41,15 @@ def last_maps(
         if name.endswith("_project_bn") and node.output.shape[1:3] == last.shape[1:3]
     ]
     blocks = blocks or [last]
-    maps = keras.layers.Concatenate(name="last_maps")(blocks) if len(blocks) > 1 else blocks[0]
-    return keras.Model(image, maps, name="backbone")
+    return keras.layers.Concatenate(name="last_maps")(blocks) if len(blocks) > 1 else blocks[0]
+
+
+def last_maps(
+    model: keras.Model,  # classifier with a global average pooling
+) -> keras.Model:  # images -> (n, rows, columns, channels)
+    "The network from the images to the feature maps of all blocks at the last resolution"
+    image, outputs = layer_outputs(model)
+    return keras.Model(image, last_maps_of(outputs), name="backbone")
 
 # %% ../../nbs/11_continual/03_replay.ipynb #31008
 def pooled(

@@ -12,33 +12,32 @@ import json
 import re
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from .drift import Observations, fit_reference, reference_bytes
-from .replay import ReplayBuffer, last_maps, load_replay, pooled
-from pneumonia_nbdev.core.base import (
-    CLASSES,
-    BadData,
-    CannotWrite,
-    InvalidOption,
-    PneumoniaError,
-    import_extra,
-)
-from ..core.bundle import Bundle, reference_outputs, write_bundle
+from .replay import ReplayBuffer, last_maps, last_maps_of, load_replay, pooled
+from ..core.archive import load_arrays
+from ..core.base import CLASSES, BadData, CannotWrite, InvalidOption, PneumoniaError, import_extra
+from ..core.bundle import Bundle, predict_images, reference_outputs, write_bundle
 from ..core.image import preprocess
-from ..core.metrics import metrics_with_ci, sigmoid
+from ..core.metrics import logit, metrics_with_ci, sigmoid
 from ..core.ood import OODDetector, ood_detector_bytes
 from ..deployment.case_store import CaseStore
 from ..deployment.privacy import HOLDOUT_FOLDS, patient_fold
 from ..deployment.registry import registry_lock
 from ..evaluation.calibration import conformal_card, fit_calibration
+from ..evaluation.findings import experimental_reason
 from ..evaluation.operating_points import sensitivity_threshold, youden_threshold
 from ..gradcam.gradcam import inference_model, to_litert
+from ..recipe.finding_training import recalibrate_finding
 from ..recipe.recipe import head_npz
 from ..training.linear_head import fit_head, out_of_fold
+from ..transfer.adapt import layer_outputs
+from ..transfer.finding_heads import finding_source, heads_bytes
 from ..transfer.keras_io import linear_model, load_keras_model
 
 # %% ../../nbs/11_continual/04_update.ipynb #31imp0
@@ -195,10 +194,8 @@ def _check_class_counts(y, folds):
     "Raise `BadData` unless there is a case of each class in each fold"
     counts = np.bincount(y, minlength=2)
     if min(counts) < folds:
-        raise BadData(
-            f"{counts.tolist()} reviewed cases of {', '.join(CLASSES)} to train on; "
-            f"at least {folds} of each are needed"
-        )
+        found = f"{counts.tolist()} reviewed cases of {', '.join(CLASSES)} to train on"
+        raise BadData(f"{found}; at least {folds} of each are needed")
 
 # %% ../../nbs/11_continual/04_update.ipynb #891baf9a
 def _calibration_rows(memory, z, y_new, z_new, patients_new):
@@ -237,15 +234,98 @@ def _calibrated_head(memory, head, y_new, z_new, patients_new):
     limits = conformal_card(y, p, patients)
     return dict(w=w, b=b, temperature=1.0, threshold=round(float(threshold), 6), limits=limits)
 
+# %% ../../nbs/11_continual/04_update.ipynb #upfnd002
+FINDING_SPLIT = "reviewed cases, calibration cross-fitted by patient"  # split in the metrics of a finding
+
+
+class FindingCase(NamedTuple):
+    "A case whose findings were labelled"
+
+    id: str  # of the case
+    patient: str  # pseudonym
+    findings: dict[str, bool]  # finding -> True for present, by the majority of the readers
+
+
+def finding_cases(
+    store: CaseStore,  # with reviews
+    holdout: bool,  # True: patients that are held out for the gate; False: the others
+) -> list[FindingCase]:  # sorted by id
+    "The cases with labels of findings"
+    patients = {case.id: case.patient for case in store.cases()}
+    trained = store.trained_patients() if holdout else set()
+    return [
+        FindingCase(id, patients[id], labels)
+        for id, labels in sorted(store.finding_consensus().items())
+        if (patient_fold(patients[id], HOLDOUT_FOLDS) == 0) == holdout and patients[id] not in trained
+    ]
+
+# %% ../../nbs/11_continual/04_update.ipynb #upfnd003
+@dataclass
+class UpdatedFindings:
+    "The findings of a candidate"
+
+    entries: list[dict]  # for the card
+    heads: dict[str, np.ndarray]  # weights `w` (channels, findings) and biases `b` (findings,)
+    ids: list[str]  # cases whose labels changed a finding
+    dropped: dict[str, list[str]]  # `dropped` -> findings that the candidate doesn't give; empty for none
+
+
+def update_findings(
+    store: CaseStore,  # with reviews
+    base: Bundle,  # the base model
+) -> UpdatedFindings | None:  # None for a base model without findings
+    "The findings of the base model, recalibrated with the reviewed cases"
+    entries = base.card.get("findings", [])
+    if not entries:
+        return None
+    dropped = [entry["name"] for entry in entries if entry["output"] == "opacity_map"]
+    kept = [entry for entry in entries if entry["name"] not in dropped]
+    found = UpdatedFindings(kept, {}, [], dict(dropped=dropped) if dropped else {})
+    if "findings.npz" in base.parts:
+        stored = load_arrays(base.parts["findings.npz"], "w", "b")
+        found.heads = dict(w=stored["w"].copy(), b=stored["b"].copy())
+        _recalibrate(found, store, base)
+    return found
+
+
+def _recalibrate(found, store, base):
+    "Recalibrate the findings that the reviewed cases label"
+    columns = [entry["name"] for entry in found.entries if entry["output"] == "findings"]
+    cases = [case for case in finding_cases(store, holdout=False) if set(case.findings) & set(columns)]
+    outputs = predict_images(base, (store.pixels(case.id) for case in cases), ("findings",), quality=True)
+    groups = [quality.group and quality.group.name for quality in outputs["quality"]]
+    for place, entry in enumerate(found.entries):
+        name = entry["name"]
+        rows = [i for i, case in enumerate(cases) if name in case.findings and groups[i] in (entry["groups"] or groups)]
+        if entry["output"] != "findings" or not rows:
+            continue
+        k = columns.index(name)
+        y = np.array([cases[i].findings[name] for i in rows], int)
+        measured = logit(outputs["findings"][rows, k]), y, np.array([cases[i].patient for i in rows])
+        head = found.heads["w"][:, k], float(found.heads["b"][k])
+        (w, found.heads["b"][k]), found.entries[place] = recalibrate_finding(entry, head, *measured, FINDING_SPLIT)
+        found.heads["w"][:, k] = w
+        if found.entries[place]["updated"]["recalibrated"]:
+            found.ids += [cases[i].id for i in rows]
+
 # %% ../../nbs/11_continual/04_update.ipynb #31054
 def build_classifier(
     base: Bundle,  # the base model, with a Keras part
     head: UpdateHead,  # from `fit_update_head`
+    findings: UpdatedFindings | None = None,  # from `update_findings`; None keeps the heads of the findings
 ) -> keras.Model:  # images -> (n, 2) probabilities
     "The convolutions of the base model with a new head"
     # Keras numbers the layer names of a process. The names are part of the file, so the count restarts.
     keras.backend.clear_session()
-    return linear_model(last_maps(load_keras_model(base)), head.w, head.b, head.temperature)
+    model = load_keras_model(base)
+    image, outputs = layer_outputs(model)
+    backbone = keras.Model(image, last_maps_of(outputs), name="backbone")
+    classifier = linear_model(backbone, head.w, head.b, head.temperature)
+    heads = getattr(model, "finding_heads", None)
+    if heads is not None:
+        columns = findings.heads if findings else dict(w=heads.w, b=heads.b)
+        classifier.finding_heads = replace(heads, branch=[], source=finding_source(model, image, outputs), **columns)
+    return classifier
 
 # %% ../../nbs/11_continual/04_update.ipynb #31057
 UPDATE_RULE = (
@@ -261,6 +341,7 @@ def update_card(
     reviewed: ReviewedCases,  # the new cases
     head: UpdateHead,  # the new head
     memory: ReplayBuffer,  # replay memory of the base model
+    findings: UpdatedFindings | None = None,  # from `update_findings`; None without findings
 ) -> dict:  # without the reference outputs
     "The card of a candidate"
     holdout = memory.rows("holdout")
@@ -268,6 +349,8 @@ def update_card(
     table = metrics_with_ci(memory.y[holdout], p, head.threshold, memory.patient[holdout]).round(4)
     metrics = {name: dict(row) for name, row in table.astype(object).iterrows()}
     card = {key: value for key, value in base.metadata().items() if key in _KEPT_ENTRIES}
+    if findings and findings.entries:
+        card["findings"] = [_class_entry(entry, metrics) for entry in findings.entries]
     return card | dict(
         name=f"{base.card['name'].split(', updated')[0]}, updated",
         trained=reviewed.newest[:10],
@@ -276,11 +359,18 @@ def update_card(
         temperature=round(head.temperature, 6),
         conformal=head.limits,
         backbone=f"{base.card['backbone']}; linear head on the last maps",
-        update=_update_entry(base, reviewed, head),
+        update=_update_entry(base, reviewed, head) | (findings.dropped if findings else {}),
         metrics={SOURCE_HOLDOUT: metrics},
     )
 
 # %% ../../nbs/11_continual/04_update.ipynb #207fb29a
+def _class_entry(entry, metrics):
+    "The entry of a finding that is the class itself, with the metrics of the new head; others stay as they are"
+    if entry["output"] != "probability":
+        return entry
+    return entry | dict(metrics={SOURCE_HOLDOUT: metrics}, experimental=experimental_reason(metrics["auroc"]))
+
+
 def _update_entry(base, reviewed, head):
     "The entry `update` of the card"
 
@@ -320,6 +410,9 @@ def _deterministic_keras(content):
 # %% ../../nbs/11_continual/04_update.ipynb #31060
 def _keras_part(model):
     "The Keras model as the content of a file"
+    heads = getattr(model, "finding_heads", None)
+    if heads is not None:  # the second output keeps the layers that the findings read
+        model = keras.Model(model.inputs[0], [model.output, heads.source.output], name=model.name)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         try:
@@ -329,6 +422,13 @@ def _keras_part(model):
         return _deterministic_keras(path.read_bytes())
 
 # %% ../../nbs/11_continual/04_update.ipynb #c574508e
+def _finding_parts(model, base):
+    "The heads of the findings, and the groups of patients that decide which of them are given"
+    heads = getattr(model, "finding_heads", None)
+    groups = {name: content for name, content in base.parts.items() if name == "groups.npz"}
+    return {} if heads is None else {"findings.npz": heads_bytes(heads)} | groups
+
+
 def _bundle_parts(model, head, memory):
     "All parts of the bundle except the served network"
     core = memory.rows("coreset")
@@ -360,20 +460,22 @@ def update(
         reviewed = load_reviewed_cases(store, base)
         check_holdout(reviewed)
         head = fit_update_head(memory, reviewed, grid)
-        model = build_classifier(base, head)
-        card = update_card(base, reviewed, head, memory)
+        findings = update_findings(store, base)
+        model = build_classifier(base, head, findings)
+        card = update_card(base, reviewed, head, memory, findings)
         card["sample"] = reference_outputs(lambda x: model.predict_on_batch(x)[:, -1], base.spec)
         litert = to_litert(inference_model(model))
-        candidate = Bundle(write_bundle(out, litert, card, _bundle_parts(model, head, memory)))
-        _record_training(store, reviewed, candidate)
+        parts = _bundle_parts(model, head, memory) | _finding_parts(model, base)
+        candidate = Bundle(write_bundle(out, litert, card, parts))
+        _record_training(store, reviewed, candidate, findings.ids if findings else [])
     return candidate
 
 # %% ../../nbs/11_continual/04_update.ipynb #n2751929
-def _record_training(store, reviewed, candidate):
+def _record_training(store, reviewed, candidate, more):
     "Record the training cases in the store; the candidate is deleted if this fails"
     ids = [id for id, holdout in zip(reviewed.ids, reviewed.holdout, strict=True) if not holdout]
     try:
-        store.record_training(candidate.card["sha256"][:12], ids)
+        store.record_training(candidate.card["sha256"][:12], list(dict.fromkeys([*ids, *more])))
     except PneumoniaError:
         candidate.path.unlink()
         raise

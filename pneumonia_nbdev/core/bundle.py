@@ -185,7 +185,8 @@ def patient_group(
     "The group of the patient, by the header of the file or by the embedding"
     if self.groups is None or "embedding" not in out:
         return None
-    return choose_group(self.groups(out["embedding"])[0].tolist(), getattr(image, "metadata", {}))
+    embedding = out.get("finding_embedding", out["embedding"])
+    return choose_group(self.groups(embedding)[0].tolist(), getattr(image, "metadata", {}))
 
 # %% ../../nbs/00_core/29_bundle.ipynb #03073
 @patch
@@ -308,9 +309,7 @@ def _trial_copy(raw, path, engine):
     metadata = {key: value for key, value in card.items() if key not in GENERATED_KEYS}
     raw = pack_bundle(kept.pop("model.tflite", b""), metadata, kept)
     if len(raw) > _MAX_SENT:
-        raise BadBundle(
-            f"{engine.part} and the arrays have {len(raw):,} bytes; at most {_MAX_SENT:,} can be tried"
-        )
+        raise BadBundle(f"{engine.part} and the arrays have {len(raw):,} bytes; at most {_MAX_SENT:,} can be tried")
     return raw
 
 

@@ -220,3 +220,29 @@ def assess_findings(
         present = _presence(q, threshold, limits)
         results.append(FindingValue(entry, q, threshold, present, _map_of(entry, outputs, column)))
     return results
+
+# %% ../../nbs/00_core/28_finding_entries.ipynb #fent0031
+def finding_rows(
+    card: dict,  # of a bundle
+) -> list[dict]:  # for each finding; NaN where a number is missing
+    "The findings of a model, for its report and its model card"
+    rows = []
+    for entry in card.get("findings", []):
+        found = next((metrics["auroc"] for metrics in entry["metrics"].values() if "auroc" in metrics), {})
+        auroc, low, high = (found.get(key, np.nan) for key in ("value", "low", "high"))
+        row = dict(
+            finding=entry["name"],
+            code=entry["code"] or "–",
+            groups=", ".join(entry["groups"]) if entry["groups"] else "all patients",
+            n_pos=entry["n_pos"],
+            n_neg=entry["n_neg"],
+            sources=", ".join(map(str, entry["sources"])) or "–",
+            auroc=auroc,
+            auroc_low=low,
+            auroc_high=high,
+            threshold=np.nan if entry["threshold"] is None else float(entry["threshold"]),
+            experimental=entry["experimental"] or "–",
+            n=int(found.get("n", 0)),
+        )
+        rows.append(row)
+    return rows

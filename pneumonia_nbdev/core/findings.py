@@ -7,10 +7,11 @@ __all__ = []
 
 # %% ../../nbs/00_core/24_findings.ipynb #fndg0004
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from pneumonia_nbdev.core.base import InvalidOption, normalize_id
+from pneumonia_nbdev.core.base import CLASSES, InvalidOption, clean_name, normalize_id
 
 # %% ../../nbs/00_core/24_findings.ipynb #fndg0007
 @dataclass(frozen=True)
@@ -138,3 +139,63 @@ def parse_findings(
     if faults:
         raise InvalidOption("; ".join(faults))
     return tuple(found)
+
+# %% ../../nbs/00_core/24_findings.ipynb #fndg0030
+STATES = {True: "present", False: "absent"}  # words for the label of a finding
+_STATE_NAMES = dict(present=True, absent=False, 有=True, 无=False, 阳性=True, 阴性=False)
+_STATE_NAMES |= {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+_PNEUMONIAS = ("pneumonia", "bacterial_pneumonia", "viral_pneumonia")
+
+
+def finding_state(
+    value: bool | str,  # such as `present`, `0` or `True`
+) -> bool | None:  # True: present; None for an empty text; raises `InvalidOption` for another text
+    "The label of one finding"
+    key = normalize_id(str(value))
+    if key and key not in _STATE_NAMES:
+        raise InvalidOption(f"{clean_name(value)[:40]!r} is neither present (1) nor absent (0)")
+    return _STATE_NAMES.get(key)
+
+
+def _class_faults(found, class_):
+    "Findings that contradict a class"
+    wrong = [name for name in _PNEUMONIAS if class_ == CLASSES[0] and found.get(name)]
+    wrong += [name for name in _PNEUMONIAS[:1] if class_ == CLASSES[1] and found.get(name) is False]
+    return [f"{name}={STATES[found[name]]} contradicts the label {class_}" for name in wrong]
+
+
+def check_finding_labels(
+    labels: Mapping[str, bool | str] | list[tuple[str, bool | str]],  # name -> label; empty ones are skipped
+    class_: str = "",  # class of the same review
+) -> dict[str, bool]:  # name -> True for present, in the order of `FINDINGS`
+    "Checked labels of findings; `InvalidOption` counts and names all errors"
+    found = {}
+    faults = []
+    for text, value in labels.items() if isinstance(labels, Mapping) else labels:
+        try:
+            name = find_finding(text).name
+            state = finding_state(value)
+        except InvalidOption as e:
+            faults.append(e.reason if text in e.reason else f"{clean_name(text)[:40]}: {e.reason}")
+            continue
+        if state is None:
+            continue
+        if found.setdefault(name, state) != state:
+            faults.append(f"{name} is labelled present and absent")
+    faults += _class_faults(found, class_)
+    if faults:
+        raise InvalidOption(f"findings: {len(faults)} error{'s' if len(faults) > 1 else ''}: {'; '.join(faults)}")
+    return {name: found[name] for name in FINDINGS if name in found}
+
+
+def parse_finding_labels(
+    text: str,  # such as `effusion=present, edema=absent`
+    class_: str = "",  # class of the same review
+) -> dict[str, bool]:  # name -> True for present
+    "The labels of findings in an option or a form"
+    parts = [part.strip() for part in re.split(r"[,，、;；]", text) if part.strip()]
+    pairs = [re.split(r"\s*[=＝:：]\s*", part, maxsplit=1) for part in parts]
+    without = [part for part, pair in zip(parts, pairs, strict=True) if len(pair) < 2 or not pair[1]]
+    if without:
+        raise InvalidOption(f"findings: {clean_name(without[0])[:40]!r}: expected NAME=present or NAME=absent")
+    return check_finding_labels([tuple(pair) for pair in pairs], class_)

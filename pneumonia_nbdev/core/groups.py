@@ -63,10 +63,10 @@ class GroupClassifier:
 
     def __call__(
         self,
-        embeddings: np.ndarray,  # (n, dimensions)
+        embeddings: np.ndarray,  # (n, dimensions); further columns aren't read
     ) -> np.ndarray:  # (n, groups), the sum of each row is 1
         "Probabilities of `GROUPS`"
-        z = np.asarray(embeddings, float) @ self.w + self.b
+        z = np.asarray(embeddings, float)[:, : len(self.w)] @ self.w + self.b
         e = np.exp(z - z.max(1, keepdims=True))
         return e / e.sum(1, keepdims=True)
 

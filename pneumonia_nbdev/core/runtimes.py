@@ -27,7 +27,7 @@ class Engine:
 
 # %% ../../nbs/00_core/20_runtimes.ipynb #03027
 # names of the network's outputs; the first one is required
-OUTPUTS = ("probability", "cam", "embedding", "lungs", "opacity_map", "findings", "finding_maps")
+OUTPUTS = ("probability", "cam", "embedding", "lungs", "opacity_map", "findings", "finding_maps", "finding_embedding")
 
 
 def _check_network(

@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,6 +29,7 @@ from pneumonia_nbdev.core.base import (
     make_private_folder,
     normalize_id,
 )
+from ..core.findings import check_finding_labels
 
 # %% ../../nbs/09_deployment/04_case_database.ipynb #23007
 class InvalidStore(PneumoniaError):
@@ -60,6 +61,9 @@ CREATE TABLE IF NOT EXISTS reviews(
   number INTEGER PRIMARY KEY AUTOINCREMENT, case_id TEXT NOT NULL REFERENCES cases(id) ON DELETE CASCADE,
   reader TEXT NOT NULL, label TEXT NOT NULL CHECK(label IN ('NORMAL', 'PNEUMONIA', 'UNSURE')),
   time TEXT NOT NULL, comment TEXT NOT NULL, given INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS findings(
+  review INTEGER NOT NULL REFERENCES reviews(number) ON DELETE CASCADE, finding TEXT NOT NULL,
+  present INTEGER NOT NULL CHECK(present IN (0, 1)), PRIMARY KEY(review, finding));
 CREATE TABLE IF NOT EXISTS features(
   case_id TEXT NOT NULL REFERENCES cases(id) ON DELETE CASCADE, network TEXT NOT NULL, vector BLOB NOT NULL,
   PRIMARY KEY(case_id, network));
@@ -397,6 +401,15 @@ def clean_text(
     return "\n".join(map(clean_name, str(text).splitlines()))
 
 
+def check_review_findings(
+    findings: Mapping[str, bool | str] | None,  # name -> label
+    label: str | None,  # of the same review; None for no review
+) -> None:
+    "Raise `InvalidOption` for wrong labels of findings, and for findings without a label of the class"
+    if check_finding_labels(findings or {}, label or "") and label is None:
+        raise InvalidOption("findings need a label of the class; UNSURE isn't a vote")
+
+
 def check_label(
     label: str,  # one of `REVIEW_LABELS`
 ) -> str:  # the same label
@@ -420,8 +433,10 @@ def write_review(
     reader: str,  # at most 80 characters are stored
     comment: str,  # at most 2,000 characters are stored
     time: str | None = None,  # ISO 8601 with a time zone; None for now
+    findings: Mapping[str, bool | str] | None = None,  # name -> label; None for no findings
 ) -> int:  # number of the review
     "Insert a review inside a transaction and return its number"
+    labels = check_finding_labels(findings or {}, label)
     columns = dict(
         case_id=case,
         reader=clean_reader(reader),
@@ -432,6 +447,8 @@ def write_review(
     )
     marks = ",".join("?" * len(columns))
     cursor = db.execute(f"INSERT INTO reviews({','.join(columns)}) VALUES({marks})", tuple(columns.values()))
+    rows = [(cursor.lastrowid, name, int(present)) for name, present in labels.items()]
+    db.executemany("INSERT INTO findings(review, finding, present) VALUES(?,?,?)", rows)
     return cursor.lastrowid
 
 # %% ../../nbs/09_deployment/04_case_database.ipynb #23084

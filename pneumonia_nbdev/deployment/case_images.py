@@ -8,6 +8,7 @@ __all__ = ['Case']
 # %% ../../nbs/09_deployment/06_case_images.ipynb #02caseim03
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +20,13 @@ from ..core.bundle import Bundle
 from ..core.groups import group_probability, operating_point
 from ..core.image import read_xray
 from ..core.xray import XRay, read_bytes
-from .case_database import CaseNotFound, check_label, now, write_review
+from pneumonia_nbdev.deployment.case_database import (
+    CaseNotFound,
+    check_label,
+    check_review_findings,
+    now,
+    write_review,
+)
 from .case_key import KeyedDatabase
 from pneumonia_nbdev.deployment.privacy import (
     case_id,
@@ -164,6 +171,7 @@ def add(
     label: str | None = None,  # `NORMAL`, `PNEUMONIA`, `UNSURE`; None for no review
     reader: str = "",  # name of the reader
     comment: str = "",  # comment of the reader, without names of patients
+    findings: Mapping[str, bool | str] | None = None,  # name of a finding -> label by the reader; needs a label
     **about: str,  # `source`, `patient` and `name`, as for `read_case`
 ) -> Case:  # the stored case; a known image keeps its first case
     "Store an image, and a review of it if a label is given"
@@ -171,13 +179,14 @@ def add(
     about.setdefault("name", path if isinstance(path, (str, Path)) else None)
     if label is not None:
         check_label(label)
+    check_review_findings(findings, label)
     case, png, known = self._read_case(raw, bundle, **about)
     number = None
     with self.transaction() as db:
         new = self._insert(db, case, png)
         self._join_pseudonyms(db, case.patient, known)
         if label is not None:
-            number = write_review(db, case.id, label, reader, comment)
+            number = write_review(db, case.id, label, reader, comment, findings=findings)
     stored = self.case(case.id)
     is_other = case.patient not in (case.id, stored.patient)
     warnings = stored.warnings + ["other_patient"] * is_other

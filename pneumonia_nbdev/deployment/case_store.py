@@ -10,7 +10,7 @@ import io
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,19 @@ from pneumonia_nbdev.core.base import (
     write_atomic,
 )
 from ..core.bundle import Bundle
+from pneumonia_nbdev.core.findings import (
+    STATES,
+    check_finding_labels,
+    find_finding,
+    is_no_finding,
+    similar_findings,
+)
 from ..core.tables import LABEL_NAMES, find_column, read_table
 from pneumonia_nbdev.deployment.case_database import (
     CaseNotFound,
     StoreBusy,
     check_label,
+    check_review_findings,
     clean_reader,
     clean_text,
     utc,
@@ -55,11 +63,12 @@ def add_review(
     reader: str = "",  # name of the reader
     comment: str = "",  # comment, without names of patients
     time: str | None = None,  # time of the review, ISO 8601; None for now
+    findings: Mapping[str, bool | str] | None = None,  # name of a finding -> True or `present`, False or `absent`
 ) -> int:  # number of the review
     "Add a review of a case"
     id = self.case(id).id
     with self.transaction() as db:
-        return write_review(db, id, label, reader, comment, time)
+        return write_review(db, id, label, reader, comment, time, findings)
 
 # %% ../../nbs/09_deployment/07_case_store.ipynb #csorder1
 def in_order(
@@ -78,22 +87,34 @@ def in_order(
     return [row for *_, row in sorted(placed, key=lambda each: each[:2])]
 
 # %% ../../nbs/09_deployment/07_case_store.ipynb #23073a
+def _stored_findings(db):
+    "The labels of findings by the number of the review; empty for an older store that can't be written"
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name='findings'").fetchone():
+        return {}
+    found = {}
+    for number, name, present in db.execute("SELECT review, finding, present FROM findings ORDER BY rowid"):
+        found.setdefault(number, {})[name] = bool(present)
+    return found
+
+
 @patch
 def reviews(
     self: CaseStore,
     id: str | None = None,  # id of a case; None for all
-) -> list[dict]:  # number, case_id, reader, label, time and comment; oldest first
+) -> list[dict]:  # number, case_id, reader, label, time, comment and findings; oldest first
     "The stored reviews; the name of a reader has its first spelling"
     query = "SELECT * FROM reviews WHERE ? IS NULL OR case_id=? ORDER BY number"
     with self.connection() as db:
         rows = [dict(row) for row in db.execute(query, (id, id))]
         readers = db.execute("SELECT reader FROM reviews GROUP BY reader ORDER BY min(number)").fetchall()
+        findings = _stored_findings(db)
     spelling = {}
     for (name,) in readers:
         spelling.setdefault(normalize_id(name), name)
     for row in rows:
         row.setdefault("given", 1)  # an older store that can't be written
         row["reader"] = spelling.get(normalize_id(row["reader"]), row["reader"])
+        row["findings"] = findings.get(row["number"], {})
     return [{name: value for name, value in row.items() if name != "given"} for row in in_order(rows)]
 
 # %% ../../nbs/09_deployment/07_case_store.ipynb #23073b
@@ -127,11 +148,85 @@ def disagreements(
     "Cases with equally many votes for both classes"
     return [case for case, v in self.votes(id).items() if v["NORMAL"] == v["PNEUMONIA"] > 0]
 
+# %% ../../nbs/09_deployment/07_case_store.ipynb #csfind01
+CONTRADICTORY = "contradictory"
+
+
+def _majority(votes):
+    "The state of a finding from the labels of its readers"
+    present = sum(votes)
+    absent = len(votes) - present
+    return CONTRADICTORY if present == absent else STATES[present > absent]
+
+
+@patch
+def finding_states(
+    self: CaseStore,
+    id: str | None = None,  # id of a case; None for all
+) -> dict[str, dict[str, str]]:  # case id -> finding -> `present`, `absent` or `contradictory`
+    "The state of each labelled finding, by the majority of the readers"
+    last = {}  # (case, finding) -> reader -> label
+    for review in self.reviews(id):
+        reader = normalize_id(review["reader"]) or review["number"]
+        for name, present in review["findings"].items():
+            last.setdefault((review["case_id"], name), {})[reader] = present
+    states = {}
+    for (case, name), votes in last.items():
+        states.setdefault(case, {})[name] = _majority(list(votes.values()))
+    return states
+
+# %% ../../nbs/09_deployment/07_case_store.ipynb #csfind02
+@patch
+def finding_consensus(
+    self: CaseStore,
+    id: str | None = None,  # id of a case; None for all
+) -> dict[str, dict[str, bool]]:  # case id -> finding -> True for present
+    "The majority label of each finding"
+    words = {word: present for present, word in STATES.items()}
+    labels = {
+        case: {name: words[state] for name, state in states.items() if state in words}
+        for case, states in self.finding_states(id).items()
+    }
+    return {case: found for case, found in labels.items() if found}
+
+
+@patch
+def finding_disagreements(
+    self: CaseStore,
+    id: str | None = None,  # id of a case; None for all
+) -> dict[str, list[str]]:  # finding -> case ids
+    "The cases with equally many votes for and against a finding"
+    found = {}
+    for case, states in self.finding_states(id).items():
+        for name in (name for name, state in states.items() if state == CONTRADICTORY):
+            found.setdefault(name, []).append(case)
+    return found
+
 # %% ../../nbs/09_deployment/07_case_store.ipynb #23091
 TABLE_BYTES = 2**24
 TABLE_ROWS = 100_000
 TABLE_COLUMNS = 100
 _COLUMNS = ("file", "label", "reader", "comment", "patient", "time")
+
+
+def _finding_columns(columns, used, path):
+    "Finding -> position of its column; `BadData` counts and names columns that can't be assigned"
+    found = {}
+    faults = []
+    for position, column in enumerate(columns):
+        if position in used or is_no_finding(column):
+            continue
+        try:
+            name = find_finding(column).name
+        except InvalidOption:
+            similar = similar_findings(column, cutoff=0.8)
+            faults += [f"{column!r} isn't a finding; the closest is {similar[0]}"] if similar else []
+            continue
+        faults += [f"{columns[found[name]]!r} and {column!r} are both {name}"] if name in found else []
+        found.setdefault(name, position)
+    if faults:
+        raise BadData(f"columns of findings with errors: {len(faults)}: {'; '.join(faults)}", file=path)
+    return found
 
 
 def _read_rows(path):
@@ -150,7 +245,13 @@ def _read_rows(path):
     if missing:
         columns = ", ".join(table.columns) or "nothing"
         raise BadData(f"the table has no column {', '.join(missing)}; it has {columns}", file=path)
-    return [(number, {name: cells[i] for name, i in places.items()}) for number, cells in table.rows]
+    found = _finding_columns(table.columns, places.values(), path)
+    rows = []
+    for number, cells in table.rows:
+        row = {name: cells[i] for name, i in places.items()}
+        labels = {"findings": {name: cells[i] for name, i in found.items()}} if found else {}
+        rows.append((number, row | labels))
+    return rows
 
 # %% ../../nbs/09_deployment/07_case_store.ipynb #23091a
 def _file_beside(table, name):
@@ -175,9 +276,9 @@ def _label_of(text):
     return check_label(LABEL_NAMES.get(name) or name.upper()) if name else None
 
 
-def _review_keys(case, reader, label, comment, time):
+def _review_keys(case, reader, label, comment, time, findings):
     "A review as it is compared with stored ones: with its time, or without"
-    return (case, normalize_id(reader), label, comment, time)
+    return (case, normalize_id(reader), label, comment, time, tuple(findings.items()))
 
 # %% ../../nbs/09_deployment/07_case_store.ipynb #csimpt01
 @patch
@@ -187,16 +288,18 @@ def _import_row(self: CaseStore, file, row, bundle, stored, last):
     reader = clean_reader(row.get("reader", ""))
     comment = clean_text(row.get("comment", ""))[:2000]
     time = utc(row["time"]) if row.get("time", "").strip() else None
+    findings = check_finding_labels(row.get("findings", {}), label or "")
+    check_review_findings(findings, label)
     case = self.add(file, bundle, source="import", patient=row.get("patient", ""), name=file.name)
     if label is None:
         return case
-    review = _review_keys(case.id, reader, label, comment, time)
+    review = _review_keys(case.id, reader, label, comment, time, findings)
     is_repeated = last.get(review[:2]) == review
     last[review[:2]] = review
     if stored[review]:
         stored[review] -= 1
     elif not is_repeated:
-        self.add_review(case.id, label, reader, comment, time)
+        self.add_review(case.id, label, reader, comment, time, findings)
     return case
 
 # %% ../../nbs/09_deployment/07_case_store.ipynb #23089a
@@ -209,7 +312,7 @@ def import_csv(
     "Add the cases and reviews of a table"
     path = Path(path)
     stored = Counter(
-        _review_keys(r["case_id"], r["reader"], r["label"], r["comment"], time)
+        _review_keys(r["case_id"], r["reader"], r["label"], r["comment"], time, r["findings"])
         for r in self.reviews()
         for time in (r["time"], None)
     )

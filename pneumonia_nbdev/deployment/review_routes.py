@@ -10,6 +10,7 @@ from fastcore.basics import patch
 from flask import g
 
 from ..core.base import InvalidOption, normalize_id
+from ..core.findings import parse_finding_labels
 from .case_database import CaseNotFound
 from .case_store import CaseStore
 from .http import NoFile, NoReviews, Unauthorized, route
@@ -55,9 +56,10 @@ def review(self: ReviewRoutes, form: ReviewForm) -> dict:
     raw = form.file.content
     if not raw:
         raise NoFile("the field `file` is empty")
+    findings = parse_finding_labels(form.findings, form.label or "")
     if not self.review_slots.acquire(blocking=False):
         raise Busy("other reviews are being stored")
-    about = dict(source="page", patient=form.patient)
+    about = dict(source="page", patient=form.patient, findings=findings)
     try:
         case = store.add(raw, self.workers.bundle, form.label, reader, form.comment, **about)
     finally:
@@ -71,6 +73,7 @@ def review(self: ReviewRoutes, form: ReviewForm) -> dict:
         contradictory=bool(store.disagreements(case.id)),
         reviews=len(store.reviews(case.id)),
         number=case.number,
+        findings=store.finding_states(case.id).get(case.id, {}),
     )
 
 # %% ../../nbs/09_deployment/18_review_routes.ipynb #35113

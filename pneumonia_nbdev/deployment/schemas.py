@@ -98,6 +98,12 @@ class ReviewForm(PredictForm):
         description="Name or initials of the reader. With reader keys, the name comes from the key.",
     )
     comment: str = Field("", max_length=2000, description="Comment of the reader, without names.")
+    findings: str = Field(
+        "",
+        max_length=2000,
+        description="Findings by the reader, such as `effusion=present,edema=absent`; others aren't labelled. "
+        "They need a `label`, which may be UNSURE.",
+    )
     patient: str = Field("", max_length=200, description="Patient number; only a pseudonym of it is stored.")
 
     @model_validator(mode="before")
@@ -358,6 +364,9 @@ class ReviewResult(BaseModel):
     contradictory: bool = Field(description="Whether the readers disagree without a majority.")
     reviews: int = Field(description="Number of reviews.")
     number: int | None = Field(description="Number of this review, to delete it; null without a label.")
+    findings: dict[str, str] = Field(
+        description="Findings that the readers labelled: `present`, `absent`, or `contradictory` without a majority."
+    )
 
 # %% ../../nbs/09_deployment/16_schemas.ipynb #35039a
 class Deleted(BaseModel):

@@ -20,7 +20,7 @@ from pneumonia_nbdev.core.finding_entries import example_entry
 from pneumonia_nbdev.core.groups import GROUPS
 from pneumonia_nbdev.core.image import load_resized
 from pneumonia_nbdev.data.labels import Labels, check_shortcut
-from pneumonia_nbdev.evaluation.calibration import fit_calibration
+from pneumonia_nbdev.evaluation.calibration import MIN_PATIENTS, fit_calibration
 from pneumonia_nbdev.evaluation.findings import FINDING_METRICS, FindingScores, experimental_reason, finding_metrics
 from pneumonia_nbdev.gradcam.gradcam import inference_model, to_litert
 from pneumonia_nbdev.recipe.finding_branch import BranchStage, network_input, train_branch
@@ -212,6 +212,46 @@ def fit_finding(
     rows = files[train][measured].reset_index(drop=True)
     return measure_finding(name, head, logits[measured], y[train][measured], rows, OUT_OF_FOLD, n_resamples, **entries)
 
+# %% ../../nbs/08_recipe/09_finding_training.ipynb #ftrn0025
+_ORDER_METRICS = ("auroc", "auprc", "prevalence")  # metrics that a recalibration doesn't change
+
+
+def in_served_precision(
+    w: np.ndarray,  # (channels,) weights
+    b: float,  # bias
+) -> tuple[np.ndarray, float]:  # numbers that 16 bits can store
+    "A head in the precision of the served network"
+    return np.float16(w).astype(np.float32), float(np.float16(b))
+
+
+def recalibrate_finding(
+    entry: dict,  # of the card
+    head: tuple[np.ndarray, float],  # (channels,) weights and bias
+    logits: np.ndarray,  # (n,) of other images, by this head
+    y: np.ndarray,  # (n,) their labels, 0 or 1
+    patients: np.ndarray,  # (n,) their patients
+    split: str,  # name of these images, such as `reviewed cases`
+    n_resamples: int = 1000,  # of the intervals
+) -> tuple[tuple[np.ndarray, float], dict]:  # head and entry with `updated`; the same head with too few patients
+    "Threshold, calibration and limits of a finding for other images"
+    n_patients = [len(set(patients[y == label])) for label in (0, 1)]
+    counts = dict(split=split, n_pos=int(y.sum()), n_neg=int((1 - y).sum()), patients=n_patients)
+    unchanged = head, entry | dict(updated=counts | dict(recalibrated=False))
+    if min(n_patients) < MIN_PATIENTS:
+        return unchanged
+    files = pd.DataFrame(dict(path=[str(i) for i in range(len(y))], patient=patients))
+    found = measure_finding(entry["name"], head, logits, y, files, split, n_resamples)
+    if (found.entry["temperature"], found.b) == (1.0, head[1]):
+        return unchanged
+    new = {key: found.entry[key] for key in ("threshold", "threshold_rule", "threshold_interval", "limits")}
+    kept = {
+        name: {metric: values[metric] for metric in _ORDER_METRICS if metric in values}
+        for name, values in entry["metrics"].items()
+    }
+    new |= dict(metrics=kept | found.entry["metrics"], updated=counts | dict(recalibrated=True))
+    new["temperature"] = round(entry["temperature"] * found.entry["temperature"], 6)
+    return in_served_precision(found.w, found.b), entry | new
+
 # %% ../../nbs/08_recipe/09_finding_training.ipynb #ftrn0015
 def trainable(
     labels: Labels,  # of one source
@@ -249,11 +289,7 @@ def _merged_heads(former, names, columns, branch):
     rows = max(len(w), former.w.shape[0])
     w, former_w = (np.pad(values, ((0, rows - len(values)), (0, 0))) for values in (w, former.w[:, kept]))
     all_names = (*(former.names[i] for i in kept), *names)
-    return FindingHeads(all_names, np.hstack([former_w, w]), np.r_[former.b[kept], b], branch)
-
-
-def _in_served_precision(w, b):
-    return np.float16(w).astype(np.float32), float(np.float16(b))
+    return FindingHeads(all_names, np.hstack([former_w, w]), np.r_[former.b[kept], b], branch, former.source)
 
 
 def add_findings(
@@ -362,7 +398,7 @@ def train_findings(
             fit_finding(name, X, chosen.targets[:, i], chosen.files, options.n_resamples, **entries)
             for i, name in enumerate(chosen.findings)
         ]
-    columns = [_in_served_precision(found.w, found.b) for found in fitted]
+    columns = [in_served_precision(found.w, found.b) for found in fitted]
     heads = _merged_heads(getattr(model, "finding_heads", None), chosen.findings, columns, branch)
     new = add_findings(bundle, heads, [found.entry for found in fitted], out)
     new.fitted = dict(zip(chosen.findings, fitted, strict=True))

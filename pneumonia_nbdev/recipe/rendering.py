@@ -17,15 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from fastcore.basics import patch
 
-from pneumonia_nbdev.core.base import (
-    CLASSES,
-    InvalidOption,
-    check_lang,
-    import_extra,
-    markdown_text,
-    page_template,
-    write_atomic,
-)
+from ..core.base import CLASSES, InvalidOption, check_lang, import_extra, markdown_text
+from ..core.base import page_template, write_atomic
+from ..core.findings import FINDINGS
 from ..core.i18n import LANGS, texts, translate
 from ..core.metrics import PRIMARY_METRICS
 from ..evaluation.evaluation import log_test_evaluation
@@ -42,6 +36,10 @@ pd = import_extra("pandas")
 # %% ../../nbs/08_recipe/04_rendering.ipynb #19006
 SECTIONS = (
     "figures",
+    "findings",
+    "finding_metrics",
+    "finding_pairs",
+    "finding_confusion",
     "validation",
     "points",
     "threshold",
@@ -77,6 +75,8 @@ class Evaluation:
 def _display(value, lang):
     "A stored key, a word or a value, as the report displays it"
     key = str(value)
+    if key in FINDINGS:
+        return getattr(FINDINGS[key], f"label_{lang}")
     name = texts("report_names", lang).get(key) or metric_label(key, lang)
     return translate(name, lang)
 
@@ -152,7 +152,7 @@ def format_table(
         table = _pivot_metrics(table)
     else:
         table = table.rename_axis(index=[name or "figure" for name in table.index.names]).reset_index()
-        if {"low", "high"} <= set(table):
+        if any(str(column).endswith("low") for column in table):
             table = _merge_intervals(table)
     rows = []
     for row in table.astype(object).itertuples(index=False):
@@ -168,15 +168,13 @@ def sections(self: Evaluation) -> list[dict]:  # keys: id, title, note, columns,
     "The sections in their order, with formatted tables and encoded figures"
     titles = texts("report_sections", self.lang)
     result = []
-    for key in SECTIONS:
+    for key in (key for key in SECTIONS if not key.startswith("finding") or key in self.tables):
         columns, rows = self._section_table(key)
         kind = "jpeg" if key == "failures" else "png"
         figures = self.pictures.get(key, ())
         pictures = [(titles[key], base64.b64encode(_image(f, kind)).decode()) for f in figures]
         note = self._section_note(key)
-        result.append(
-            dict(id=key, title=titles[key], note=note, columns=columns, rows=rows, pictures=pictures)
-        )
+        result.append(dict(id=key, title=titles[key], note=note, columns=columns, rows=rows, pictures=pictures))
     return result
 
 
@@ -292,7 +290,8 @@ def _prevalence(self: Evaluation):
     return f"{self.facts['split']} {100 * n['sensitivity'] / n['auroc']:.1f} % ({n['sensitivity']}/{n['auroc']})"
 
 # %% ../../nbs/08_recipe/04_rendering.ipynb #19045
-CARD_SECTIONS = ("figures", "validation", "points", "threshold", "benefit", "calibration", "conformal", "groups")
+CARD_SECTIONS = ("figures", "findings", "validation", "points", "threshold", "benefit", "calibration", "conformal")
+CARD_SECTIONS += ("groups",)
 
 # %% ../../nbs/08_recipe/04_rendering.ipynb #rdcard001
 @patch
@@ -325,7 +324,8 @@ def from_json(
     return cls(card, stored["facts"], tables, notes=stored["missing"], lang=check_lang(lang))
 
 # %% ../../nbs/08_recipe/04_rendering.ipynb #19r00004
-INDEX_COLUMNS = ("prevalence", "point", "calibrator", "grouping", "group", "corruption", "level", "figure")
+INDEX_COLUMNS = ("finding", "also", "predicted", "prevalence", "point", "calibrator", "grouping", "group", "corruption")
+INDEX_COLUMNS += ("level", "figure")
 
 
 def _table_from_records(records):

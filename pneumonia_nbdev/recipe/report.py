@@ -17,6 +17,7 @@ import numpy as np
 from .. import __version__
 from ..core.base import CLASSES, BadData, check_lang, import_extra
 from ..core.bundle import Bundle, predict_images
+from ..core.finding_entries import finding_rows
 from ..data.dataset import MedicalDataLoader
 from ..data.files import fingerprint
 from ..data.lists import list_images
@@ -447,6 +448,8 @@ def evaluate_bundle(
     evaluator = ModelEvaluator({bundle.card["name"]: bundle}, loader, lang)
     (result,) = evaluator.evaluate_models(split, n_resamples).values()
     evaluation.tables["figures"] = result["table"]
+    if bundle.card.get("findings"):
+        evaluation.tables["findings"] = pd.DataFrame(finding_rows(bundle.card)).set_index("finding")
     evaluation.pictures["figures"] = [evaluator.plot_confusion_matrices()]
     rows = loader.split_rows(split)
     run = _Run(bundle, loader, split, n_resamples, rows, result["y_true"], result["y_pred_proba"][:, 1])

@@ -94,6 +94,7 @@ class FindingHeads:
     w: np.ndarray  # (channels, findings) weights; the channels of the embedding come first
     b: np.ndarray  # (findings,) biases
     branch: list[np.ndarray] = field(default_factory=list, repr=False)  # weights of `build_branch`; empty for none
+    source: keras.Model | None = field(default=None, repr=False)  # images -> maps; None: those of the classifier
 
 
 def heads_bytes(
@@ -138,10 +139,10 @@ def load_heads(
 MIDDLE = "block5c_add"  # layer with a sixteenth of the resolution, whose means are features, too
 
 
-def _feature_maps(nodes, branch):
+def _feature_maps(nodes, branch, source=None):
     "The maps of the embedding, of the middle layer and of a branch, in one size"
-    maps = [_embedding_maps(nodes)]
-    if MIDDLE in nodes:
+    maps = [source(next(iter(nodes.values())).input)] if source else [_embedding_maps(nodes)]
+    if MIDDLE in nodes and not source:
         maps.append(layers.AveragePooling2D(2, name="finding_middle")(nodes[MIDDLE].output))
     if branch:
         maps.append(branch(nodes[BRANCH_START].output))
@@ -171,9 +172,10 @@ def finding_outputs(
     model: keras.Model,  # a classifier, whose blocks a branch copies
     nodes: dict[str, Node],  # of the same classifier, from `layer_outputs`
     heads: FindingHeads,  # heads
-) -> dict[str, keras.KerasTensor]:  # findings (batch, n) probabilities, finding_maps (batch, rows, columns, n) logits
+) -> dict[str, keras.KerasTensor]:  # findings (batch, n) probabilities, finding_maps (batch, rows, columns, n) logits;
+    # with a source, finding_embedding (batch, channels)
     "The outputs of the findings in the graph of a classifier"
-    maps = _feature_maps(nodes, _filled_branch(model, heads))
+    maps = _feature_maps(nodes, _filled_branch(model, heads), heads.source)
     if heads.w.shape[0] != maps.shape[-1]:
         raise BadBundle(f"the heads have {heads.w.shape[0]} weights, the maps have {maps.shape[-1]} channels")
     pooled = layers.GlobalAveragePooling2D(name="finding_embedding")(maps)
@@ -182,7 +184,12 @@ def finding_outputs(
     outputs = dict(findings=head(pooled), finding_maps=to_maps(maps))
     head.set_weights([heads.w, heads.b])
     to_maps.set_weights([np.asarray(heads.w)[None, None]])
-    return outputs
+    return outputs | (dict(finding_embedding=pooled) if heads.source else {})
+
+
+def _source_of(model):
+    "The network whose maps the heads of a classifier read; None for its own"
+    return getattr(getattr(model, "finding_heads", None), "source", None)
 
 
 def finding_features(
@@ -191,7 +198,7 @@ def finding_features(
 ) -> keras.Model:  # images -> (batch, channels)
     "The features that the heads read"
     x, nodes = layer_outputs(model)
-    maps = _feature_maps(nodes, branch)
+    maps = _feature_maps(nodes, branch, _source_of(model))
     return keras.Model(x, layers.GlobalAveragePooling2D(name="finding_embedding")(maps))
 
 
@@ -202,7 +209,7 @@ def branch_inputs(
     x, nodes = layer_outputs(model)
     if BRANCH_START not in nodes:
         raise InvalidOption(f"{model.name!r} has no layer {BRANCH_START}: a branch needs EfficientNetLite0")
-    features = layers.GlobalAveragePooling2D(name="finding_embedding")(_feature_maps(nodes, None))
+    features = layers.GlobalAveragePooling2D(name="finding_embedding")(_feature_maps(nodes, None, _source_of(model)))
     return keras.Model(x, [nodes[BRANCH_START].output, features])
 
 
@@ -213,3 +220,14 @@ def finding_network(
     "The network of the findings"
     x, nodes = layer_outputs(model)
     return keras.Model(x, finding_outputs(model, nodes, heads), name=f"{model.name}_findings")
+
+# %% ../../nbs/04_transfer/03_finding_heads.ipynb #fhds0018
+def finding_source(
+    model: keras.Model,  # a classifier with heads, from `load_keras_model`
+    image: keras.KerasTensor,  # input of the graph
+    nodes: dict[str, Node],  # of the same classifier, from `layer_outputs`
+) -> keras.Model:  # images -> maps (batch, rows, columns, channels), which the heads read
+    "The maps of the findings, for a classifier that gets another embedding"
+    heads = model.finding_heads
+    maps = _feature_maps(nodes, _filled_branch(model, heads), heads.source)
+    return keras.Model(image, maps, name="finding_source")

@@ -101,14 +101,24 @@ def load_keras_model(
             if e.file is None and not isinstance(source, keras.Model):
                 e.file = source
             raise
-    model = _bundle_model(bundle)
+    model, source = _without_finding_maps(_bundle_model(bundle))
     if "findings.npz" in bundle.parts:
         try:
             model.finding_heads = load_heads(bundle.parts["findings.npz"], bundle.parts["model.tflite"])
+            model.finding_heads.source = source
         except BadBundle as e:
             e.file = bundle.path
             raise
     return model
+
+
+def _without_finding_maps(model):
+    "The classifier of a Keras part, and the network of its second output; None without one"
+    if len(model.outputs) != 2:
+        return model, None
+    probability, maps = model.outputs
+    image = model.inputs[0]
+    return keras.Model(image, probability, name=model.name), keras.Model(image, maps, name="finding_source")
 
 
 def _bundle_model(bundle):
