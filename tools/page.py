@@ -292,7 +292,7 @@ def without_class(p, screenshot):
     p.select_option("#show", "")
     assert f"1 {TEXT['only_not_assessed']}" in p.locator("#counts").inner_text()
     p.locator("tbody tr", has_text="chest.dcm").locator("td").last.click()  # anywhere in the row
-    assert p.locator("#answer .meter").count() == 1 and p.locator("#opacity").is_visible()
+    assert p.locator("#answer div.meter").count() == 1 and p.locator("#opacity").is_visible()
 
 
 def table(p):

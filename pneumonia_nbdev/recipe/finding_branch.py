@@ -88,7 +88,10 @@ class _Trained:
         self.branch = build_branch(model)
         fixed = branch_inputs(model)
         inputs = [keras.Input(output.shape[1:]) for output in fixed.outputs]
-        pooled = keras.layers.GlobalAveragePooling2D()(self.branch(inputs[0]))
+        maps = self.branch(inputs[0])
+        for weights in inputs[2:]:  # of the lungs
+            maps = keras.layers.Multiply()([maps, weights])
+        pooled = keras.layers.GlobalAveragePooling2D()(maps)
         features = keras.layers.Concatenate()([inputs[1], pooled])
         self.head = keras.layers.Dense(n_findings, kernel_initializer="zeros")
         logits = self.head(keras.layers.Dropout(stage.dropout)(features))
@@ -110,13 +113,13 @@ class _Trained:
 
 
 def _step_function(trained, stage):
-    "One training step: (maps, features, targets, momentum) -> loss"
+    "One training step: (inputs, targets, momentum) -> loss"
     tf = import_extra("tensorflow")
 
     @tf.function
-    def step(maps, features, targets, momentum):
+    def step(inputs, targets, momentum):
         with tf.GradientTape() as tape:
-            loss = masked_loss(targets, trained.network([maps, features], training=True), stage.smoothing)
+            loss = masked_loss(targets, trained.network(inputs, training=True), stage.smoothing)
         gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, trained.variables), 5.0)
         trained.optimizer.apply(gradients, trained.variables)
         for average, variable in zip(trained.averages, trained.variables, strict=True):
@@ -168,9 +171,10 @@ def train_branch(
         order = np.random.default_rng([seed, epoch]).permutation(len(pixels))
         rows = order[position * stage.batch_size :][: stage.batch_size]
         images = augment_batch(pixels[rows], policy, seed, epoch, position, references=pixels)
-        maps, features = trained.fixed.predict_on_batch(network_input(images, spec))
+        maps, features, *weights = trained.fixed.predict_on_batch(network_input(images, spec))
+        inputs = [maps, (features - mean) / scale, *weights]
         momentum = np.float32(min(stage.ema, (1 + number) / (10 + number)))
-        losses.append(float(step(maps, (features - mean) / scale, targets[rows], momentum)))
+        losses.append(float(step(inputs, targets[rows], momentum)))
         if not np.isfinite(losses[-1]):
             raise BadData(f"the loss of step {number} isn't finite")
         if path and (position + 1 == batches):

@@ -152,7 +152,7 @@ def measure_finding(
     p = fit.probability
     metrics = _metric_entries(y, p, patients, name, threshold, n_resamples)
     limits = fit.conformal
-    count = dict(zip(("absent", "present"), np.bincount(y, minlength=2).tolist(), strict=True))
+    count = dict(zip(("absent", "present"), np.bincount(np.asarray(y, int), minlength=2).tolist(), strict=True))
     entry = example_entry(
         name,
         threshold=threshold,

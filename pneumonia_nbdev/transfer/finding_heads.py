@@ -139,13 +139,25 @@ def load_heads(
 MIDDLE = "block5c_add"  # layer with a sixteenth of the resolution, whose means are features, too
 
 
+def _lung_weights(nodes):
+    "The weight of each position within the lungs, with a mean of 1; None for a network without lungs"
+    return nodes["lung_maps"].input[1] if "lung_maps" in nodes else None
+
+
+def _within_lungs(maps, weights, name):
+    "Maps with the weights of the lungs"
+    return maps if weights is None else layers.Multiply(name=f"finding_{name}_lungs")([maps, weights])
+
+
 def _feature_maps(nodes, branch, source=None):
-    "The maps of the embedding, of the middle layer and of a branch, in one size"
+    "The maps of the embedding, of the middle layer and of a branch within the lungs, in one size"
     maps = [source(next(iter(nodes.values())).input)] if source else [_embedding_maps(nodes)]
+    weights = _lung_weights(nodes)
     if MIDDLE in nodes and not source:
-        maps.append(layers.AveragePooling2D(2, name="finding_middle")(nodes[MIDDLE].output))
+        middle = layers.AveragePooling2D(2, name="finding_middle")(nodes[MIDDLE].output)
+        maps.append(_within_lungs(middle, weights, "middle"))
     if branch:
-        maps.append(branch(nodes[BRANCH_START].output))
+        maps.append(_within_lungs(branch(nodes[BRANCH_START].output), weights, "branch"))
     return layers.Concatenate(name="finding_features")(maps) if len(maps) > 1 else maps[0]
 
 
@@ -204,13 +216,14 @@ def finding_features(
 
 def branch_inputs(
     model: keras.Model,  # EfficientNet-Lite0 with the layer `embedding`
-) -> keras.Model:  # images -> (maps of `BRANCH_START`, features without a branch)
+) -> keras.Model:  # images -> maps of `BRANCH_START`, features without a branch; weights of the lungs, if it has lungs
     "What a branch and its heads read, from layers that aren't trained"
     x, nodes = layer_outputs(model)
     if BRANCH_START not in nodes:
         raise InvalidOption(f"{model.name!r} has no layer {BRANCH_START}: a branch needs EfficientNetLite0")
     features = layers.GlobalAveragePooling2D(name="finding_embedding")(_feature_maps(nodes, None, _source_of(model)))
-    return keras.Model(x, [nodes[BRANCH_START].output, features])
+    weights = _lung_weights(nodes)
+    return keras.Model(x, [nodes[BRANCH_START].output, features, *([] if weights is None else [weights])])
 
 
 def finding_network(
