@@ -43,7 +43,8 @@ def class_entries(bundle, files):
         rows = {(r["measure"], r["group"], r["finding"]): r for r in csv.DictReader(file)}
     found = rows["auroc", "all", "opacity, all others"]
     auroc = {name: float(found[name]) for name in ("value", "low", "high")} | dict(n=int(found["n"]))
-    n_pos = sum(point["patients"][1] for point in bundle.card["groups"].values())
+    with (RESULTS / "elsewhere.csv").open() as file:
+        n_pos = next(int(row[-1]) for row in csv.reader(file) if row[:2] == ["adults: opacity, all others", "sensitivity"])
     score = bundle.card["groups"]["adult_ap"]["score"]
     opacity = example_entry(
         "lung_opacity",

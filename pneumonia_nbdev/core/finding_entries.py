@@ -228,7 +228,9 @@ def finding_rows(
     "The findings of a model, for its report and its model card"
     rows = []
     for entry in card.get("findings", []):
-        found = next((metrics["auroc"] for metrics in entry["metrics"].values() if "auroc" in metrics), {})
+        measured = {split: metrics["auroc"] for split, metrics in entry["metrics"].items() if "auroc" in metrics}
+        split = "test" if "test" in measured else next(iter(measured), "–")
+        found = measured.get(split, {})
         auroc, low, high = (found.get(key, np.nan) for key in ("value", "low", "high"))
         row = dict(
             finding=entry["name"],
@@ -242,6 +244,7 @@ def finding_rows(
             auroc_high=high,
             threshold=np.nan if entry["threshold"] is None else float(entry["threshold"]),
             experimental=entry["experimental"] or "–",
+            split=split,
             n=int(found.get("n", 0)),
         )
         rows.append(row)

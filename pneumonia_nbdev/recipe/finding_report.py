@@ -66,7 +66,7 @@ def label_scores(
     return FindingScores(y, p, labels.files.patient.to_numpy(), names, thresholds), [*labels.notes, *notes]
 
 # %% ../../nbs/08_recipe/11_finding_report.ipynb #frep0014
-_SHOWN = ("auroc", "sensitivity", "specificity", "auprc", "prevalence")  # metrics in the report
+_SHOWN = ("auroc", "sensitivity", "specificity", "auprc")  # metrics in the report
 
 
 def _metrics_section(metrics, scores, n_resamples):
