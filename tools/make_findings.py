@@ -44,7 +44,8 @@ def class_entries(bundle, files):
     found = rows["auroc", "all", "opacity, all others"]
     auroc = {name: float(found[name]) for name in ("value", "low", "high")} | dict(n=int(found["n"]))
     with (RESULTS / "elsewhere.csv").open() as file:
-        n_pos = next(int(row[-1]) for row in csv.reader(file) if row[:2] == ["adults: opacity, all others", "sensitivity"])
+        opacities = ["adults: opacity, all others", "sensitivity"]
+        n_pos = next(int(row[-1]) for row in csv.reader(file) if row[:2] == opacities)
     score = bundle.card["groups"]["adult_ap"]["score"]
     opacity = example_entry(
         "lung_opacity",
