@@ -28,6 +28,7 @@ from pneumonia_nbdev.cli.app import (
     print_skipped,
     rows_table,
 )
+from pneumonia_nbdev.cli.data import warnings_as_lines
 from pneumonia_nbdev.cli.predict import FilesArgument
 from pneumonia_nbdev.core.base import InputError, PneumoniaError, clean_name, error_line, import_extra
 from pneumonia_nbdev.core.i18n import LANGS
@@ -164,7 +165,8 @@ def review_import(
     "Store the images and labels of a table; its files lie beside it."
     cases = open_store(store, model, create=True)
     try:
-        print_cases((f"row {number}, {file}", result) for number, file, result in cases.import_csv(table))
+        with warnings_as_lines():
+            print_cases((f"row {number}, {file}", result) for number, file, result in cases.import_csv(table))
     finally:
         print_contradictory(cases)
 

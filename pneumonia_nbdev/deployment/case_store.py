@@ -8,6 +8,7 @@ __all__ = ['CaseStore']
 # %% ../../nbs/09_deployment/07_case_store.ipynb #23004
 import io
 import json
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from pneumonia_nbdev.core.base import (
     InvalidOption,
     MissingFile,
     PneumoniaError,
+    clean_name,
     normalize_id,
     original_cell,
     write_atomic,
@@ -246,6 +248,9 @@ def _read_rows(path):
         columns = ", ".join(table.columns) or "nothing"
         raise BadData(f"the table has no column {', '.join(missing)}; it has {columns}", file=path)
     found = _finding_columns(table.columns, places.values(), path)
+    unused = [name for i, name in enumerate(table.columns) if i not in {*places.values(), *found.values()}]
+    if unused:
+        warnings.warn(f"{path.name}: columns that aren't used: {', '.join(map(clean_name, unused))}", stacklevel=3)
     rows = []
     for number, cells in table.rows:
         row = {name: cells[i] for name, i in places.items()}
