@@ -111,7 +111,7 @@ class _Trained:
         for variable, average in zip(self.variables, self.averages, strict=True):
             variable.assign(average)
 
-
+# %% ../../nbs/08_recipe/08_finding_branch.ipynb #fbrs01c
 def _step_function(trained, stage):
     "One training step: (inputs, targets, momentum) -> loss"
     tf = import_extra("tensorflow")
@@ -128,7 +128,7 @@ def _step_function(trained, stage):
 
     return step
 
-
+# %% ../../nbs/08_recipe/08_finding_branch.ipynb #fbrs02c
 def _settings(model, pixels, targets, stage, policy, seed):
     "What a run depends on, as a text"
     content = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights()))

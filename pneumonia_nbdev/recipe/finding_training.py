@@ -130,7 +130,7 @@ def _metric_entries(y, p, patients, name, threshold, n_resamples):
     found = {metric: table.loc[metric, ["value", "low", "high"]].astype(float).round(4) for metric in FINDING_METRICS}
     return {metric: row.to_dict() | dict(n=len(y)) for metric, row in found.items() if row.notna().all()}
 
-
+# %% ../../nbs/08_recipe/09_finding_training.ipynb #ftrs01c
 def measure_finding(
     name: str,  # name of the finding
     head: tuple[np.ndarray, float],  # (channels,) weights and bias
@@ -170,7 +170,7 @@ def measure_finding(
     scores = pd.DataFrame(dict(path=[Path(path).name for path in files.path], patient=patients, y=y, p=p))
     return FittedFinding(w * fit.slope, float(b * fit.slope + fit.intercept), entry | entries, scores)
 
-
+# %% ../../nbs/08_recipe/09_finding_training.ipynb #ftrs02c
 MIN_DEVIATION = 0.02  # of a channel, as a fraction of the mean standard deviation of all channels
 
 
@@ -342,7 +342,7 @@ def _fixed_features(model, pixels, spec, branch=None, batch_size=32):
     batches = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
     return np.concatenate([network.predict_on_batch(network_input(batch, spec)) for batch in batches])
 
-
+# %% ../../nbs/08_recipe/09_finding_training.ipynb #ftrs03c
 def _train_with_branch(model, pixels, labels, spec, options, verbose, entries):
     "A branch with the findings that it is trained for"
     splits = labels.files.split.to_numpy() if "split" in labels.files else np.full(len(labels), "")
@@ -367,7 +367,7 @@ def _train_with_branch(model, pixels, labels, spec, options, verbose, entries):
         fitted.append(measure_finding(name, head, *scores, rows, "val", options.n_resamples, **more))
     return fitted, trained.branch.get_weights()
 
-
+# %% ../../nbs/08_recipe/09_finding_training.ipynb #ftrs04c
 def train_findings(
     bundle: Bundle | str | Path | None,  # with a Keras part; None for the default bundle
     labels: Labels,  # from `read_labels`, with the paths of images, or from `labels_of_names`

@@ -172,7 +172,7 @@ def _filled_branch(model, heads):
     branch.set_weights(heads.branch)
     return branch
 
-
+# %% ../../nbs/04_transfer/03_finding_heads.ipynb #fhds21c
 def _embedding_maps(nodes):
     "The maps whose means are the embedding"
     if "embedding" not in nodes or not isinstance(nodes["embedding"].layer, layers.GlobalAveragePooling2D):
@@ -198,7 +198,7 @@ def finding_outputs(
     to_maps.set_weights([np.asarray(heads.w)[None, None]])
     return outputs | (dict(finding_embedding=pooled) if heads.source else {})
 
-
+# %% ../../nbs/04_transfer/03_finding_heads.ipynb #fhds22c
 def _source_of(model):
     "The network whose maps the heads of a classifier read; None for its own"
     return getattr(getattr(model, "finding_heads", None), "source", None)
