@@ -72,6 +72,8 @@ MODULES = {
     "lazy-loader": "lazy_loader",
     "packaging": "packaging",
     "tomli": "tomli",
+    "sqlalchemy": "sqlalchemy",
+    "alembic": "alembic",
 }
 
 # %% ../../nbs/30_cli/00_packages.ipynb #36018
@@ -92,6 +94,13 @@ MODULES |= {
     "onnx": "onnx",
     "tf2onnx": "tf2onnx",
     "tensorrt-rtx-cu12": "tensorrt_rtx",
+    "dask": "dask",
+    "distributed": "distributed",
+    "fsspec": "fsspec",
+    "s3fs": "s3fs",
+    "aiohttp": "aiohttp",
+    "pyarrow": "pyarrow",
+    "pg8000": "pg8000",
 }
 
 # %% ../../nbs/30_cli/00_packages.ipynb #36021
@@ -112,6 +121,8 @@ MODULES |= {
     "psutil": "psutil",
     "ruff": "ruff",
     "import-linter": "importlinter",
+    "moto": "moto",
+    "flask-cors": "flask_cors",
 }
 
 # %% ../../nbs/30_cli/00_packages.ipynb #36023
