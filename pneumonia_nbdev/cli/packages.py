@@ -100,6 +100,7 @@ MODULES |= {
     "s3fs": "s3fs",
     "aiohttp": "aiohttp",
     "pyarrow": "pyarrow",
+    "bokeh": "bokeh",
     "pg8000": "pg8000",
 }
 
