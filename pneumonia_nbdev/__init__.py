@@ -390,6 +390,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "evaluate_candidate",
             "update_and_promote",
         ],
+        "cluster.screening": [
+            "screen_archive",
+        ],
         "cli.doctor": [
             "examine",
         ],

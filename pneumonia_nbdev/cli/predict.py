@@ -6,6 +6,8 @@
 __all__ = []
 
 # %% ../../nbs/30_cli/03_predict.ipynb #36025
+import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -213,16 +215,65 @@ def _print_report(report, page):
     screen.print("\n".join(report.summary()), markup=False, highlight=False)
     print_path(page)
 
+# %% ../../nbs/30_cli/03_predict.ipynb #37bclu02
+SourceArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Folder of images, searched recursively, or an archive. "
+        "With --workers or --scheduler also an address such as s3://bucket/folder, or a list of files.",
+    ),
+]
+OutOption = Annotated[
+    str, typer.Option(help="Folder of the report, or with --workers or --scheduler folder or address of the results.")
+]
+SchedulerOption = Annotated[
+    str | None, typer.Option(help="Address of a Dask scheduler, such as tcp://10.0.0.1:8786.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(help="Number of worker processes on this machine, instead of a scheduler.", min=1)
+]
+PartitionOption = Annotated[int | None, typer.Option(help="Files of a partition; default: 500.", min=1)]
+UpdateOption = Annotated[
+    bool, typer.Option("--update", help="List the source again, and predict new and changed files.")
+]
+PositivesOption = Annotated[
+    int, typer.Option(help="Write report.html with this number of the most probable positive images.", min=0)
+]
+
+# %% ../../nbs/30_cli/03_predict.ipynb #37bclu03
+def _has_url(*paths):
+    "Whether one of the paths is an address"
+    return any(re.match("[a-z][a-z0-9+.-]+://", path or "", re.IGNORECASE) for path in paths)
+
+
+def _screen_archive(source, target, scheduler, workers, as_json, sort, quarantine, options):
+    "Screen an archive on a cluster, and exit"
+    from pneumonia_nbdev.cluster.progress import ScreeningProgress, summary_lines
+    from pneumonia_nbdev.cluster.screening import screen_archive
+
+    if source is None or sort or quarantine:
+        raise InvalidOption("--sample, --sort and --quarantine are for folders without --workers and --scheduler")
+    if scheduler is None and workers is None:
+        workers = max(os.cpu_count() or 1, 1)
+    lang = options["lang"]
+    with ScreeningProgress(lang) as progress:
+        calls = dict(on_start=progress.start, on_progress=progress.update)
+        screening = screen_archive(source, target, scheduler, workers, **options, **calls)
+    if as_json:
+        print_json(screening.to_json())
+    else:
+        console().print("\n".join(summary_lines(screening, lang)), markup=False, highlight=False)
+        console().print(f"{screening.target}/results", markup=False, highlight=False, soft_wrap=True)
+    counts = screening.counts
+    failed = counts["failed"] + len(screening.failed)
+    raise typer.Exit(2 if failed and not counts["predicted"] else int(failed > 0))
+
 # %% ../../nbs/30_cli/03_predict.ipynb #36039b
 @app.command("screen")
 def screen_command(
-    folder: Annotated[
-        Path | None,
-        typer.Argument(help="Folder of images, searched recursively, or an archive.", readable=False),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of report.html and results.csv.")] = Path(
-        "pneumonia-report"
-    ),
+    source: SourceArgument = None,
+    out: OutOption = "pneumonia-report",
     sample: Annotated[
         bool, typer.Option("--sample", help="Screen test images and originals of the sample.")
     ] = False,
@@ -237,12 +288,29 @@ def screen_command(
         typer.Option(help="A finding by which the page sorts, such as `effusion`; without it, by the pneumonia."),
     ] = None,
     quarantine: QuarantineOption = None,
+    scheduler: SchedulerOption = None,
+    workers: WorkersOption = None,
+    partition_size: PartitionOption = None,
+    update: UpdateOption = False,
+    positives: PositivesOption = 0,
 ) -> None:
-    "Predict a folder of images, and write a report with heat maps."
+    "Predict a folder of images, and write a report with heat maps; or an archive on several machines."
+    if (source is None) != sample:
+        raise InvalidOption("give either a folder or --sample")
+    on_cluster = dict(partition_size=partition_size, update=update, report=positives)
+    if scheduler or workers or _has_url(source, out):
+        options = dict(model=model, engine=engine, findings=findings, raw=raw, lang=lang.value, **on_cluster)
+        _screen_archive(source, out, scheduler, workers, as_json, sort, quarantine, options)
+    elif any(on_cluster.values()):
+        raise InvalidOption("--partition-size, --update and --positives need --workers or --scheduler")
+    folder = source and Path(source)
+    _screen_folder(folder, Path(out), model, engine, lang, as_json, raw, findings, sort, quarantine)
+
+
+def _screen_folder(folder, out, model, engine, lang, as_json, raw, findings, sort, quarantine):
+    "Screen a folder in this process, and exit"
     from pneumonia_nbdev.deployment.predictor import Report, finding_to_sort
 
-    if (folder is None) != sample:
-        raise InvalidOption("give either a folder or --sample")
     check_writable(out, "report.html", "results.csv")
     use_quarantine(quarantine)
     found = _images_to_screen(folder)

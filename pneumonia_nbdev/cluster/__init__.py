@@ -6,5 +6,8 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
+        "screening": [
+            "screen_archive",
+        ],
     },
 )
