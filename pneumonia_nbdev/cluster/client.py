@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/12_cluster/00_client.ipynb #clc00006
 import hashlib
+import logging
 import platform
 import socket
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from pneumonia_nbdev.core.base import (
     package_file,
     package_version,
 )
+from pneumonia_nbdev.core.quiet import is_verbose
 
 if TYPE_CHECKING:
     import distributed
@@ -137,6 +139,20 @@ def _check_choice(scheduler, workers):
 
 # %% ../../nbs/12_cluster/00_client.ipynb #clc00024
 @contextmanager
+def _quiet_logs():
+    "Dask logs each lost connection; the errors of this package say the same in one line"
+    loggers = [logging.getLogger(f"distributed{name}") for name in ("", ".client", ".comm", ".core", ".worker")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers if not is_verbose() else ():
+            logger.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
 def open_client(
     scheduler: str | None = None,  # address such as `tcp://10.0.0.1:8786`, or a scheduler file
     workers: int | None = None,  # instead of a scheduler: number of processes on this machine, 1 to 1,024
@@ -146,11 +162,12 @@ def open_client(
     dask = import_extra("dask", "cluster")
     distributed = import_extra("distributed", "cluster")
     if scheduler is not None:
-        with _connect(scheduler) as client:
+        with _quiet_logs(), _connect(scheduler) as client:
             _check_scheduler(client, scheduler)
             yield client
         return
     with (
+        _quiet_logs(),
         dask.config.set({"distributed.worker.daemon": False}),
         _local_cluster(workers) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,

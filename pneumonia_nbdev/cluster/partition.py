@@ -390,3 +390,15 @@ def run_partition(
         raise
     attempts.finish()
     return summarize(rows)
+
+
+def try_partition(
+    job: Job,  # settings
+    number: int,  # of the partition, from 0
+    entries: list[Entry],  # its files
+) -> dict[str, int] | PneumoniaError:  # counts, or the error
+    "As `run_partition`, with the error as result: Dask logs an error that is raised, with its traceback"
+    try:
+        return run_partition(job, number, entries)
+    except PneumoniaError as e:
+        return e

@@ -23,7 +23,7 @@ from ..core.packing import find_bundle, read_bundle
 from ..core.runtimes import check_engine
 from .client import CONNECT_SECONDS, ClusterUnreachable, environment, open_client
 from .manifest import PARTITION_SIZE, Manifest
-from .partition import Job, parse_part, part_name, publish_model, run_partition
+from .partition import Job, parse_part, part_name, publish_model, try_partition
 from .positives import write_report
 from .storage import Listing, Storage
 
@@ -63,9 +63,9 @@ class Screening:
 _THREADS = 16  # requests at once
 
 
-def _check_part(job, number, entries):
+def _check_part(target, job, number, entries):
     "The summary of a finished partition; None if it has to be computed; \"damaged\" for a damaged file"
-    content = Storage(job.target).read(part_name(number))
+    content = target.read(part_name(number))
     if content is None:
         return None
     try:
@@ -84,7 +84,8 @@ def check_parts(
         ahead = []
         for number, entries in manifest:
             is_written = Path(part_name(number)).name in written
-            state = pool.submit(_check_part, manifest.job, number, entries) if is_written else None
+            arguments = (manifest.target, manifest.job, number, entries)
+            state = pool.submit(_check_part, *arguments) if is_written else None
             ahead.append((number, entries, state))
             if len(ahead) > 2 * _THREADS:
                 yield _checked(*ahead.pop(0))
@@ -132,7 +133,7 @@ class _Tasks:
     def submit(self, number, entries):
         self.submitted[number] += 1
         key = f"screen-{number}-{time.time_ns():x}"
-        future = self.client.submit(run_partition, self.job, number, entries, key=key, pure=False)
+        future = self.client.submit(try_partition, self.job, number, entries, key=key, pure=False)
         self.running[future] = (number, entries)
         self.completed.add(future)
 
@@ -178,12 +179,13 @@ def _result(self: _Tasks, future):
     distributed = import_extra("distributed", "cluster")
     number, entries = self.running.pop(future)
     if future.status == "finished":
-        return future.result()
+        result = future.result()
+        if isinstance(result, PneumoniaError):
+            raise result
+        return result
     if future.status in ("cancelled", "lost"):
         raise ClusterUnreachable("the scheduler has ended; call the command again to continue")
     error = future.exception()
-    if isinstance(error, PneumoniaError):
-        raise error
     is_killed = isinstance(error, distributed.KilledWorker)
     if is_killed and self.submitted[number] < _MAX_SUBMITTED:
         self.submit(number, entries)

@@ -81,6 +81,14 @@ def storage_error(
     return CannotRead(text)
 
 # %% ../../nbs/12_cluster/01_storage.ipynb #sto00021
+def _failure(fs, error):
+    "The error of this package; the connections to a storage that can't be used are dropped"
+    found = storage_error(error)
+    if isinstance(found, NoStorage):
+        fs.clear_instance_cache()
+    return found
+
+
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "memory"}
 
 
@@ -96,7 +104,7 @@ class Storage:
         if re.search(r"://[^/@]*:[^/@]*@", self.url):
             raise InvalidOption("an address may not contain a password; use the configuration of the storage")
         try:
-            self.fs, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False, skip_instance_cache=True)
+            self.fs, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except ImportError as e:
             raise MissingPackage(f"{self.url.split(':')[0]}: {e}") from None
         except (ValueError, TypeError) as e:
@@ -111,6 +119,13 @@ class Storage:
 
     def __repr__(self):
         return f"Storage({self.url!r})"
+
+    def error(
+        self,
+        error: Exception,  # of fsspec or of the library of the storage
+    ) -> PneumoniaError:  # from `storage_error`
+        "The error of this package; after one of the whole storage, the next call reads the credentials again"
+        return _failure(self.fs, error)
 
     def path(
         self,
@@ -140,7 +155,7 @@ def write(
         self.fs.pipe_file(temporary, content)
         self.fs.mv(temporary, self.path(name))
     except Exception as e:
-        error = storage_error(e)
+        error = self.error(e)
         if isinstance(error, NoStorage):
             raise NoStorage(error.reason, file=self.url) from None
         raise CannotWrite(error.reason or str(e)[:200] or type(e).__name__, file=self.url) from None
@@ -157,7 +172,7 @@ def read(
     except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as e:
-        raise storage_error(e) from None
+        raise self.error(e) from None
 
 
 @patch
@@ -171,7 +186,7 @@ def names(
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except Exception as e:
-        raise storage_error(e) from None
+        raise self.error(e) from None
     return {info["name"].rpartition("/")[2]: info["size"] for info in listed if info["type"] == "file"}
 
 
@@ -186,7 +201,7 @@ def delete(
     except FileNotFoundError:
         pass
     except Exception as e:
-        raise storage_error(e) from None
+        raise self.error(e) from None
 
 # %% ../../nbs/12_cluster/01_storage.ipynb #sto00031
 class FileChanged(InputError):
@@ -227,7 +242,7 @@ def read_start(
         with fs.open(path, "rb", block_size=2**16) as opened:
             return opened.read(n)
     except Exception as e:
-        raise storage_error(e) from None
+        raise self.error(e) from None
 
 
 @patch
@@ -261,7 +276,7 @@ def _read_object(fs, path, size):
         # without a listed size, the limit is part of the request
         raw = fs.cat_file(path) if size >= 0 else fs.cat_file(path, start=0, end=MAX_BYTES + 1)
     except Exception as e:
-        raise storage_error(e) from None
+        raise _failure(fs, e) from None
     if size > 0 and not raw:
         raise UnreadableImage("the file is empty")
     return read_bytes(raw)
@@ -282,7 +297,7 @@ def _current_version(fs, path):
     except FileNotFoundError:
         return ""
     except Exception as e:
-        raise storage_error(e) from None
+        raise _failure(fs, e) from None
 
 # %% ../../nbs/12_cluster/01_storage.ipynb #sto00041
 @dataclass
@@ -307,7 +322,7 @@ class Listing:
         try:
             return self.storage.fs.isfile(self.storage.root)
         except Exception as e:
-            raise storage_error(e) from None
+            raise self.storage.error(e) from None
 
     def __iter__(self) -> Iterator[Entry]:
         self.failed.clear()
@@ -339,7 +354,7 @@ def _remote(self: Listing):
     root = self.storage.root
 
     def note(error):
-        found = storage_error(error)
+        found = self.storage.error(error)
         if isinstance(found, NoStorage):
             raise found
         self.failed.append(f"{found.code}: {found.reason or error}")
@@ -358,7 +373,7 @@ def _remote(self: Listing):
     except PneumoniaError:
         raise
     except Exception as e:
-        raise storage_error(e) from None
+        raise self.storage.error(e) from None
     if not count and self.failed:
         raise MissingFile("; ".join(self.failed)[:200], file=self.storage.url)
 
@@ -379,9 +394,10 @@ def _listed(self: Listing):
 def _csv_rows(self: Listing):
     "The rows of a CSV file"
     try:
-        table = parse_table(decode_table(self.storage.fs.cat_file(self.list))[0], max_rows=100_000_000)
-    except OSError as e:
-        raise storage_error(e) from None
+        content = self.storage.fs.cat_file(self.list)
+    except Exception as e:
+        raise self.storage.error(e) from None
+    table = parse_table(decode_table(content)[0], max_rows=100_000_000)
     columns = self._columns(table.columns)
     places = [column and table.columns.index(column) for column in columns]
     for _, cells in table.rows:

@@ -1,0 +1,193 @@
+"""Measure a screening on one and two workers, and the overhead of client and scheduler: `nbs/results/cluster.json`.
+
+    python tools/measure_cluster.py [--files 10000] [--size 500] [--rounds 1] [--out nbs/results/cluster.json]
+
+The files are hard links to the images of the sample. Each worker has one thread and decodes images in a process of its
+own. The rounds alternate between one and two workers. Run this on two idle cores.
+
+Rates count from the first task to the last one, without the start of the workers. `task_seconds` is the time that
+client and scheduler need for one task without content but with the list of a partition; `entry_bytes` is what the
+scheduler's memory grows by for each file of a submitted partition.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from pneumonia_nbdev.cluster.client import free_port, open_client
+from pneumonia_nbdev.cluster.manifest import Manifest
+from pneumonia_nbdev.cluster.partition import load_model
+from pneumonia_nbdev.cluster.screening import Screening, _make_job, _run
+from pneumonia_nbdev.cluster.storage import Entry, Listing
+from pneumonia_nbdev.core.base import sample_dir
+
+
+def link_files(folder, n):
+    "Hard links to the images of the sample, or copies on another file system"
+    images = sorted((sample_dir()).glob("*/*/*.jpeg"))
+    for i in range(n):
+        source = images[i % len(images)]
+        path = folder / f"{i // 1000:03d}" / f"{i:06d}.jpeg"
+        path.parent.mkdir(exist_ok=True)
+        try:
+            os.link(source, path)
+        except OSError:
+            path.write_bytes(source.read_bytes())
+
+
+def processes():
+    "This process and its descendants"
+    own = psutil.Process()
+    return [own, *own.children(recursive=True)]
+
+
+class Usage:
+    "Processor time and memory of client and workers"
+
+    def __init__(self):
+        self.peak = {"client": 0, "workers": 0}
+
+    def sample(self):
+        own, *others = processes()
+        self.peak["client"] = max(self.peak["client"], own.memory_info().rss)
+        memory = 0
+        for process in others:
+            try:
+                memory += process.memory_full_info().pss
+            except (psutil.Error, AttributeError):
+                continue
+        self.peak["workers"] = max(self.peak["workers"], memory)
+        times = own.cpu_times()
+        return times.user + times.system
+
+
+def open_model(job):
+    "Load the model on a worker"
+    load_model(job)
+
+
+def measure_run(source, workers, size):
+    "One screening"
+    with tempfile.TemporaryDirectory() as target, open_client(workers=workers) as client:
+        job = _make_job(source, target)
+        began = time.monotonic()
+        manifest = Manifest.create(job, size)
+        listed = time.monotonic() - began
+        began = time.monotonic()
+        addresses = list(client.nthreads())
+        client.gather([client.submit(open_model, job, workers=[a], pure=False, key=f"open-{a}") for a in addresses])
+        opened = time.monotonic() - began
+        usage = Usage()
+        ends = []
+        screening = Screening(job.target)
+        before = usage.sample()
+        began = time.monotonic()
+
+        def on_progress(screening):
+            ends.append(time.monotonic() - began)
+            usage.sample()
+
+        _run(client, manifest, screening, on_progress)
+        seconds = time.monotonic() - began
+        client_seconds = usage.sample() - before
+    counts = screening.counts
+    assert counts["files"] == manifest.files and not counts["failed"]
+    return {
+        "workers": workers,
+        "files": counts["files"],
+        "partitions": screening.partitions,
+        "seconds": round(seconds, 2),
+        "rate": round(counts["files"] / seconds, 2),
+        "client_cpu_seconds": round(client_seconds, 2),
+        "listed_per_second": round(manifest.files / listed),
+        "open_seconds": round(opened, 2),
+        "client_peak_mb": round(usage.peak["client"] / 1e6),
+        "workers_peak_mb": round(usage.peak["workers"] / 1e6),
+        "bytes": counts["bytes"],
+        "ends": [round(end, 2) for end in ends],
+    }
+
+
+def nothing(job, number, entries):
+    "A task without content"
+    return len(entries)
+
+
+def measure_overhead(size, n=2000):
+    "Client and scheduler with tasks without content: seconds a task, bytes of the scheduler for an entry"
+    import distributed
+
+    address = f"tcp://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", address, "--no-dashboard"]
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    scheduler = subprocess.Popen(command, **quiet)
+    worker = None
+    entries = [Entry(f"{i // 1000:03d}/some_patient_{i:06d}.dcm", 250_000, f"{i:032x}") for i in range(size)]
+    try:
+        with distributed.Client(address, set_as_default=False, timeout=30) as client:
+            process = psutil.Process(scheduler.pid)
+            base = process.memory_info().rss
+            held = [client.submit(nothing, None, i, [*entries], key=f"held-{i}", pure=False) for i in range(200)]
+            time.sleep(3)
+            grown = process.memory_info().rss - base
+            command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1"]
+            worker = subprocess.Popen([*command, "--no-dashboard"], **quiet)
+            client.gather(held)
+            times = process.cpu_times(), psutil.Process().cpu_times()
+            began = time.monotonic()
+            completed = distributed.as_completed(loop=client.loop)
+            for i in range(n):
+                completed.add(client.submit(nothing, None, i, [*entries], key=f"task-{i}", pure=False))
+                if completed.count() >= 4:
+                    next(completed)
+            for _ in completed:
+                pass
+            seconds = time.monotonic() - began
+            after = process.cpu_times(), psutil.Process().cpu_times()
+            used = [b.user + b.system - a.user - a.system for a, b in zip(times, after, strict=True)]
+    finally:
+        scheduler.kill()
+        if worker is not None:
+            worker.terminate()
+            worker.wait()
+    return {
+        "tasks": n,
+        "entries": size,
+        "task_seconds": round(seconds / n, 5),
+        "scheduler_cpu_seconds": round(used[0] / n, 5),
+        "client_cpu_seconds": round(used[1] / n, 5),
+        "scheduler_base_mb": round(base / 1e6),
+        "entry_bytes": round(grown / 200 / size),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--size", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("nbs/results/cluster.json"))
+    args = parser.parse_args()
+    overhead = measure_overhead(args.size)
+    print(json.dumps(overhead), flush=True)
+    runs = []
+    with tempfile.TemporaryDirectory() as folder:
+        link_files(Path(folder), args.files)
+        assert sum(1 for _ in Listing(folder)) == args.files
+        for _ in range(args.rounds):
+            for workers in (1, 2):
+                runs.append(measure_run(folder, workers, args.size))
+                print(json.dumps({k: v for k, v in runs[-1].items() if k != "ends"}), flush=True)
+    result = dict(overhead=overhead, runs=runs)
+    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
