@@ -52,7 +52,7 @@ def open_store(
     reading: bool = False,  # accept a store that can't be written
 ) -> "CaseStore":
     "A case store; raises `InvalidStore` if it is missing and not created"
-    from pneumonia_nbdev.deployment.case_database import InvalidStore
+    from pneumonia_nbdev.deployment.case_fields import InvalidStore
     from pneumonia_nbdev.deployment.case_store import CaseStore
 
     try:
@@ -128,7 +128,7 @@ def review_add(
 ) -> None:
     "Store images, with the label of a reader."
     from pneumonia_nbdev.core.findings import parse_finding_labels
-    from pneumonia_nbdev.deployment.case_database import check_label, check_review_findings
+    from pneumonia_nbdev.deployment.case_fields import check_label, check_review_findings
 
     if label is not None:
         check_label(label)

@@ -1,0 +1,128 @@
+"""A PostgreSQL server in a temporary folder, for tests.
+
+    sys.path.insert(0, "../../tools")
+    from postgres import postgres_cluster
+
+    cluster = postgres_cluster()  # None, with a line in the output, without PostgreSQL's programs
+    if cluster:
+        store = CaseStore(cluster.url("a_new_database"))
+
+One cluster for each process is enough: it starts in about two seconds, ends with the process, and each test gets its
+own database. The server listens on a Unix socket only, in a folder that no other user can open.
+"""
+
+import atexit
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from urllib.parse import quote
+
+SUPERUSER = "postgres"
+PASSWORD = "a password:with/signs"  # of the superuser of the temporary server
+SETTINGS = {  # small and quick; what protects acknowledged writes keeps its default
+    "listen_addresses": "",
+    "shared_buffers": "16MB",
+    "max_connections": "40",
+    "autovacuum": "off",  # a test sees only the rows that the package itself removed
+    "log_min_messages": "error",
+}
+
+
+def find_programs():
+    "The folder of PostgreSQL's programs, or None"
+    found = shutil.which("pg_ctl")
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -float(path.parent.name))
+    folders = ([Path(found).resolve().parent] if found else []) + folders
+    return next((folder for folder in folders if (folder / "initdb").exists()), None)
+
+
+class Cluster:
+    "A running server; `url` creates a database"
+
+    def __init__(self, programs):
+        self.programs = programs
+        self.user = pwd.getpwnam(SUPERUSER) if os.geteuid() == 0 else None  # the server refuses to run as root
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        self.data = self.folder / "data"
+        self.process = os.getpid()
+        self.names = set()
+        (self.folder / "password").write_text(PASSWORD, encoding="utf-8")
+        if self.user:
+            for path in (self.folder, self.folder / "password"):
+                os.chown(path, self.user.pw_uid, self.user.pw_gid)
+        atexit.register(self.remove)
+        options = ["--auth=scram-sha-256", f"--pwfile={self.folder / 'password'}", "--no-sync"]
+        self.run("initdb", f"--username={SUPERUSER}", "--encoding=UTF8", "--locale=C.UTF-8", *options, self.data)
+        lines = [f"{name} = '{value}'" for name, value in SETTINGS.items()]
+        with (self.data / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.write("\n".join([*lines, f"unix_socket_directories = '{self.folder}'"]) + "\n")
+        self.start()
+
+    def run(self, program, *arguments):
+        "Run a program of PostgreSQL as a user who isn't root, and return its output"
+        options = dict(user=self.user.pw_uid, group=self.user.pw_gid, extra_groups=[]) if self.user else {}
+        command = [str(self.programs / program), *map(str, arguments)]
+        environment = {**os.environ, "PGPASSWORD": PASSWORD, "LC_ALL": "C.UTF-8"}
+        with tempfile.TemporaryFile() as output:  # a pipe would stay open in the server
+            done = subprocess.run(
+                command, check=False, stdout=output, stderr=output, cwd="/", env=environment, **options
+            )
+            output.seek(0)
+            text = output.read().decode(errors="replace")
+        assert done.returncode == 0, text[-2000:]
+        return text
+
+    def start(self):
+        "Start the server, and wait until it accepts connections"
+        self.run("pg_ctl", "start", "-w", "-s", "-D", self.data, "-l", self.folder / "log")
+
+    def stop(self, mode="immediate"):
+        "Stop the server; `immediate` ends it like a power failure of the server's processes"
+        self.run("pg_ctl", "stop", "-w", "-s", "-m", mode, "-D", self.data)
+
+    def sql(self, statement, database="postgres"):
+        "Run a statement as the superuser, and return the output"
+        return self.run("psql", "-qAtX", "-h", self.folder, "-U", SUPERUSER, "-d", database, "-c", statement).strip()
+
+    def address(self, database, user=SUPERUSER, password=PASSWORD):
+        "The URL of a database that may be missing"
+        login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+        return f"postgresql://{login}@/{database}?host={self.folder}"
+
+    def url(self, database):
+        "The URL of a database, which is created if it is missing"
+        if database not in self.names:
+            self.names.add(database)
+            self.sql(f'CREATE DATABASE "{database}"')
+        return self.address(database)
+
+    def files_with(self, *needles):
+        "The needles (bytes) that are found in a data file of the tables, after a checkpoint"
+        self.sql("CHECKPOINT")
+        contents = (path.read_bytes() for path in (self.data / "base").rglob("*") if path.is_file())
+        return sorted({needle for content in contents for needle in needles if needle in content})
+
+    def remove(self):
+        "Stop the server, and delete its folder"
+        if os.getpid() != self.process:  # a forked process leaves it alone
+            return
+        atexit.unregister(self.remove)
+        if (self.data / "postmaster.pid").exists():
+            self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def postgres_cluster():
+    "A new server; None, and a line in the output, without PostgreSQL's programs"
+    programs = find_programs()
+    if programs is None:
+        print("skipped: the tests on PostgreSQL, whose programs aren't installed")
+        return None
+    try:
+        return Cluster(programs)
+    except KeyError:
+        print(f"skipped: the tests on PostgreSQL, which need the user {SUPERUSER} when root runs them")
+        return None
