@@ -99,10 +99,11 @@ class Cluster:
             self.sql(f'CREATE DATABASE "{database}"')
         return self.address(database)
 
-    def files_with(self, *needles):
-        "The needles (bytes) that are found in a data file of the tables, after a checkpoint"
+    def files_with(self, database, *needles):
+        "The needles (bytes) that are found in a data file of a database, after a checkpoint"
         self.sql("CHECKPOINT")
-        contents = (path.read_bytes() for path in (self.data / "base").rglob("*") if path.is_file())
+        folder = self.data / "base" / self.sql(f"SELECT oid FROM pg_database WHERE datname = '{database}'")
+        contents = (path.read_bytes() for path in folder.iterdir())
         return sorted({needle for content in contents for needle in needles if needle in content})
 
     def remove(self):

@@ -155,6 +155,14 @@ class PostgresDatabase:
         return f"PostgresDatabase({self.address!r})"
 
 # %% ../../nbs/09_deployment/07_case_postgres.ipynb #cspg0014
+def _first_error(error):
+    "The server's reason for an end of the connection, which the driver replaces by an error of the network"
+    found = error
+    while found.__context__ is not None and not isinstance(found.args[:1] and found.args[0], dict):
+        found = found.__context__
+    return found if isinstance(found.args[:1] and found.args[0], dict) else error
+
+
 @patch
 def _socket(self: PostgresDatabase, seconds):
     "A socket that is connected to the server; `seconds` ends a read from a server that is gone, None never"
@@ -173,7 +181,7 @@ def _socket(self: PostgresDatabase, seconds):
 @patch
 def _connect(self: PostgresDatabase, seconds):
     "A connection of the driver; `seconds` limits a statement, 0 doesn't"
-    import pg8000
+    import pg8000.dbapi
 
     try:
         connection = self._socket(seconds + 30 if seconds else None)
@@ -185,7 +193,7 @@ def _connect(self: PostgresDatabase, seconds):
         "idle_in_transaction_session_timeout": STATEMENT_SECONDS,
     }
     try:
-        db = pg8000.connect(
+        db = pg8000.dbapi.Connection(
             self.url.username or os.environ.get("PGUSER") or "postgres",
             password=self.url.password or os.environ.get("PGPASSWORD"),
             host=self.url.host,
@@ -200,9 +208,9 @@ def _connect(self: PostgresDatabase, seconds):
             cursor.execute(f"SET {name}={int(1000 * value)}")
         cursor.execute(_STRICT)
         db.commit()
-    except BaseException:
+    except BaseException as e:
         connection.close()
-        raise
+        raise _first_error(e) from None
     return db
 
 # %% ../../nbs/09_deployment/07_case_postgres.ipynb #cspg0016
@@ -251,6 +259,9 @@ def error(self: PostgresDatabase, error: Exception) -> PneumoniaError:  # of the
     return error_from_postgres(error, self.address)
 
 # %% ../../nbs/09_deployment/07_case_postgres.ipynb #cspg0018
+_OWNS_TABLES = "SELECT bool_and(pg_has_role(relowner, 'USAGE')) FROM pg_class WHERE oid = 'cases'::regclass"
+
+
 @patch
 def revision(
     self: PostgresDatabase,
@@ -287,8 +298,7 @@ def prepare(
         query = "SELECT NOT pg_is_in_recovery() AND current_setting('default_transaction_read_only') = 'off'"
         can_write = db.exec_driver_sql(query).scalar()
         if exists:
-            query = "SELECT has_table_privilege('cases', 'INSERT') AND has_table_privilege('cases', 'DELETE')"
-            can_write = can_write and db.exec_driver_sql(query).scalar()
+            can_write = can_write and db.exec_driver_sql(_OWNS_TABLES).scalar()
     if not exists and not create:
         raise InvalidStore("this database does not contain a case store", file=self.address)
     if not can_write and not self.reading:

@@ -428,6 +428,6 @@ def delete_review(
         is_last = not remaining and (reader is None or _is_from_page(db, id))
         if is_last:
             _delete_case(db, id)
-    if is_last:
+    if is_last or self.folder is None:
         self._truncate_after_delete()
     return is_last

@@ -136,6 +136,14 @@ def _create(op, name, *columns, ordered=False):
     op.create_table(name, *columns, if_not_exists=True, sqlite_autoincrement=numbered)
 
 
+def _hide_from_statistics(op, table):
+    "PostgreSQL keeps samples of texts for its planner, also after a deletion; none are needed"
+    if op.get_bind().dialect.name == "postgresql":
+        for column in METADATA.tables[table].columns:
+            if isinstance(column.type, (sa.Text, sa.LargeBinary)):
+                op.execute(sa.text(f"ALTER TABLE {table} ALTER COLUMN {column.name} SET STATISTICS 0"))
+
+
 def _first_tables(op):
     "The tables of version 0.1"
     labels = ", ".join(f"'{label}'" for label in REVIEW_LABELS)
@@ -144,6 +152,8 @@ def _first_tables(op):
     _create(op, "features", *_feature_columns())
     _create(op, "lessons", *_lesson_columns())
     _create(op, "decisions", *_decision_columns())
+    for table in ("cases", "reviews", "features", "lessons"):
+        _hide_from_statistics(op, table)
     op.create_index("reviews_by_case", "reviews", ["case_id"], if_not_exists=True)
 
 
