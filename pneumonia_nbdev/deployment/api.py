@@ -29,7 +29,6 @@ from ..core.i18n import texts
 from ..core.isolation import configure_isolation, isolation_ready, prepare_isolation
 from ..core.runtimes import num_threads
 from .access import AccessChecks, RootPath, check_root_path, flask_error
-from .case_store import CaseStore
 from .connections import ConnectionRules
 from pneumonia_nbdev.deployment.http import (
     ROUTES,
@@ -52,7 +51,7 @@ from .info_routes import InfoRoutes
 from .model_watcher import ModelWatcher, model_ids
 from .observability import Metrics, json_on_stderr, log_line
 from .readers import ReaderKeys
-from .review_routes import ReviewRoutes
+from .review_routes import ReviewRoutes, open_reviews
 from pneumonia_nbdev.deployment.schemas import (
     BatchForm,
     BatchResponse,
@@ -80,7 +79,7 @@ class PneumoniaDetectionAPI(AccessChecks, InfoRoutes, ReviewRoutes):
         api_key: str | None = None,  # required as header `X-API-Key`; None for no key
         cors: tuple[str, ...] = (),  # origins, such as `https://example.org`, whose pages may send requests
         engine: str = "litert",  # inference engine: `litert`, `onnx` or `openvino`
-        reviews: str | Path | None = None,  # folder of the case store; None stores nothing
+        reviews: str | Path | None = None,  # folder or URL of the case store; None stores nothing
         readers: str | Path | None = None,  # file with a key for each reader; None for no such keys
         allowed_hosts: tuple[str, ...] = (),  # names under which clients address the server
         quarantine: str | Path | None = None,  # folder for files that ended a process; None stores none
@@ -102,7 +101,7 @@ class PneumoniaDetectionAPI(AccessChecks, InfoRoutes, ReviewRoutes):
         )
         self.proxies = check_proxies(trusted_proxy)
         self.root = RootPath(None, check_root_path(root_path), self.proxies)
-        self.store = None if reviews is None else CaseStore(reviews)
+        self.store = None if reviews is None else open_reviews(reviews)
         self.host = None  # set by `server`
         self.stopping = threading.Event()
         self.watcher = ModelWatcher(model_path)  # before the model is opened

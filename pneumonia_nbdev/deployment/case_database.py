@@ -170,6 +170,14 @@ def compact(self: CaseDatabase) -> None:
     with self._errors():
         self.backend.compact()
 
+
+@patch
+@contextmanager
+def server_lock(self: CaseDatabase) -> Iterator[bool]:  # False if another process has it
+    "The lock of an update, on all servers of a store in PostgreSQL"
+    with self._errors(), self.backend.update_lock() as is_free:
+        yield is_free
+
 # %% ../../nbs/09_deployment/08_case_database.ipynb #23061
 def write_review(
     db: sa.Connection,  # inside a transaction

@@ -9,6 +9,7 @@ __all__ = ['InvalidStore', 'StoreBusy', 'CaseNotFound']
 import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from pathlib import Path
 
 from pneumonia_nbdev.core.base import (
     CLASSES,
@@ -97,7 +98,21 @@ def is_url(
     address: object,  # of a store; a `Path` has lost the second slash
 ) -> bool:  # False for a folder
     "Whether the address of a store is a URL"
-    return re.match("[a-z+0-9]{2,}:/", str(address)) is not None
+    return re.match("[A-Za-z][A-Za-z0-9+.-]+:/", str(address)) is not None
+
+
+def absolute_store(
+    address: str | Path,  # of a store
+) -> str:  # for a process that runs in another folder
+    "A URL as it is, or the absolute path of a folder"
+    return str(address) if is_url(address) else str(Path(address).resolve())
+
+
+def store_name(
+    address: str | Path,  # of a store
+) -> str:  # for titles and messages
+    "A folder, or the name of the database of a URL without the password"
+    return re.split("[?/]", str(address).split("://", 1)[1].partition("/")[2])[0] if is_url(address) else str(address)
 
 
 def check_label(

@@ -142,12 +142,16 @@ class PostgresDatabase:
         self.seconds = seconds
         self.reading = reading
         self.read_only = False  # `prepare` looks up the permissions
-        pool = dict(pool_size=4, max_overflow=4, pool_timeout=seconds, pool_pre_ping=True, pool_recycle=1800)
-        self.engine = self._engine(lambda: self._connect(STATEMENT_SECONDS), pool_use_lifo=True, **pool)
-        self.reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.engine = self._engine(pool_size=2, max_overflow=2)  # one transaction writes at a time
+        self.reader = self._engine(pool_size=4, max_overflow=4, isolation_level="AUTOCOMMIT")
 
-    def _engine(self, creator, **options):
-        engine = sa.create_engine("postgresql+pg8000://", creator=creator, hide_parameters=True, **options)
+    def _engine(self, seconds=STATEMENT_SECONDS, **options):
+        if "pool_size" in options:
+            pool = dict(pool_timeout=self.seconds, pool_pre_ping=True, pool_recycle=1800, pool_use_lifo=True)
+            options = pool | options
+        engine = sa.create_engine(
+            "postgresql+pg8000://", creator=lambda: self._connect(seconds), hide_parameters=True, **options
+        )
         _engines.add(engine)
         return engine
 
@@ -248,7 +252,7 @@ def update_lock(self: PostgresDatabase) -> Iterator[bool]:  # False if another p
 @contextmanager
 def _maintenance(self: PostgresDatabase):
     "A connection of its own, whose statements may take long"
-    engine = self._engine(lambda: self._connect(0), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    engine = self._engine(0, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as db:
         yield db
 

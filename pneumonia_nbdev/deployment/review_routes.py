@@ -6,16 +6,21 @@
 __all__ = []
 
 # %% ../../nbs/09_deployment/23_review_routes.ipynb #v003
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from fastcore.basics import patch
 from flask import g
 
 from ..core.base import InvalidOption, normalize_id
 from ..core.findings import parse_finding_labels
 from .case_fields import CaseNotFound
-from .case_store import CaseStore
 from .http import NoFile, NoReviews, Unauthorized, route
 from .schemas import CaseId, Deleted, ReviewForm, ReviewNumber, ReviewResult
 from .workers import Busy
+
+if TYPE_CHECKING:
+    from pneumonia_nbdev.deployment.case_store import CaseStore
 
 # %% ../../nbs/09_deployment/23_review_routes.ipynb #v005
 class ReviewRoutes:
@@ -23,9 +28,20 @@ class ReviewRoutes:
 
     readers = None  # `ReaderKeys`; None: the name of a reader comes from the form
 
+# %% ../../nbs/09_deployment/23_review_routes.ipynb #rropen02
+def open_reviews(
+    address: str | Path,  # folder or URL of the store
+) -> "CaseStore":  # with the key of its pseudonyms, or without a key
+    "The store of a server; raises `InvalidStore` for a wrong key"
+    from pneumonia_nbdev.deployment.case_store import CaseStore
+
+    store = CaseStore(address)
+    store.verify_key()
+    return store
+
 # %% ../../nbs/09_deployment/23_review_routes.ipynb #35107
 @patch
-def _writable_store(self: ReviewRoutes) -> CaseStore:
+def _writable_store(self: ReviewRoutes) -> "CaseStore":
     "The store; raises `NoReviews` if the server has none"
     if self.store is None:
         raise NoReviews()
