@@ -7,15 +7,15 @@
     if cluster:
         store = CaseStore(cluster.url("a_new_database"))
 
-One cluster for each process is enough: it starts in about two seconds, ends with the process, and each test gets its
-own database. The server listens on a Unix socket only, in a folder that no other user can open.
+One cluster for each process is enough: it starts in about two seconds, and each test gets its own database. The server
+listens on a Unix socket only, in a folder that no other user can open. A second process waits for the end of the first
+one, however it ends; then it stops the server and deletes the folder.
 """
 
-import atexit
 import os
-import pwd
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from urllib.parse import quote
@@ -39,21 +39,41 @@ def find_programs():
     return next((folder for folder in folders if (folder / "initdb").exists()), None)
 
 
+def run_program(program, arguments, user, environment=None):
+    "Run a program as a user who isn't root, and return its output"
+    options = dict(user=user.pw_uid, group=user.pw_gid, extra_groups=[]) if user else {}
+    command = [str(program), *map(str, arguments)]
+    with tempfile.TemporaryFile() as output:  # a pipe would stay open in the server
+        done = subprocess.run(command, check=False, stdout=output, stderr=output, cwd="/", env=environment, **options)
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    assert done.returncode == 0, text[-2000:]
+    return text
+
+
+def server_user():
+    "The user who runs the server if this process is root, which PostgreSQL refuses; None for this user"
+    import pwd
+
+    return pwd.getpwnam(SUPERUSER) if os.geteuid() == 0 else None
+
+
 class Cluster:
     "A running server; `url` creates a database"
 
     def __init__(self, programs):
         self.programs = programs
-        self.user = pwd.getpwnam(SUPERUSER) if os.geteuid() == 0 else None  # the server refuses to run as root
+        self.user = server_user()
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
         self.data = self.folder / "data"
-        self.process = os.getpid()
         self.names = set()
         (self.folder / "password").write_text(PASSWORD, encoding="utf-8")
         if self.user:
             for path in (self.folder, self.folder / "password"):
                 os.chown(path, self.user.pw_uid, self.user.pw_gid)
-        atexit.register(self.remove)
+        command = [sys.executable, __file__, str(self.folder), str(programs)]
+        quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        self.watcher = subprocess.Popen(command, stdin=subprocess.PIPE, **quiet)
         options = ["--auth=scram-sha-256", f"--pwfile={self.folder / 'password'}", "--no-sync"]
         self.run("initdb", f"--username={SUPERUSER}", "--encoding=UTF8", "--locale=C.UTF-8", *options, self.data)
         lines = [f"{name} = '{value}'" for name, value in SETTINGS.items()]
@@ -62,18 +82,9 @@ class Cluster:
         self.start()
 
     def run(self, program, *arguments):
-        "Run a program of PostgreSQL as a user who isn't root, and return its output"
-        options = dict(user=self.user.pw_uid, group=self.user.pw_gid, extra_groups=[]) if self.user else {}
-        command = [str(self.programs / program), *map(str, arguments)]
+        "Run a program of PostgreSQL, and return its output"
         environment = {**os.environ, "PGPASSWORD": PASSWORD, "LC_ALL": "C.UTF-8"}
-        with tempfile.TemporaryFile() as output:  # a pipe would stay open in the server
-            done = subprocess.run(
-                command, check=False, stdout=output, stderr=output, cwd="/", env=environment, **options
-            )
-            output.seek(0)
-            text = output.read().decode(errors="replace")
-        assert done.returncode == 0, text[-2000:]
-        return text
+        return run_program(self.programs / program, arguments, self.user, environment)
 
     def start(self):
         "Start the server, and wait until it accepts connections"
@@ -108,17 +119,13 @@ class Cluster:
 
     def remove(self):
         "Stop the server, and delete its folder"
-        if os.getpid() != self.process:  # a forked process leaves it alone
-            return
-        atexit.unregister(self.remove)
-        if (self.data / "postmaster.pid").exists():
-            self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.watcher.stdin.close()
+        self.watcher.wait()
 
 
 def postgres_cluster():
     "A new server; None, and a line in the output, without PostgreSQL's programs"
-    programs = find_programs()
+    programs = find_programs() if os.name == "posix" else None
     if programs is None:
         print("skipped: the tests on PostgreSQL, whose programs aren't installed")
         return None
@@ -127,3 +134,16 @@ def postgres_cluster():
     except KeyError:
         print(f"skipped: the tests on PostgreSQL, which need the user {SUPERUSER} when root runs them")
         return None
+
+
+def watch(folder, programs):
+    "Wait until the process that started the server ends; then remove the server"
+    sys.stdin.buffer.read()
+    data = folder / "data"
+    if (data / "postmaster.pid").exists():
+        run_program(programs / "pg_ctl", ("stop", "-w", "-s", "-m", "immediate", "-D", data), server_user())
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    watch(*map(Path, sys.argv[1:]))

@@ -199,7 +199,7 @@ def _connect(self: PostgresDatabase, seconds):
     try:
         db = pg8000.dbapi.Connection(
             self.url.username or os.environ.get("PGUSER") or "postgres",
-            password=self.url.password or os.environ.get("PGPASSWORD"),
+            password=self.url.password or os.environ.get("PGPASSWORD") or "",
             host=self.url.host,
             database=self.name,
             sock=connection,
