@@ -70,11 +70,12 @@ class CaseDatabase:
         with self._errors():
             self.backend.prepare(create)
         with self.connection() as db:
-            revision = HEAD if self.read_only else self.backend.revision(db)[1]
             if self.read_only:
                 self.backend.check_version(db)
-        if revision != HEAD:
+            self.is_current = self.backend.revision(db)[1] == HEAD  # else tables of newer stores may be missing
+        if not (self.is_current or self.read_only):
             self._create()
+            self.is_current = True
         if not self.read_only:
             self.backend.protect()
 
@@ -145,14 +146,17 @@ def transaction(self: CaseDatabase) -> Iterator[sa.Connection]:  # yields a conn
         yield db
 
 # %% ../../nbs/09_deployment/08_case_database.ipynb #23038b
+_TABLES = (CASES, REVIEWS, DECISIONS)
+_COUNTS = sa.select(
+    *(sa.select(sa.func.count()).select_from(table).scalar_subquery().label(table.name) for table in _TABLES)
+)
+
+
 @patch
 def counts(self: CaseDatabase) -> dict[str, int]:  # table -> rows
     "Number of cases, reviews and events"
     with self.connection() as db:
-        return {
-            table.name: db.scalar(sa.select(sa.func.count()).select_from(table))
-            for table in (CASES, REVIEWS, DECISIONS)
-        }
+        return dict(db.execute(_COUNTS).mappings().one())
 
 # %% ../../nbs/09_deployment/08_case_database.ipynb #23114b
 @patch

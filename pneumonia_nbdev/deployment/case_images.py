@@ -53,6 +53,9 @@ class Case:
 
 # %% ../../nbs/09_deployment/10_case_images.ipynb #23048
 _COLUMNS = [column for column in CASES.columns if column.name not in ("pixels", "rowid")]
+_CASES = sa.select(*_COLUMNS)
+_CASE = _CASES.where(CASES.c.id == sa.bindparam("id"))
+_CASE_BY_PREFIX = _CASES.where(CASES.c.id.startswith(sa.bindparam("id"))).limit(2)
 
 
 def _case_from_row(row):
@@ -196,9 +199,8 @@ def case(
     "One case; raises `CaseNotFound`"
     rows = []
     if re.fullmatch("[0-9a-f]{8,32}", id):
-        matches = CASES.c.id == id if len(id) == 32 else CASES.c.id.startswith(id)
         with self.connection() as db:
-            rows = db.execute(sa.select(*_COLUMNS).where(matches).limit(2)).mappings().all()
+            rows = db.execute(_CASE if len(id) == 32 else _CASE_BY_PREFIX, dict(id=id)).mappings().all()
     if len(rows) != 1:
         raise CaseNotFound(f"{len(rows)} cases begin with {clean_name(id)!r}")
     return _case_from_row(rows[0])
@@ -208,7 +210,7 @@ def case(
 def cases(self: CaseImages) -> list[Case]:  # in the order they were added
     "All cases"
     with self.connection() as db:
-        rows = db.execute(sa.select(*_COLUMNS).order_by(CASES.c.added, CASES.c.rowid)).mappings()
+        rows = db.execute(_CASES.order_by(CASES.c.added, CASES.c.rowid)).mappings()
         return [_case_from_row(row) for row in rows]
 
 # %% ../../nbs/09_deployment/10_case_images.ipynb #23062b

@@ -185,11 +185,10 @@ class SQLiteFile:
         self.name = self.folder.name
         self.seconds = seconds
         self.read_only = reading and not _can_write(self.path)
-        self.engine = sa.create_engine(
-            "sqlite://", creator=self._connect, poolclass=sa.NullPool, hide_parameters=True
-        )
+        options = dict(creator=self._connect, poolclass=sa.NullPool, hide_parameters=True)
+        self.engine = sa.create_engine("sqlite://", **options)
+        self.reader = sa.create_engine("sqlite://", isolation_level="AUTOCOMMIT", **options)
         sa.event.listen(self.engine, "begin", _begin_immediate)
-        self.reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def _connect(self):
         db = sqlite3.connect(self.path, timeout=self.seconds, isolation_level=None)
@@ -199,9 +198,8 @@ class SQLiteFile:
 
 
 def _begin_immediate(db):
-    "Start a transaction of SQLite, unless the connection only reads"
-    if db.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        db.exec_driver_sql("BEGIN IMMEDIATE")
+    "Start a transaction of SQLite that has the write lock"
+    db.exec_driver_sql("BEGIN IMMEDIATE")
 
 # %% ../../nbs/09_deployment/06_case_sqlite.ipynb #cssql009
 @patch

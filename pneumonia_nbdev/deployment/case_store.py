@@ -90,13 +90,19 @@ def in_order(
     return [row for *_, row in sorted(placed, key=lambda each: each[:2])]
 
 # %% ../../nbs/09_deployment/11_case_store.ipynb #23073a
-def _stored_findings(db):
-    "The labels of findings by the number of the review; empty for an older store that can't be written"
-    if not sa.inspect(db).has_table("findings"):
-        return {}
+# All columns that the table has: `given` is missing in an older store that can't be written.
+_ROWS = sa.select(sa.literal_column("*")).select_from(REVIEWS).order_by(REVIEWS.c.number)
+_READERS = sa.select(REVIEWS.c.reader).group_by(REVIEWS.c.reader).order_by(sa.func.min(REVIEWS.c.number))
+_LABELS = sa.select(FINDINGS.c.review, FINDINGS.c.finding, FINDINGS.c.present).order_by(FINDINGS.c.rowid)
+_OF_CASE = REVIEWS.c.case_id == sa.bindparam("id")
+_ROWS_OF_CASE = _ROWS.where(_OF_CASE)
+_LABELS_OF_CASE = _LABELS.join_from(FINDINGS, REVIEWS).where(_OF_CASE)
+
+
+def _stored_findings(db, query, values):
+    "The labels of findings by the number of the review"
     found = {}
-    query = sa.select(FINDINGS.c.review, FINDINGS.c.finding, FINDINGS.c.present).order_by(FINDINGS.c.rowid)
-    for number, name, present in db.execute(query):
+    for number, name, present in db.execute(query, values):
         found.setdefault(number, {})[name] = bool(present)
     return found
 
@@ -107,14 +113,13 @@ def reviews(
     id: str | None = None,  # id of a case; None for all
 ) -> list[dict]:  # number, case_id, reader, label, time, comment and findings; oldest first
     "The stored reviews; the name of a reader has its first spelling"
-    query = sa.select(sa.literal_column("*")).select_from(REVIEWS).order_by(REVIEWS.c.number)
-    if id is not None:
-        query = query.where(REVIEWS.c.case_id == id)
-    names = sa.select(REVIEWS.c.reader).group_by(REVIEWS.c.reader).order_by(sa.func.min(REVIEWS.c.number))
+    values = {} if id is None else dict(id=id)
     with self.connection() as db:
-        rows = [dict(row) for row in db.execute(query).mappings()]
-        readers = list(db.scalars(names))
-        findings = _stored_findings(db)
+        rows = [dict(row) for row in db.execute(_ROWS_OF_CASE if values else _ROWS, values).mappings()]
+        readers = list(db.scalars(_READERS))
+        has_findings = self.is_current or sa.inspect(db).has_table("findings")  # not in an older store
+        labels = _LABELS_OF_CASE if values else _LABELS
+        findings = _stored_findings(db, labels, values) if has_findings else {}
     spelling = {}
     for name in readers:
         spelling.setdefault(normalize_id(name), name)
