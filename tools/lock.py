@@ -2,9 +2,9 @@
 
     python tools/lock.py [--check]
 
-requirements-serve.txt has the requirements of settings.ini and the driver of PostgreSQL, requirements-build.txt those of
-pyproject.toml. pip resolves them with the package index and the versions of constraints.txt, once for each platform of
-the image. A hash in a file is a hash that the index lists for a wheel; nothing is computed here. `--check` works
+requirements-serve.txt has the requirements of settings.ini and the driver of PostgreSQL, requirements-build.txt those
+of pyproject.toml. pip resolves them with the package index and the versions of constraints.txt, once for each platform
+of the image. A hash in a file is a hash that the index lists for a wheel; nothing is computed here. `--check` works
 offline: each requirement has a version that fits, and each line has a hash.
 """
 

@@ -12,7 +12,6 @@ import json
 import re
 import tempfile
 import zipfile
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +28,7 @@ from ..core.metrics import logit, metrics_with_ci, sigmoid
 from ..core.ood import OODDetector, ood_detector_bytes
 from ..deployment.case_store import CaseStore
 from ..deployment.privacy import HOLDOUT_FOLDS, patient_fold
-from ..deployment.registry import RegistryLocked, registry_lock
+from ..deployment.registry import update_lock
 from ..evaluation.calibration import conformal_card, fit_calibration
 from ..evaluation.findings import experimental_reason
 from ..evaluation.operating_points import sensitivity_threshold, youden_threshold
@@ -445,19 +444,6 @@ def _bundle_parts(model, head, memory):
         "reference.npz": reference_bytes(fit_reference(observations)),
     }
 
-# %% ../../nbs/11_continual/04_update.ipynb #updlock2
-@contextmanager
-def _update_lock(store):
-    "Lock the updates of a store; raises `RegistryLocked` at once if another one runs"
-    if store.folder is not None:
-        with registry_lock(store.folder, ".update"):
-            yield
-        return
-    with store.server_lock() as is_free:
-        if not is_free:
-            raise RegistryLocked("another update of this store is running", file=store.address)
-        yield
-
 # %% ../../nbs/11_continual/04_update.ipynb #31063
 def update(
     store: CaseStore,  # with reviews
@@ -469,7 +455,7 @@ def update(
     base = base if isinstance(base, Bundle) else Bundle(base)
     if not base.has_keras_model:
         raise InvalidOption(f"{base.path.name} contains no Keras model; an update needs one")
-    with _update_lock(store):
+    with update_lock(store):
         memory = load_replay(base)
         reviewed = load_reviewed_cases(store, base)
         check_holdout(reviewed)

@@ -89,7 +89,8 @@ def _snapshot(store):
     "A connection that sees one state of a store"
     with store.connection() as db:
         if store.backend.revision(db)[1] != HEAD:
-            raise InvalidStore("an older version wrote the store; open it once with write permission", file=store.address)
+            advice = "an older version wrote the store; open it once with write permission"
+            raise InvalidStore(advice, file=store.address)
         db.exec_driver_sql("BEGIN" if store.folder else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
             yield db

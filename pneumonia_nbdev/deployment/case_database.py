@@ -19,7 +19,6 @@ from fastcore.basics import patch
 from ..core.base import CannotWrite, InvalidOption
 from ..core.findings import check_finding_labels
 from pneumonia_nbdev.deployment.case_fields import (
-    InvalidStore,
     check_label,
     clean_reader,
     clean_text,
@@ -90,7 +89,7 @@ class CaseDatabase:
         return self.backend.seconds
 
     @seconds.setter
-    def seconds(self, value: float):
+    def seconds(self, value: float) -> None:
         self.backend.seconds = value
 
     def __repr__(self):

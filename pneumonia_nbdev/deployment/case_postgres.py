@@ -33,7 +33,8 @@ def parse_url(
         url = sa.make_url(text)
         port = int(url.query.get("port", url.port or 5432))
     except (sa.exc.ArgumentError, ValueError):
-        raise InvalidOption("the URL of the case store is malformed; its form is postgresql://user@host/database") from None
+        form = "postgresql://user@host/database"
+        raise InvalidOption(f"the URL of the case store is malformed; its form is {form}") from None
     if url.drivername not in ("postgresql", "postgres", "postgresql+pg8000"):
         kind = url.drivername.split("+")[0]
         raise InvalidOption(f"a case store is a folder or a postgresql:// URL, not {kind}://")
@@ -66,7 +67,7 @@ def _tls_context(query):
 # %% ../../nbs/09_deployment/07_case_postgres.ipynb #cspg0010
 _BUSY = {"55P03", "57014", "40001", "40P01"}  # timeouts of locks and statements, conflicts of transactions
 _NO_WRITE = {"42501", "25006", "53100"}  # no permission, a server that only reads, a full disk
-_UNREACHABLE = {"57P01", "57P02", "57P03", "57P05", "25P03", "53300"}  # it stops or starts, ended the session, or is full
+_UNREACHABLE = {"57P01", "57P02", "57P03", "57P05", "25P03", "53300"}  # the server stops, starts or is full
 _LOGIN = {"28000": "the login is refused", "28P01": "the user name or the password is wrong"}
 
 
@@ -107,7 +108,8 @@ def error_from_postgres(
 
 # %% ../../nbs/09_deployment/07_case_postgres.ipynb #cspg0013
 STATEMENT_SECONDS = 60  # longest statement, and longest pause inside of a transaction
-_STRICT = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')"
+_STRICT = """SELECT set_config('synchronous_commit', 'on', false)
+  WHERE current_setting('synchronous_commit') IN ('off', 'local')"""
 _engines = weakref.WeakSet()  # connections can't be used by a forked process
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastcore.basics import patch
 from pneumonia_nbdev.core.base import (
@@ -35,6 +36,9 @@ from pneumonia_nbdev.core.packing import (
     registry_path,
 )
 from .case_fields import now
+
+if TYPE_CHECKING:
+    from pneumonia_nbdev.deployment.case_store import CaseStore
 
 # %% ../../nbs/09_deployment/13_registry.ipynb #28007
 class ModelNotFound(PneumoniaError):
@@ -68,6 +72,21 @@ def registry_lock(
         yield
     finally:
         lock.release()
+
+# %% ../../nbs/09_deployment/13_registry.ipynb #rgupd002
+@contextmanager
+def update_lock(
+    store: "CaseStore",  # in a folder, or in PostgreSQL
+) -> Iterator[None]:
+    "Lock the updates of a store; raises `RegistryLocked` at once if another one runs"
+    if store.folder is not None:
+        with registry_lock(store.folder, ".update"):
+            yield
+        return
+    with store.server_lock() as is_free:
+        if not is_free:
+            raise RegistryLocked("another update of this store is running", file=store.address)
+        yield
 
 # %% ../../nbs/09_deployment/13_registry.ipynb #28rgst01
 def _is_state(state):
