@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import sqlalchemy as sa
 from fastcore.basics import patch
@@ -164,9 +165,11 @@ class PostgresDatabase:
 def _first_error(error):
     "The server's reason for an end of the connection, which the driver replaces by an error of the network"
     found = error
-    while found.__context__ is not None and not isinstance(found.args[:1] and found.args[0], dict):
+    while found is not None and not isinstance(found.args[:1] and found.args[0], dict):
         found = found.__context__
-    return found if isinstance(found.args[:1] and found.args[0], dict) else error
+    if found is None and isinstance(error, OSError):
+        return import_extra("pg8000", "postgres").InterfaceError(f"network error: {error.strerror or error}")
+    return found or error
 
 
 @patch
@@ -184,22 +187,35 @@ def _socket(self: PostgresDatabase, seconds):
     return connection
 
 
+@cache
+def _driver():
+    "The driver's class, with errors of the network as errors of a database: the pool replaces such a connection"
+    dbapi = import_extra("pg8000.dbapi", "postgres")
+
+    class Connection(dbapi.Connection):
+        def handle_messages(self, context):
+            try:
+                super().handle_messages(context)
+            except OSError as e:
+                raise dbapi.InterfaceError(f"network error: {e.strerror or e}") from None
+
+    return Connection
+
+
 @patch
 def _connect(self: PostgresDatabase, seconds):
     "A connection of the driver; `seconds` limits a statement, 0 doesn't"
-    import pg8000.dbapi
-
     try:
         connection = self._socket(seconds + 30 if seconds else None)
     except OSError as e:
-        raise pg8000.InterfaceError(f"no connection: {e.strerror or e}") from None
+        raise import_extra("pg8000", "postgres").InterfaceError(f"no connection: {e.strerror or e}") from None
     milliseconds = {
         "lock_timeout": self.seconds,
         "statement_timeout": seconds,
         "idle_in_transaction_session_timeout": STATEMENT_SECONDS,
     }
     try:
-        db = pg8000.dbapi.Connection(
+        db = _driver()(
             self.url.username or os.environ.get("PGUSER") or "postgres",
             password=self.url.password or os.environ.get("PGPASSWORD") or "",
             host=self.url.host,
