@@ -19,7 +19,15 @@ from fastcore.xdg import xdg_config_home
 from .case_database import CaseDatabase
 from .case_fields import InvalidStore
 from .case_sqlite import create_private
-from .case_tables import CASES, FEATURES, FINDINGS, LESSONS, REVIEWS, read_setting, save_setting
+from pneumonia_nbdev.deployment.case_tables import (
+    CASES,
+    FEATURES,
+    FINDINGS,
+    LESSONS,
+    REVIEWS,
+    read_setting,
+    save_setting,
+)
 
 # %% ../../nbs/09_deployment/09_case_key.ipynb #dbkey001
 def key_check(

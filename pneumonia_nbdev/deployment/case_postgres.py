@@ -201,7 +201,7 @@ def _driver():
 
     return Connection
 
-
+# %% ../../nbs/09_deployment/07_case_postgres.ipynb #cspg0034
 @patch
 def _connect(self: PostgresDatabase, seconds):
     "A connection of the driver; `seconds` limits a statement, 0 doesn't"
@@ -308,7 +308,7 @@ def mark(
     if encoding != "UTF8":
         raise InvalidStore(f"the database has the encoding {encoding}; UTF8 is needed", file=self.address)
 
-
+# %% ../../nbs/09_deployment/07_case_postgres.ipynb #cspg0036
 @patch
 def prepare(
     self: PostgresDatabase,
@@ -327,7 +327,7 @@ def prepare(
         raise CannotWrite("no permission to write this store", file=self.address)
     self.read_only = not can_write
 
-
+# %% ../../nbs/09_deployment/07_case_postgres.ipynb #cspg0037
 @patch
 def check_version(
     self: PostgresDatabase,
