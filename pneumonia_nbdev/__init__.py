@@ -311,7 +311,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "QuotaExceeded",
             "ReaderKeys",
         ],
-        "deployment.case_database": [
+        "deployment.case_fields": [
             "CaseNotFound",
             "InvalidStore",
             "StoreBusy",

@@ -2,10 +2,10 @@
 
     python tools/lock.py [--check]
 
-requirements-serve.txt has the requirements of settings.ini, requirements-build.txt those of pyproject.toml. pip
-resolves them with the package index and the versions of constraints.txt, once for each platform of the image. A hash in
-a file is a hash that the index lists for a wheel; nothing is computed here. `--check` works offline: each requirement
-has a version that fits, and each line has a hash.
+requirements-serve.txt has the requirements of settings.ini and the driver of PostgreSQL, requirements-build.txt those
+of pyproject.toml. pip resolves them with the package index and the versions of constraints.txt, once for each platform
+of the image. A hash in a file is a hash that the index lists for a wheel; nothing is computed here. `--check` works
+offline: each requirement has a version that fits, and each line has a hash.
 """
 
 import json
@@ -55,10 +55,11 @@ def with_replacements(line):
 
 
 def serving_requirements():
-    "The requirements of the package"
+    "The requirements of the package, and the driver of a case store in PostgreSQL"
     config = ConfigParser(delimiters=["="])
     config.read(ROOT / "settings.ini", encoding="utf-8")
-    return [with_replacements(line) for line in config["DEFAULT"]["requirements"].split()]
+    names = ("requirements", "postgres_requirements")
+    return [with_replacements(line) for name in names for line in config["DEFAULT"][name].split()]
 
 
 def build_requirements():

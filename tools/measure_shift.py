@@ -30,6 +30,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import pandas as pd
+import sqlalchemy as sa
 
 from pneumonia_nbdev.continual.acceptance import AcceptanceCriteria
 from pneumonia_nbdev.continual.gate import update_and_promote
@@ -43,6 +44,7 @@ from pneumonia_nbdev.core.metrics import compare_auroc, delong_interval, metrics
 from pneumonia_nbdev.data.dataset import MedicalDataLoader
 from pneumonia_nbdev.data.files import fingerprint
 from pneumonia_nbdev.deployment.case_store import CaseStore
+from pneumonia_nbdev.deployment.case_tables import REVIEWS
 from pneumonia_nbdev.deployment.registry import ModelRegistry
 from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation
 from pneumonia_nbdev.training.linear_head import fit_head
@@ -216,7 +218,7 @@ def poisoned(experiment):
     registry = ModelRegistry(folder / "models")
     n_before = POISONED_ROUND - 1
     with store.transaction() as db:
-        db.execute("DELETE FROM reviews WHERE number > ?", (n_before * experiment.args.budget,))
+        db.execute(sa.delete(REVIEWS).where(REVIEWS.c.number > n_before * experiment.args.budget))
     earlier = {
         case.id
         for batch in experiment.rounds[:n_before]

@@ -209,12 +209,18 @@ EngineOption = Annotated[
     str, typer.Option(help="Inference engine: litert, or onnx or openvino if the bundle contains it.")
 ]
 ReviewsOption = Annotated[
-    Path | None, typer.Option(help="Folder of the case store; without it, nothing is stored.")
+    str | None,
+    typer.Option(
+        help="Case store: a folder, or postgresql://user@host/database with the password in PGPASSWORD; "
+        "without it, nothing is stored."
+    ),
 ]
 LangOption = Annotated[Lang, typer.Option(help="Language of labels, messages and reports.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
 RegistryOption = Annotated[Path, typer.Option("--models", help="Folder of the model registry.")]
-StoreOption = Annotated[Path, typer.Option("--reviews", help="Folder of the case store.")]
+StoreOption = Annotated[
+    str, typer.Option("--reviews", help="Case store: a folder, or postgresql://user@host/database.")
+]
 
 # %% ../../nbs/30_cli/02_app.ipynb #36016
 def console(

@@ -140,7 +140,7 @@ def _readable_images(found, lang, patients) -> "Iterator[XRay]":
 def observations(
     bundle: "Bundle",  # the model
     folder: Path | None,  # folder of images, or None
-    store: Path | None,  # folder of a case store, or None
+    store: str | Path | None,  # folder or URL of a case store, or None
     lang: str = "en",  # language of errors
 ) -> "Observations":
     "The outputs of a model for a folder or a case store"
@@ -186,8 +186,8 @@ def monitor_command(
         Path | None, typer.Argument(help="Folder of images, ordered by name.", readable=False)
     ] = None,
     store: Annotated[
-        Path | None,
-        typer.Option("--reviews", help="Folder of a case store; its cases in the order of arrival."),
+        str | None,
+        typer.Option("--reviews", help="Folder or URL of a case store; its cases in the order of arrival."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of drift.png.")] = None,
     model: ModelOption = None,
@@ -203,12 +203,13 @@ def monitor_command(
         import_extra(package)
     from pneumonia_nbdev.continual.drift import load_reference, monitor, plot_drift
     from pneumonia_nbdev.core.bundle import Bundle
+    from pneumonia_nbdev.deployment.case_fields import store_name
 
     bundle = Bundle(model, trial=True)
     reference = load_reference(bundle)
     report = monitor(reference, observations(bundle, folder, store, lang.value))
     if out:
-        figure = plot_drift({str(folder or store): report}, lang.value)
+        figure = plot_drift({str(folder) if folder else store_name(store): report}, lang.value)
         write_atomic(out / "drift.png", lambda file: figure.savefig(file, format="png", dpi=120))
     if as_json:
         print_json(_monitor_json(report))

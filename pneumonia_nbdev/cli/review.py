@@ -46,22 +46,15 @@ CaseArgument = Annotated[str, typer.Argument(help="Case id, or at least its firs
 
 
 def open_store(
-    folder: Path,  # folder of the store
+    address: str | Path,  # folder or URL of the store
     model: Path | None = None,  # model for new cases; None for the default
     create: bool = False,  # create a missing store, and open its model
     reading: bool = False,  # accept a store that can't be written
 ) -> "CaseStore":
     "A case store; raises `InvalidStore` if it is missing and not created"
-    from pneumonia_nbdev.deployment.case_database import InvalidStore
     from pneumonia_nbdev.deployment.case_store import CaseStore
 
-    try:
-        exists = (folder / "reviews.db").exists()
-    except OSError as e:  # a folder of another user
-        raise InvalidStore(f"the store can't be read: {e.strerror or e}", file=folder) from None
-    if not create and not exists:
-        raise InvalidStore("this folder does not contain a case store", file=folder)
-    store = CaseStore(folder, model, reading=reading)
+    store = CaseStore(address, model, reading=reading, create=create)
     if create:
         _ = store.bundle  # an invalid model is an error before anything is stored
     return store
@@ -128,7 +121,7 @@ def review_add(
 ) -> None:
     "Store images, with the label of a reader."
     from pneumonia_nbdev.core.findings import parse_finding_labels
-    from pneumonia_nbdev.deployment.case_database import check_label, check_review_findings
+    from pneumonia_nbdev.deployment.case_fields import check_label, check_review_findings
 
     if label is not None:
         check_label(label)
@@ -280,6 +273,7 @@ def review_delete(case: CaseArgument, store: StoreOption = ..., as_json: JsonOpt
     cases = open_store(store)
     id = cases.case(case).id
     models = cases.delete(id)
+    cases.compact()
     if as_json:
         print_json({"deleted": id, "models": models})
         return
@@ -287,6 +281,29 @@ def review_delete(case: CaseArgument, store: StoreOption = ..., as_json: JsonOpt
     for model in models:
         advice = f"`pneumonia models remove {model} --reason …`"
         print(f"{model} was trained on it; remove it with {advice}", file=sys.stderr)
+
+# %% ../../nbs/30_cli/09_review.ipynb #rvcopy01
+@review_app.command("copy")
+def review_copy(
+    source: Annotated[str, typer.Argument(help="Folder or URL of the store.")],
+    target: Annotated[str, typer.Argument(help="Folder or URL of a new store.")],
+) -> None:
+    "Copy a store into an empty folder or database; stop its servers before."
+    from pneumonia_nbdev.deployment.case_copy import copy_store
+
+    store = open_store(source, reading=True)
+    copy = open_store(target, create=True)
+    counts = copy_store(store, copy)
+    print("ok: " + ", ".join(f"{n} {table}" for table, n in counts.items()))
+    if copy.has_pseudonyms():
+        advice = f"it is {copy.key_file}; on another machine, PNEUMONIA_KEY_FILE names a copy of it"
+        print(f"note: the key of the pseudonyms isn't copied: {advice}", file=sys.stderr)
+
+
+@review_app.command("compact")
+def review_compact(store: StoreOption = ...) -> None:
+    "Remove the bytes of deleted rows from the files; servers wait meanwhile."
+    open_store(store).compact()
 
 # %% ../../nbs/30_cli/09_review.ipynb #36102
 # column of the worklist -> field of the JSON lines; the fields are stable since version 0.1

@@ -148,12 +148,13 @@ def page_command(
     images: Path | None,  # folder or file; None for $PNEUMONIA_DATA or the sample
     access: dict,  # from `page_access`
     lang: str = "en",  # `en` or `zh`
-    reviews: Path | None = None,  # folder of the case store
+    reviews: str | Path | None = None,  # folder or URL of the case store
     input_range: str | None = None,  # pixel values of Keras models; None for those of their scaling layers
     class_order: tuple[str, ...] = CLASSES,  # classes of the outputs of Keras models, in order
 ) -> tuple[list[str], dict[str, str]]:  # (command, environment)
     "The process that serves the explorer"
     from pneumonia_nbdev.core.bundle import find_bundle
+    from pneumonia_nbdev.deployment.case_fields import absolute_store
     from pneumonia_nbdev.gradcam.explorer import explorer_page
     from pneumonia_nbdev.gradcam.explorer_model import is_bundle
 
@@ -164,7 +165,7 @@ def page_command(
         "images": images and str(images.resolve()),
         "lang": lang,
         "save_to": str(Path.cwd()),
-        "reviews": reviews and str(reviews.resolve()),
+        "reviews": reviews and absolute_store(reviews),
         "input_range": input_range,
         "class_order": class_order,
         "page": {name: access[name] for name in ("host", "port", "allowed_hosts", "browser")},

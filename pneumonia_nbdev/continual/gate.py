@@ -45,7 +45,7 @@ from ..core.bundle import Bundle
 from ..core.i18n import texts, translate
 from ..core.image import preprocess
 from ..data.dataset import MedicalDataLoader
-from ..deployment.case_database import now
+from ..deployment.case_fields import now
 from ..deployment.case_store import CaseStore
 from ..deployment.registry import ModelRegistry, registry_lock
 

@@ -28,7 +28,7 @@ from ..core.metrics import logit, metrics_with_ci, sigmoid
 from ..core.ood import OODDetector, ood_detector_bytes
 from ..deployment.case_store import CaseStore
 from ..deployment.privacy import HOLDOUT_FOLDS, patient_fold
-from ..deployment.registry import registry_lock
+from ..deployment.registry import update_lock
 from ..evaluation.calibration import conformal_card, fit_calibration
 from ..evaluation.findings import experimental_reason
 from ..evaluation.operating_points import sensitivity_threshold, youden_threshold
@@ -455,7 +455,7 @@ def update(
     base = base if isinstance(base, Bundle) else Bundle(base)
     if not base.has_keras_model:
         raise InvalidOption(f"{base.path.name} contains no Keras model; an update needs one")
-    with registry_lock(store.folder, ".update"):
+    with update_lock(store):
         memory = load_replay(base)
         reviewed = load_reviewed_cases(store, base)
         check_holdout(reviewed)

@@ -21,7 +21,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "QuotaExceeded",
             "ReaderKeys",
         ],
-        "case_database": [
+        "case_fields": [
             "CaseNotFound",
             "InvalidStore",
             "StoreBusy",
