@@ -30,7 +30,7 @@ from pneumonia_nbdev.core.base import (
     write_atomic,
 )
 from pneumonia_nbdev.core.tables import find_column, parse_table, decode_table
-from pneumonia_nbdev.core.walk import is_hidden, walk
+from pneumonia_nbdev.core.walk import first_bytes, is_hidden, walk
 from pneumonia_nbdev.core.xray import MAX_BYTES, read_bytes
 
 # %% ../../nbs/12_cluster/01_storage.ipynb #sto00011
@@ -235,10 +235,12 @@ def read_start(
     self: Storage,
     file: str,  # relative to the folder, or an address of its own
     n: int,  # bytes
-) -> bytes:  # at most n bytes
+) -> bytes | None:  # at most n bytes; None for a pipe or device
     "The first bytes of a file; raises `InputError` for an error of this file, `NoStorage` for one of the storage"
     fs, path = self._locate(file)
     try:
+        if "file" in fs.protocol:
+            return first_bytes(Path(path))
         with fs.open(path, "rb", block_size=2**16) as opened:
             return opened.read(n)
     except Exception as e:
