@@ -93,6 +93,12 @@ TOPICS = {  # folder or notebook -> title and content in English, title and cont
         "持续学习",
         "漂移监测、判读列表、更新与验收",
     ),
+    "cluster": (
+        "Cluster",
+        "several machines: screening and training on Dask",
+        "集群",
+        "多台机器：基于 Dask 的筛查与训练",
+    ),
     "cli": (
         "Command line",
         "the `pneumonia` command and its checks",

@@ -1,0 +1,10 @@
+"""Cluster: several machines: screening and training on Dask."""
+
+# Written by tools/structure.py from the `__all__` of the modules.
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+    },
+)
