@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -249,3 +250,41 @@ def run_tasks(
     if failed:
         raise _failure(failed, len(tasks), folder)
     return found
+
+# %% ../../nbs/12_cluster/08_tasks.ipynb #clts0032
+class WorkerNotReady(PneumoniaError):
+    "A worker without a package or a file that the tasks need"
+
+    code = "bad_worker"
+
+
+def describe_host(
+    packages: Sequence[str] = (),  # names to import
+    paths: Sequence[str] = (),  # files and folders
+) -> dict:  # host, missing packages, missing paths
+    "What this machine lacks"
+    return dict(
+        host=socket.gethostname(),
+        packages=[name for name in packages if find_spec(name) is None],
+        paths=[path for path in paths if not Path(path).exists()],
+    )
+
+
+def check_workers(
+    client: "distributed.Client",  # of a cluster
+    packages: Sequence[str] = (),  # names to import, of the extra `train`
+    paths: Sequence[str | Path] = (),  # files and folders that must be visible
+) -> int:  # number of workers
+    "Raise an error if the cluster has no worker, or if one can't run the tasks"
+    if not client.nthreads():
+        raise ClusterUnreachable("the scheduler has no workers; start them with `dask worker`")
+    found = client.run(describe_host, list(packages), [str(path) for path in paths])
+    problems = []
+    for address, report in found.items():
+        name = f"{address} on {report['host']}"
+        problems += [f"{name} has no {p}: pip install 'pneumonia-nbdev[train]'" for p in report["packages"]]
+        problems += [f"{name} can't see {p}: use a shared folder or a URL" for p in report["paths"]]
+    if problems:
+        more = f"; and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
+        raise WorkerNotReady("; ".join(problems[:MAX_LISTED]) + more)
+    return len(found)
