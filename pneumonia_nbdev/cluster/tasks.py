@@ -210,6 +210,7 @@ def dask_outcomes(
 
 # %% ../../nbs/12_cluster/08_tasks.ipynb #clts0024
 MAX_LISTED = 5  # failed tasks in a message
+MAX_LINES = 20  # about as many lines for finished tasks
 
 
 def _failure(failed, n_tasks, folder):
@@ -228,7 +229,7 @@ def run_tasks(
     folder: Path,  # from `run_folder`
     client: "distributed.Client | None" = None,  # of a cluster; None for one process
     shared: object = None,  # first argument of all functions
-    verbose: bool = False,  # print a line for each finished task
+    verbose: bool = False,  # print failed tasks, and some of the finished ones
 ) -> dict[str, dict[str, np.ndarray]]:  # name -> result, in the order of the tasks
     "Results of tasks; raises `TaskFailed` after the others have ended"
     found = {task.name: load_result(folder, task.name) for task in tasks}
@@ -236,6 +237,7 @@ def run_tasks(
     if verbose and len(missing) < len(tasks):
         print(f"{len(tasks) - len(missing)} of {len(tasks)} tasks are finished in {folder}", flush=True)
     failed = {}
+    every = max(1, len(missing) // MAX_LINES)
     outcomes = dask_outcomes(missing, client, shared) if client else local_outcomes(missing, shared)
     for number, (task, outcome) in enumerate(outcomes, 1):
         if outcome.result is None:
@@ -243,10 +245,10 @@ def run_tasks(
         else:
             save_result(folder, task.name, outcome.result)
             found[task.name] = outcome.result
-        if verbose:
-            state = f"failed: {outcome.error}" if outcome.result is None else "done"
-            file = sys.stderr if outcome.result is None else sys.stdout
-            print(f"{number}/{len(missing)} {task.name} {state}", file=file, flush=True)
+        if verbose and outcome.result is None:
+            print(f"{number}/{len(missing)} {task.name} failed: {outcome.error}", file=sys.stderr, flush=True)
+        elif verbose and number % every == 0:
+            print(f"{number}/{len(missing)} {task.name}", flush=True)
     if failed:
         raise _failure(failed, len(tasks), folder)
     return found
