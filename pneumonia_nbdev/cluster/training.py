@@ -146,6 +146,16 @@ def _features(data, options, folder, client, verbose):
     return rows, dict(X=X, y=y, group=rows.group.to_numpy())
 
 # %% ../../nbs/12_cluster/10_training.ipynb #cltr0016
+@contextmanager
+def _single_warnings():
+    "Repeat the warnings of all folds once"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for text in dict.fromkeys(str(each.message) for each in caught if each.category is UserWarning):
+        warnings.warn(text, stacklevel=4)
+
+
 def _calibrated_fold(rows, table, held, head):
     "Probabilities and threshold of a fold, calibrated on the other folds"
     rest = rows[~held]
@@ -179,12 +189,13 @@ def cross_validate_heads(
     heads = {unit: results[task.name] for unit, task in tasks.items()}
     predictions = []
     chosen = {}
-    for seed in options.seeds:
-        folds = fold_of_rows(table["y"], table["group"], options.folds, seed)
-        for fold in range(options.folds):
-            C = chosen[seed, fold] = min(grid, key=lambda C: heads[seed, fold, C]["loss"])  # noqa: B023
-            p, threshold = _calibrated_fold(rows, table, folds == fold, heads[seed, fold, C])
-            predictions.append(_prediction_rows(rows[folds == fold], seed, fold, p, threshold).assign(C=C))
+    with _single_warnings():
+        for seed in options.seeds:
+            folds = fold_of_rows(table["y"], table["group"], options.folds, seed)
+            for fold in range(options.folds):
+                C = chosen[seed, fold] = min(grid, key=lambda C: heads[seed, fold, C]["loss"])  # noqa: B023
+                p, threshold = _calibrated_fold(rows, table, folds == fold, heads[seed, fold, C])
+                predictions.append(_prediction_rows(rows[folds == fold], seed, fold, p, threshold).assign(C=C))
     return pd.concat(predictions, ignore_index=True), _grid_table(heads, chosen, table, options.folds)
 
 # %% ../../nbs/12_cluster/10_training.ipynb #cltr0017
