@@ -9,6 +9,7 @@ __all__ = []
 import argparse
 import hashlib
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,19 +135,18 @@ def train_cnn(
     if group.process == 0:
         print(f"{len(y):,} images, {len(batches)} steps an epoch, {len(devices)} devices", flush=True)
     history = model.fit(batches, epochs=epochs, shuffle=False, verbose=2 if group.process == 0 else 0).history
+    content = _file_of(model)  # on all hosts, because Keras collects the weights from all of them
     if group.process == 0:
-        write_atomic(out, lambda file: _save(model, file))
+        write_atomic(out, content)
     return {name: [float(value) for value in values] for name, values in history.items()}
 
 
-def _save(model, file):
-    "Write a model to an open file"
-    import tempfile
-
+def _file_of(model):
+    "The content of the `.keras` file of a model"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
-        file.write(path.read_bytes())
+        return path.read_bytes()
 
 # %% ../../nbs/12_cluster/11_hosts.ipynb #clho0017
 def main(

@@ -7,7 +7,6 @@ __all__ = []
 
 # %% ../../nbs/12_cluster/10_training.ipynb #cltr0007
 import hashlib
-import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -344,9 +343,9 @@ def _client_of(options, data, sources, masks) -> "Iterator[distributed.Client | 
         yield client
 
 # %% ../../nbs/12_cluster/10_training.ipynb #cltr0025
-def _host_data(data):
+def _host_data(data, url):
     "The data set of a path, a URL or a loader, with absolute paths"
-    url = str(data) if is_url(data) else None
+    url = str(data) if is_url(data) else url
     loader = data if isinstance(data, MedicalDataLoader) else MedicalDataLoader(local_copy(url) if url else data)
     found = HostData(loader, url)
     if not url:
@@ -364,12 +363,13 @@ def run_study(
     sources: Sequence[Source] = (),  # further sources, as for `train_default`
     masks: str | Path | None = None,  # drawn lungs, as for `train_default`
     verbose: bool = True,  # print the finished tasks
+    url: str | None = None,  # of a loader whose images are a local copy
 ) -> Study:
     "Run trainings in one process or on a cluster"
     check_options(options)
     if options.folds is None and not with_bundles:
         raise InvalidOption("nothing to train: give folds, or train bundles")
-    data = _host_data(data)
+    data = _host_data(data, url)
     settings = study_settings(data, options, sources, masks)
     folder = run_folder(Path(runs).resolve(), options.recipe.name, settings)
     network_options = NetworkOptions(

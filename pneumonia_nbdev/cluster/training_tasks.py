@@ -10,6 +10,7 @@ import copy
 import getpass
 import hashlib
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,6 @@ from filelock import FileLock
 
 from pneumonia_nbdev.cluster.tasks import WorkerNotReady
 from pneumonia_nbdev.core.base import CLASSES, BadData, InvalidOption, import_extra, make_private_folder
-from pneumonia_nbdev.core.bundle import Bundle
 from pneumonia_nbdev.core.image import rescale_intensity
 from pneumonia_nbdev.data.dataset import MedicalDataLoader, _try_read
 from pneumonia_nbdev.data.sources import Source
@@ -248,6 +248,20 @@ def _checkpoint_folder(folder, name):
         yield Path(temporary)
 
 
+def _trained_bundle(loader, recipe, options, folder, is_final):
+    "The bundle of a recipe; damaged checkpoints of a lost process are deleted, and the training starts again"
+    choices = dict(recipe=recipe, folder=folder, verbose=False, sources=options.sources, masks=options.masks)
+    choices |= dict(extra_parts=options.extra_parts if is_final else None)
+    is_continued = folder.is_dir() and any(folder.iterdir())
+    try:
+        return train_default(loader, options.weights, folder / "network.bundle", **choices)
+    except Exception:
+        if not is_continued:
+            raise
+    shutil.rmtree(folder)
+    return train_default(loader, options.weights, folder / "network.bundle", **choices)
+
+
 def train_network(
     data: HostData,  # the data set
     options: NetworkOptions,  # of all networks
@@ -264,17 +278,7 @@ def train_network(
         if fold is not None:
             scored = fold_of_rows(rows.label == CLASSES[1], rows.group, folds, seed) == fold
             loader.files = rows[~scored]
-        bundle = train_default(
-            loader,
-            options.weights,
-            folder / "network.bundle",
-            recipe=replace(options.recipe, seed=seed),
-            folder=folder,
-            verbose=False,
-            extra_parts=options.extra_parts if fold is None else None,
-            sources=options.sources,
-            masks=options.masks,
-        )
+        bundle = _trained_bundle(loader, replace(options.recipe, seed=seed), options, folder, fold is None)
         positions = [i for i in np.flatnonzero(scored) if not isinstance(_try_read(rows.path[i], loader.spec), Exception)]
         _, p = score_files(bundle, rows.iloc[positions])
         content = np.frombuffer(bundle.path.read_bytes(), np.uint8)
