@@ -6,10 +6,9 @@
 __all__ = []
 
 # %% ../../nbs/30_cli/06_train.ipynb #37c04
-import re
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,10 +23,22 @@ from pneumonia_nbdev.cli.data import (
     warnings_as_lines,
 )
 from pneumonia_nbdev.cli.label_training import LabelOptions, train_from_labels
+from pneumonia_nbdev.cli.several_trainings import (
+    FoldsOption,
+    GridOption,
+    OnlyFoldsOption,
+    SchedulerOption,
+    SeedsOption,
+    SeveralTrainings,
+    ThreadsOption,
+    WorkersOption,
+    study_lines,
+    url_of,
+)
 from pneumonia_nbdev.core.base import CLASSES, InvalidOption, MissingFile, PneumoniaError, import_extra
 
 if TYPE_CHECKING:
-    from pneumonia_nbdev.cluster.training import Study, StudyOptions
+    from pneumonia_nbdev.cluster.training import StudyOptions
     from pneumonia_nbdev.core.bundle import Bundle
     from pneumonia_nbdev.data.dataset import MedicalDataLoader
     from pneumonia_nbdev.data.sources import Source
@@ -215,114 +226,15 @@ def _read_sources(tables, lung_masks):
     with warnings_as_lines():
         return [read_source(table) for table in tables]
 
-# %% ../../nbs/30_cli/06_train.ipynb #37cmt002
-FoldsOption = Annotated[int | None, typer.Option(help="Cross-validate with this number of folds by patient.")]
-SeedsOption = Annotated[str, typer.Option(help="Several seeds, such as 0,1,2: networks or folds are repeated.")]
-GridOption = Annotated[
-    str, typer.Option(help="Values of C of the linear recipe, such as 0.001,0.01; needs --folds.")
-]
-OnlyFoldsOption = Annotated[bool, typer.Option("--only-folds", help="Cross-validate, and write no bundle.")]
-SchedulerOption = Annotated[
-    str | None, typer.Option(help="Dask scheduler whose workers run the trainings, such as tcp://host:8786.")
-]
-WorkersOption = Annotated[int | None, typer.Option(help="Local processes that run the trainings.")]
-ThreadsOption = Annotated[int, typer.Option(help="Threads of each of several trainings.")]
-
-
-def _numbers(text, kind, option):
-    "Numbers separated by commas"
-    try:
-        return tuple(kind(part) for part in text.split(","))
-    except ValueError:
-        raise InvalidOption(f"{option} {text!r}; it has numbers separated by commas") from None
-
-
-@dataclass(frozen=True)
-class SeveralTrainings:
-    "Options of `pneumonia train` for several trainings or machines"
-
-    folds: int | None = None  # number of folds by patient
-    seeds: str = ""  # numbers separated by commas
-    grid: str = ""  # numbers separated by commas
-    only_folds: bool = False  # write no bundle
-    scheduler: str | None = None  # address
-    workers: int | None = None  # local processes
-    threads: int = 1  # of each training
-
-    @property
-    def is_chosen(self) -> bool:
-        "Whether one of the options was given"
-        return self != SeveralTrainings()
-
-    def check(
-        self,
-        labels: str | None,  # value of `--labels`
-        test_log: Path | None,  # value of `--test-log`
-        seed: int | None,  # value of `--seed`
-    ) -> None:
-        "Refuse options that can't be combined with these"
-        if labels is not None:
-            raise InvalidOption("--labels trains in one process: leave out --folds, --seeds, --scheduler and --workers")
-        if test_log:
-            raise InvalidOption("several trainings don't use the test split: evaluate a bundle with pneumonia evaluate")
-        if seed is not None and self.seeds:
-            raise InvalidOption("give --seed or --seeds, not both")
-        if self.only_folds and self.folds is None:
-            raise InvalidOption("--only-folds needs --folds")
-
-    def options(
-        self,
-        recipe: "Recipe",  # the choices of a training
-        weights: str,  # value of `--weights`
-    ) -> "StudyOptions":  # checked
-        "The options of `run_study`"
-        from pneumonia_nbdev.cluster.training import StudyOptions, check_options
-
-        options = StudyOptions(
-            recipe=recipe,
-            weights=None if weights == "none" else weights,
-            folds=self.folds,
-            seeds=_numbers(self.seeds, int, "--seeds") if self.seeds else (recipe.seed,),
-            grid=_numbers(self.grid, float, "--grid") if self.grid else None,
-            threads=self.threads,
-            scheduler=self.scheduler,
-            workers=self.workers,
-        )
-        check_options(options)
-        return options
-
 # %% ../../nbs/30_cli/06_train.ipynb #37cmt004
-def _url_of(data):
-    "The URL of `--data`; None for a path"
-    found = re.match(r"([a-z][a-z0-9+.-]+):/+(.*)", data.as_posix())
-    return found and f"{found[1]}://{'/' if found[1] == 'file' else ''}{found[2]}"
-
-
 def _open_for_hosts(data, classes, columns):
     "The labeled images of a command, and their URL if they have one"
     from pneumonia_nbdev.cluster.training_tasks import local_copy
 
-    url = _url_of(data)
+    url = url_of(data)
     loader = open_data(local_copy(url) if url else data, classes, columns)
     loader.check_training()
     return loader, url
-
-
-def study_lines(
-    study: "Study",  # from `run_study`
-) -> list[str]:  # a line a metric
-    "Mean and spread of the seeds, and the ensemble with its interval"
-    images = "validation" if study.out_of_fold is None else "out of fold"
-    n_seeds = study.metrics.seed.nunique() - 1
-    lines = []
-    for name, row in study.summary.iterrows():
-        interval = f"(95 % CI {row.low:.3f}-{row.high:.3f}, n = {row.n:.0f})"
-        if n_seeds == 1:
-            lines.append(f"{images} {name}: {row['mean']:.3f} {interval}")
-        else:
-            seeds = f"mean {row['mean']:.3f}, sd {row.sd:.3f} of {n_seeds} seeds"
-            lines.append(f"{images} {name}: {seeds}; ensemble {row.ensemble:.3f} {interval}")
-    return lines
 
 # %% ../../nbs/30_cli/06_train.ipynb #37cmt005
 def train_several(
