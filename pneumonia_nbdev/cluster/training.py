@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/12_cluster/10_training.ipynb #cltr0007
 import hashlib
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from pneumonia_nbdev.cluster.tasks import Task, check_workers, run_folder, run_t
 from pneumonia_nbdev.cluster.training_tasks import (
     HostData,
     NetworkOptions,
+    checkpoint_folder,
     feature_chunk,
     fold_of_rows,
     head_of_fold,
@@ -270,6 +272,7 @@ def train_networks(
         found = results[name]
         number = -1 if fold is None else fold
         predictions.append(_prediction_rows(rows.iloc[found["row"]], seed, number, found["p"], found["threshold"]))
+        shutil.rmtree(checkpoint_folder(folder, seed, fold, options.folds or 0), ignore_errors=True)
         if fold is None:
             bundles[seed] = write_atomic(folder / f"seed-{seed}.bundle", found["bundle"].tobytes())
     return pd.concat(predictions, ignore_index=True) if predictions else pd.DataFrame(), bundles

@@ -10,9 +10,11 @@ import copy
 import getpass
 import hashlib
 import os
+import random
 import shutil
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -54,6 +56,34 @@ def fixed_threads(
             raise InvalidOption(f"TensorFlow runs with {found} threads here, not with {threads}; {advice}") from None
     with import_extra("threadpoolctl").threadpool_limits(threads):
         yield
+
+# %% ../../nbs/12_cluster/09_training_tasks.ipynb #cltt0031
+SHARED_FUNCTIONS = ("seed", "random", "randint", "randrange", "choice", "sample", "shuffle", "uniform", "getrandbits")
+
+
+@contextmanager
+def own_random_numbers() -> Iterator[None]:
+    "The functions of `random` use a generator of this thread; other threads use the common one"
+    own = random.Random(0)
+    thread = threading.get_ident()
+    common = {name: getattr(random, name) for name in SHARED_FUNCTIONS}
+
+    def dispatch(name):
+        of_thread = getattr(own, name)
+
+        def call(*arguments, **options):
+            function = of_thread if threading.get_ident() == thread else common[name]
+            return function(*arguments, **options)
+
+        return call
+
+    try:
+        for name in SHARED_FUNCTIONS:
+            setattr(random, name, dispatch(name))
+        yield
+    finally:
+        for name, function in common.items():
+            setattr(random, name, function)
 
 # %% ../../nbs/12_cluster/09_training_tasks.ipynb #cltt0010
 def is_url(
@@ -238,11 +268,22 @@ class NetworkOptions:
     masks: str | None = None  # as for `train_default`
 
 
+def checkpoint_folder(
+    folder: str | Path,  # of the run
+    seed: int,  # of the network
+    fold: int | None,  # held out
+    folds: int,  # number of folds
+) -> Path:  # may be missing
+    "The folder of the checkpoints of a network"
+    name = f"seed{seed}" if fold is None else f"seed{seed}-fold{fold}of{folds}"
+    return Path(folder) / "checkpoints" / name
+
+
 @contextmanager
-def _checkpoint_folder(folder, name):
-    "A folder below that of the run if this host has it, or a temporary one"
+def _working_folder(folder, *network):
+    "The folder of the checkpoints if this host has that of the run, or a temporary one"
     if folder and Path(folder, "settings.json").is_file():
-        yield Path(folder) / "checkpoints" / name
+        yield checkpoint_folder(folder, *network)
         return
     with tempfile.TemporaryDirectory() as temporary:
         yield Path(temporary)
@@ -270,7 +311,8 @@ def train_network(
     folds: int = 0,  # number of folds
 ) -> dict[str, np.ndarray]:  # bundle (bytes), row (positions in the table), p, threshold
     "Train a network and predict the images of its fold, or of validation"
-    with fixed_threads(options.threads), _checkpoint_folder(options.folder, f"seed{seed}-fold{fold}") as folder:
+    place = _working_folder(options.folder, seed, fold, folds)
+    with fixed_threads(options.threads), own_random_numbers(), place as folder:
         loader = data.open()
         rows = data.rows(loader)
         check_visible(rows.path.tolist())
@@ -279,7 +321,8 @@ def train_network(
             scored = fold_of_rows(rows.label == CLASSES[1], rows.group, folds, seed) == fold
             loader.files = rows[~scored]
         bundle = _trained_bundle(loader, replace(options.recipe, seed=seed), options, folder, fold is None)
-        positions = [i for i in np.flatnonzero(scored) if not isinstance(_try_read(rows.path[i], loader.spec), Exception)]
+        decoded = {i: _try_read(rows.path[i], loader.spec) for i in np.flatnonzero(scored)}
+        positions = [i for i, image in decoded.items() if not isinstance(image, Exception)]
         _, p = score_files(bundle, rows.iloc[positions])
         content = np.frombuffer(bundle.path.read_bytes(), np.uint8)
     return dict(bundle=content, row=np.array(positions), p=p, threshold=bundle.threshold)
