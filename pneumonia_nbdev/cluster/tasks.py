@@ -192,7 +192,8 @@ def dask_outcomes(
     try:
         while waiting:
             try:
-                done = distributed.wait(waiting, timeout=PATIENCE, return_when="FIRST_COMPLETED").done
+                with client.as_current():
+                    done = distributed.wait(waiting, timeout=PATIENCE, return_when="FIRST_COMPLETED").done
             except distributed.CancelledError:
                 done = [future for future in waiting if future.status != "pending"]
             except distributed.TimeoutError:
