@@ -393,6 +393,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "cluster.screening": [
             "screen_archive",
         ],
+        "cluster.cost": [
+            "ClusterCost",
+        ],
         "cli.doctor": [
             "examine",
         ],

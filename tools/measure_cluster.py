@@ -23,9 +23,9 @@ import psutil
 
 from pneumonia_nbdev.cluster.client import free_port, open_client
 from pneumonia_nbdev.cluster.manifest import Manifest
-from pneumonia_nbdev.cluster.partition import load_model
+from pneumonia_nbdev.cluster.partition import load_model, publish_model
 from pneumonia_nbdev.cluster.screening import Screening, _make_job, _run
-from pneumonia_nbdev.cluster.storage import Entry, Listing
+from pneumonia_nbdev.cluster.storage import Entry, Listing, Storage
 from pneumonia_nbdev.core.base import sample_dir
 
 
@@ -77,6 +77,7 @@ def measure_run(source, workers, size):
     "One screening"
     with tempfile.TemporaryDirectory() as target, open_client(workers=workers) as client:
         job = _make_job(source, target)
+        publish_model(Storage(target))
         began = time.monotonic()
         manifest = Manifest.create(job, size)
         listed = time.monotonic() - began

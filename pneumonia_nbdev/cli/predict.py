@@ -238,7 +238,8 @@ UpdateOption = Annotated[
     bool, typer.Option("--update", help="List the source again, and predict new and changed files.")
 ]
 PositivesOption = Annotated[
-    int, typer.Option(help="Write report.html with this number of the most probable positive images.", min=0)
+    int,
+    typer.Option(help="Write report.html with this number of the most probable positive images.", min=0, max=1000),
 ]
 
 # %% ../../nbs/30_cli/03_predict.ipynb #37bclu03
@@ -266,7 +267,7 @@ def _screen_archive(source, target, scheduler, workers, as_json, sort, quarantin
         console().print("\n".join(summary_lines(screening, lang)), markup=False, highlight=False)
         console().print(f"{screening.target}/results", markup=False, highlight=False, soft_wrap=True)
     counts = screening.counts
-    failed = counts["failed"] + len(screening.failed)
+    failed = counts["failed"] + sum("hidden files" not in reason for reason in screening.failed)
     raise typer.Exit(2 if failed and not counts["predicted"] else int(failed > 0))
 
 # %% ../../nbs/30_cli/03_predict.ipynb #36039b

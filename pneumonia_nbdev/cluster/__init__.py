@@ -9,5 +9,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "screening": [
             "screen_archive",
         ],
+        "cost": [
+            "ClusterCost",
+        ],
     },
 )

@@ -9,6 +9,7 @@ __all__ = []
 import hashlib
 import logging
 import platform
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,9 @@ def environment() -> dict[str, str]:  # package -> version; "missing" for one th
     return {"python": platform.python_version(), **found, "code of pneumonia-nbdev": code_hash()}
 
 # %% ../../nbs/12_cluster/00_client.ipynb #clc00017
+NO_EFFECT = ("dask", "distributed", "cloudpickle")  # packages on which no result depends
+
+
 def _differences(expected, found):
     "The packages whose versions differ, as text"
     versions = {name: (version, str(found.get(name, "missing"))) for name, version in expected.items()}
@@ -117,6 +121,14 @@ def _connect(scheduler):
         raise ClusterUnreachable(f"{scheduler}: {text[:200]}") from None
 
 # %% ../../nbs/12_cluster/00_client.ipynb #clc00023
+def dask_setup(
+    worker: object,  # a starting worker of Dask, for which this module is a `preload`
+) -> None:
+    "Ignore Ctrl-C in a worker of this machine: the terminal sends it to all processes, and the client ends them"
+    if hasattr(worker, "scheduler"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _local_cluster(workers):
     "A scheduler in this process, and worker processes on this machine"
     distributed = import_extra("distributed", "cluster")
@@ -127,6 +139,7 @@ def _local_cluster(workers):
         processes=True,
         dashboard_address="127.0.0.1:0",
         silence_logs="ERROR",
+        preload=["pneumonia_nbdev.cluster.client"],
     )
 
 

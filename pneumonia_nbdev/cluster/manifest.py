@@ -8,6 +8,7 @@ __all__ = []
 # %% ../../nbs/12_cluster/03_manifest.ipynb #man00006
 import io
 import json
+import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,6 +16,7 @@ from itertools import islice
 from fastcore.basics import patch
 
 from pneumonia_nbdev.core.base import BadData, InvalidOption, import_extra
+from pneumonia_nbdev.cluster.client import NO_EFFECT, check_environment
 from pneumonia_nbdev.cluster.partition import Job
 from pneumonia_nbdev.cluster.storage import Entry, Listing, Storage
 
@@ -23,6 +25,7 @@ FORMAT = 1
 PARTITION_SIZE = 500  # files of a partition
 _CHUNK = 100  # partitions in one file of the list
 _STATE = "_screening/screening.json"
+_COUNTS = dict(partition_size=int, generation=int, files=int, partitions=int, failed=list, token=str)
 
 
 @dataclass
@@ -34,7 +37,8 @@ class Manifest:
     generation: int = 1  # number of the list; an update writes the next one
     files: int = 0  # in the list
     partitions: int = 0  # in the list
-    failed: list[str] = field(default_factory=list)  # folders that couldn't be listed
+    failed: list[str] = field(default_factory=list)  # what wasn't listed
+    token: str = field(default_factory=lambda: secrets.token_hex(4))  # of the folder: two clients have two lists
 
     def __post_init__(self):
         self.target = Storage(self.job.target)
@@ -50,14 +54,13 @@ class Manifest:
 
     def _path(self, chunk):
         "The file of some partitions"
-        return f"_screening/manifest-{self.generation:04d}/{chunk:06d}.parquet"
+        return f"_screening/manifest-{self.generation:04d}-{self.token}/{chunk:06d}.parquet"
 
-    def _save(self):
-        "Write the settings and counts; from now on the list is complete"
-        names = ("partition_size", "generation", "files", "partitions", "failed")
-        counts = {name: getattr(self, name) for name in names}
-        state = dict(format=FORMAT, settings=self.job.settings(), **counts)
-        self.target.write(_STATE, json.dumps(state, indent=1, ensure_ascii=False).encode())
+    def _state(self):
+        "Settings and counts"
+        counts = {name: getattr(self, name) for name in _COUNTS}
+        settings = dict(settings=self.job.settings(), environment=self.job.environment)
+        return json.dumps(dict(format=FORMAT, **settings, **counts), indent=1).encode()
 
 # %% ../../nbs/12_cluster/03_manifest.ipynb #man00013
 def _batches(items, n):
@@ -88,7 +91,10 @@ def _read_chunk(self: Manifest, chunk):
     if content is None:
         raise BadData("a part of the list is missing; use an empty target", file=self.job.target)
     try:
-        return parquet.read_table(io.BytesIO(content))
+        table = parquet.read_table(io.BytesIO(content)).select(["partition", *Entry._fields])
+        if table.column("partition")[0].as_py() // _CHUNK != chunk:
+            raise ValueError("another part")
+        return table
     except Exception as e:
         raise BadData(f"the list is damaged: {str(e)[:100]}", file=self.job.target) from None
 
@@ -120,21 +126,31 @@ def create(
     if not manifest.files:
         raise BadData("no file in it", file=job.source)
     manifest.failed = listing.failed
-    manifest._save()
-    return manifest
+    if manifest.target.create(_STATE, manifest._state()):
+        return manifest
+    return cls.load(job, partition_size)  # another client was faster
 
 # %% ../../nbs/12_cluster/03_manifest.ipynb #man00021
 def _check_settings(job, settings):
     "Raise `InvalidOption` if a target has the results of another job"
     own = json.loads(json.dumps(job.settings()))
     differences = [
-        f"{name} {str(settings.get(name))[:60]}" for name in own if settings.get(name) != own[name]
+        f"{name} {str(settings.get(name))[:60]} instead of {str(own[name])[:60]}"
+        for name in own
+        if settings.get(name) != own[name]
     ]
     if differences:
         raise InvalidOption(
             f"the target belongs to another screening ({', '.join(differences)}); choose another target",
             file=job.target,
         )
+
+
+def _check_versions(job, versions):
+    "Raise `VersionMismatch` if the screening began with other versions on which its results depend"
+    kept = {name: version for name, version in versions.items() if name not in NO_EFFECT}
+    if kept and job.environment:
+        check_environment(kept, job.environment, "this process, unlike the one that began the screening,")
 
 
 @patch(cls_method=True)
@@ -149,14 +165,16 @@ def load(
         return None
     try:
         state = json.loads(content)
-        written = state.pop("format")
-        settings = state.pop("settings")
-        if written > FORMAT:
-            raise BadData(f"a later version wrote the list (format {written})", file=job.target)
-        manifest = cls(job, **state)
+        if state["format"] > FORMAT:
+            raise BadData(f"a later version wrote the list (format {state['format']})", file=job.target)
+        if any(type(state[name]) is not kind for name, kind in _COUNTS.items()):
+            raise TypeError
+        manifest = cls(job, **{name: state[name] for name in _COUNTS})
+        settings, versions = dict(state["settings"]), dict(state["environment"])
     except (ValueError, KeyError, TypeError):
         raise BadData("its screening.json is damaged; use an empty target", file=job.target) from None
     _check_settings(job, settings)
+    _check_versions(job, versions)
     if partition_size not in (None, manifest.partition_size):
         raise InvalidOption(f"the partitions of this screening have {manifest.partition_size} files")
     return manifest
@@ -185,7 +203,7 @@ def update(self: Manifest) -> "Manifest":  # the new list
     new.partitions = self.partitions
     new._write_entries(rows, first=chunks * _CHUNK)
     new.failed = listing.failed
-    new._save()
+    new.target.write(_STATE, new._state())
     return new
 
 # %% ../../nbs/12_cluster/03_manifest.ipynb #man00032

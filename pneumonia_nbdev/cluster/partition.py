@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import socket
 import tempfile
 import threading
 from collections import Counter
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 from pneumonia_nbdev.core.base import (
     BadBundle,
     BadData,
+    CannotWrite,
     InputError,
     PneumoniaError,
     clean_name,
@@ -52,11 +54,13 @@ class Job:
     findings: str | None = None  # names of findings, or `all`; None for those that aren't experimental
     raw: bool = False  # give probabilities also without a class
     environment: dict = field(default_factory=dict, compare=False)  # versions of the client; empty for no comparison
+    run: str = field(default="", compare=False)  # identifies the call of the client
 
     def settings(self) -> dict:  # plain types
         "The settings on which the rows depend"
         plain = asdict(self)
-        del plain["target"], plain["environment"]
+        for name in ("target", "environment", "run"):
+            del plain[name]
         return plain
 
     def fingerprint(
@@ -71,6 +75,13 @@ class Job:
 def _model_name(digest):
     "The name of a bundle in the target"
     return f"_screening/{digest}.bundle"
+
+
+def model_digest(
+    model: str | Path | None = None,  # a bundle, as for `PneumoniaDetectionSystem`
+) -> str:  # SHA-256
+    "The hash of a bundle"
+    return hashlib.sha256(bundle_bytes(find_bundle(model))).hexdigest()
 
 
 def publish_model(
@@ -259,13 +270,18 @@ class Attempts:
         self,
         target: Storage,  # of the results
         number: int,  # of the partition
+        run: str = "",  # identifies the call of the client
     ):
         self.target = target
         self.name = f"_screening/attempts/{number:06d}.json"
-        self.state = dict(attempts=0, file=None, ended={})
-        with suppress(ValueError):  # a file that was written by half
-            self.state |= json.loads(target.read(self.name) or b"{}")
-        if self.state["file"]:
+        self.state = dict(attempts=0, file=None, ended={}, run=run)
+        with suppress(ValueError, TypeError, AttributeError):  # a damaged record
+            stored = json.loads(target.read(self.name) or b"{}")
+            if [type(stored.get(name)) for name in ("attempts", "ended", "run")] == [int, dict, str]:
+                self.state |= stored
+        is_same_run = self.state["run"] == run
+        self.state["run"] = run
+        if self.state["file"] and is_same_run:
             counts = Counter(self.state["ended"])
             counts[self.state["file"]] += 1
             self.state["ended"] = dict(counts)
@@ -364,7 +380,7 @@ def parse_part(
     try:
         table = parquet.read_table(pa.BufferReader(content), page_checksum_verification=True)
         about = json.loads(table.schema.metadata[b"pneumonia"])
-        if len(table) != about["summary"]["files"]:
+        if len(table) != about["summary"]["files"] or len(about["fingerprint"]) != 64:
             raise ValueError("rows are missing")
         return about, table
     except Exception as e:  # pyarrow and json raise many kinds
@@ -380,7 +396,7 @@ def run_partition(
     if job.environment:
         check_environment(job.environment)
     target = Storage(job.target)
-    attempts = Attempts(target, number)
+    attempts = Attempts(target, number, job.run)
     try:
         rows = [*_rows(job, entries, attempts)]
         target.write(part_name(number), part_bytes(rows, job.fingerprint(entries)))
@@ -402,3 +418,5 @@ def try_partition(
         return run_partition(job, number, entries)
     except PneumoniaError as e:
         return e
+    except OSError as e:  # such as a full disk for temporary files
+        return CannotWrite(f"on {socket.gethostname()}: {e.strerror or e}")

@@ -9,7 +9,7 @@ __all__ = []
 import heapq
 from typing import TYPE_CHECKING
 
-from pneumonia_nbdev.core.base import InputError
+from pneumonia_nbdev.core.base import BadData, InputError
 from pneumonia_nbdev.core.i18n import translate
 from pneumonia_nbdev.core.prediction import FailedPrediction, Prediction
 from pneumonia_nbdev.deployment.predictor import Report
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 def _positives(target):
     "(probability, file, size, version) of the images with the class PNEUMONIA"
     for name in sorted(target.names("results")):
-        table = parse_part(target.read(f"results/{name}"))[1]
+        try:
+            table = parse_part(target.read(f"results/{name}"))[1]
+        except BadData:  # a file of another program
+            continue
         columns = [table.column(column).to_pylist() for column in ("class", "probability", *Entry._fields)]
         for cls, *row in zip(*columns, strict=True):
             if cls == "PNEUMONIA":

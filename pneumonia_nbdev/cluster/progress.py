@@ -102,6 +102,7 @@ def summary_lines(
         f"  {translate('cluster.skipped', lang)}: {counts['skipped']:,}",
         *[translate("cluster.resumed", lang, **numbers)] * bool(screening.resumed),
         *(translate("cluster.damaged", lang, name=name) for name in screening.damaged),
-        *(translate("cluster.unlisted", lang, reason=reason) for reason in screening.failed),
+        *(translate("cluster.left_out", lang, reason=reason) for reason in screening.failed),
+        *[f"{screening.target}/{screening.report}"] * bool(screening.report),
         t["warning"],
     ]

@@ -7,6 +7,8 @@ __all__ = ['screen_archive']
 
 # %% ../../nbs/12_cluster/05_screening.ipynb #scr00007
 import math
+import os
+import secrets
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -23,7 +25,14 @@ from ..core.packing import find_bundle, read_bundle
 from ..core.runtimes import check_engine
 from .client import CONNECT_SECONDS, ClusterUnreachable, environment, open_client
 from .manifest import PARTITION_SIZE, Manifest
-from .partition import Job, parse_part, part_name, publish_model, try_partition
+from pneumonia_nbdev.cluster.partition import (
+    Job,
+    model_digest,
+    parse_part,
+    part_name,
+    publish_model,
+    try_partition,
+)
 from .positives import write_report
 from .storage import Listing, Storage
 
@@ -38,7 +47,7 @@ class Screening:
     resumed: int = 0  # of these, how many had a result before
     resumed_files: int = 0  # in these partitions
     damaged: list[str] = field(default_factory=list)  # partitions whose file was damaged, and was written again
-    failed: list[str] = field(default_factory=list)  # folders that couldn't be listed
+    failed: list[str] = field(default_factory=list)  # what isn't in the counts, such as folders that weren't listed
     report: str | None = None  # name of the page in the target
 
     def add(
@@ -230,16 +239,30 @@ def _check_model(model, engine, findings):
         raise InvalidOption(f"the bundle has no {runtime.part}, which {runtime.name} needs")
 
 
+def _check_places(source, target):
+    "Raise an error for places that can't be used; the results must not become images of the next listing"
+    target = Storage(target)
+    listing = Listing(source)
+    if "memory" in target.fs.protocol:
+        raise InvalidOption("results in memory can't be shared by processes")
+    if listing.is_list or type(listing.storage.fs) is not type(target.fs):
+        return
+    roots = [storage.root for storage in (listing.storage, target)]
+    above, below = (os.path.realpath(root) if target.is_local else root for root in roots)
+    if f"{below}/".startswith(f"{above.rstrip('/')}/"):
+        raise InvalidOption("the target is inside of the source; choose another one", file=target.url)
+
+
 def _make_job(source, target, model=None, **options):
-    "The job of a screening; its model is in the target"
-    store = Storage(target)
-    digest = publish_model(store, model)
-    return Job(Storage(source).url, store.url, digest, environment=environment(), **options)
+    "The job of a screening"
+    places = Storage(source).url, Storage(target).url
+    return Job(*places, model_digest(model), environment=environment(), run=secrets.token_hex(4), **options)
 
 
-def _open_manifest(job, partition_size, update):
-    "The list in the target, or a new one"
+def _open_manifest(job, model=None, partition_size=None, update=False):
+    "The list in the target, or a new one; the model is in the target"
     manifest = Manifest.load(job, partition_size)
+    publish_model(Storage(job.target), model)
     if manifest is None:
         return Manifest.create(job, partition_size or PARTITION_SIZE)
     return _updated(manifest) if update else manifest
@@ -277,13 +300,28 @@ def screen_archive(
 ) -> Screening:
     "Predict all files of an archive on several processes or machines; a second call continues"
     _check_model(model, engine, findings)
-    Listing(source)  # an error of the source comes before the start of processes
+    _check_places(source, target)
     with open_client(scheduler, workers) as client:
         job = _make_job(source, target, model, engine=engine, findings=findings, raw=raw)
-        manifest = _open_manifest(job, partition_size, update)
+        manifest = _open_manifest(job, model, partition_size, update)
         screening = Screening(job.target, failed=manifest.failed)
         on_start(client.dashboard_link, manifest.files)
         _run(client, manifest, screening, on_progress)
+        screening.failed += _foreign_parts(manifest)
         if report:
-            screening.report = write_report(client, job, report, lang)
+            _add_report(client, job, screening, report, lang)
     return screening
+
+
+def _foreign_parts(manifest):
+    "Files among the results that don't belong to the screening"
+    own = {Path(part_name(number)).name for number, _ in manifest}
+    return [f"results/{name}: not a result of this screening" for name in manifest.target.names("results") if name not in own]
+
+
+def _add_report(client, job, screening, n, lang):
+    "Write the page; an error in it doesn't affect the results, which are complete"
+    try:
+        screening.report = write_report(client, job, n, lang)
+    except Exception as e:
+        screening.failed.append(f"report.html: {str(e)[:200] or type(e).__name__}")

@@ -6,12 +6,17 @@
 __all__ = []
 
 # %% ../../nbs/12_cluster/01_storage.ipynb #sto00006
+import errno
 import os
 import re
+import zipfile
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from fastcore.basics import patch
 
@@ -26,12 +31,14 @@ from pneumonia_nbdev.core.base import (
     PneumoniaError,
     TooLarge,
     UnreadableImage,
+    clean_name,
     import_extra,
     write_atomic,
 )
 from pneumonia_nbdev.core.tables import find_column, parse_table, decode_table
 from pneumonia_nbdev.core.walk import first_bytes, is_hidden, walk
 from pneumonia_nbdev.core.xray import MAX_BYTES, read_bytes
+from pneumonia_nbdev.deployment.case_sqlite import create_private
 
 # %% ../../nbs/12_cluster/01_storage.ipynb #sto00011
 def is_url(
@@ -49,9 +56,10 @@ class NoStorage(PneumoniaError):
 # %% ../../nbs/12_cluster/01_storage.ipynb #sto00013
 _REFUSED = re.compile(  # codes of S3, and names of error classes of botocore, google-auth and azure-core
     r"Expired|Invalid(Access|Token)|Signature|TimeTooSkewed|Credential|RefreshError|Authentication|"
-    r"Unauthorized|TokenRetrieval|SSO|NoSuchBucket|AllAccessDisabled"
+    r"Unauthorized|TokenRetrieval|SSO|NoSuchBucket|AllAccessDisabled|HTTP401"
 )
-_UNREACHABLE = re.compile(r"Connect|Endpoint|Timeout|DNS|SSL|Proxy|ServiceUnavailable|SlowDown")
+_UNREACHABLE = re.compile(r"Connect|Endpoint|Timeout|DNS|SSL|Proxy|ServiceUnavailable|SlowDown|HTTP(429|503)")
+_UNCLEAR = re.compile(r"\b(400|403)\b|PermissionError|HTTP40[03]|EINVAL")  # an answer without a reason
 
 
 def _names(error):
@@ -59,6 +67,9 @@ def _names(error):
     names = []
     while error is not None:
         names += [cls.__name__ for cls in type(error).__mro__[:2]]
+        if getattr(error, "errno", None) == errno.EINVAL:
+            names.append("EINVAL")
+        names.append(f"HTTP{getattr(error, 'status', None) or getattr(error, 'code', '')}")
         response = getattr(error, "response", None)
         if isinstance(response, dict):
             names.append(str(response.get("Error", {}).get("Code", "")))
@@ -76,14 +87,19 @@ def storage_error(
         return NoStorage(text)
     if isinstance(error, FileNotFoundError):
         return MissingFile()
-    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return CannotWrite(os.strerror(error.errno))
     return CannotRead(text)
 
 # %% ../../nbs/12_cluster/01_storage.ipynb #sto00021
-def _failure(fs, error):
+def _failure(fs, error, path=None):
     "The error of this package; the connections to a storage that can't be used are dropped"
     found = storage_error(error)
+    if path and isinstance(found, CannotRead) and _UNCLEAR.search(_names(error)):
+        try:  # the answer to a request for data contains the reason
+            fs.cat_file(path, start=0, end=1)
+        except Exception as e:
+            found = storage_error(e)
     if isinstance(found, NoStorage):
         fs.clear_instance_cache()
     return found
@@ -100,6 +116,8 @@ class Storage:
         url: str | Path,  # a path, or an address with a protocol of fsspec
     ):
         self.url = str(url) if is_url(url) else os.path.abspath(url)
+        if not is_url(url) and zipfile.is_zipfile(self.url):
+            self.url = f"zip://::{self.url}"
         fsspec = import_extra("fsspec", "cluster")
         if re.search(r"://[^/@]*:[^/@]*@", self.url):
             raise InvalidOption("an address may not contain a password; use the configuration of the storage")
@@ -162,6 +180,25 @@ def write(
 
 # %% ../../nbs/12_cluster/01_storage.ipynb #sto00024
 @patch
+def create(
+    self: Storage,
+    name: str,  # relative to the folder
+    content: bytes,  # of the file
+) -> bool:  # False if another process has created it
+    "Write a file that doesn't exist yet"
+    if self.is_local:
+        create_private(Path(self.path(name)), content)
+    else:
+        try:
+            self.fs.pipe_file(self.path(name), content, mode="create")
+        except FileExistsError:
+            return False
+        except Exception as e:
+            raise self.error(e) from None
+    return self.read(name) == content
+
+
+@patch
 def read(
     self: Storage,
     name: str,  # relative to the folder
@@ -204,6 +241,21 @@ def delete(
         raise self.error(e) from None
 
 # %% ../../nbs/12_cluster/01_storage.ipynb #sto00031
+_ENCODED = "percent://"
+
+
+def encoded_name(
+    name: str | bytes,  # relative to the source
+) -> str:  # the same, except for a name that isn't valid UTF-8, or that looks like an address
+    "The name of a file in a listing"
+    raw = name if isinstance(name, bytes) else os.fsencode(name)
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return _ENCODED + quote_from_bytes(raw)
+    return _ENCODED + quote_from_bytes(raw) if is_url(text) or text.startswith("/") else text
+
+
 class FileChanged(InputError):
     "A file that was replaced after it was listed"
 
@@ -237,23 +289,39 @@ def read_start(
     n: int,  # bytes
 ) -> bytes | None:  # at most n bytes; None for a pipe or device
     "The first bytes of a file; raises `InputError` for an error of this file, `NoStorage` for one of the storage"
-    fs, path = self._locate(file)
-    try:
-        if "file" in fs.protocol:
-            return first_bytes(Path(path))
-        with fs.open(path, "rb", block_size=2**16) as opened:
-            return opened.read(n)
-    except Exception as e:
-        raise self.error(e) from None
+    with self._errors_of(file):
+        fs, path = self._locate(file)
+        try:
+            return first_bytes(Path(path)) if "file" in fs.protocol else fs.cat_file(path, start=0, end=n)
+        except Exception as e:
+            raise _failure(fs, e, path) from None
 
 
 @patch
 def _locate(self: Storage, file):
     "The file system and the path of a listed file"
+    if file.startswith(_ENCODED):
+        name = unquote_to_bytes(file.removeprefix(_ENCODED))
+        return self.fs, self.path(os.fsdecode(name) if self.is_local else name.decode())
     if not is_url(file):
-        return self.fs, file if file.startswith("/") else self.path(file)
+        return self.fs, file if self.is_local and os.path.isabs(file) else self.path(file)
     other = Storage(file)
     return other.fs, other.root
+
+
+@patch
+@contextmanager
+def _errors_of(self: Storage, file):
+    "For a file with an address of its own, errors of its storage are those of the file"
+    try:
+        yield
+    except InputError:
+        raise
+    except PneumoniaError as e:
+        is_own = is_url(file) and not file.startswith(_ENCODED)
+        if is_own and (not isinstance(e, NoStorage) or file.startswith("http")):
+            raise CannotRead(e.reason) from None
+        raise
 
 
 @patch
@@ -264,12 +332,13 @@ def read_entry(
     "The content of a listed file; raises `InputError` for an error of this file, `NoStorage` for one of the storage"
     if entry.size > MAX_BYTES:
         raise TooLarge(f"more than {MAX_BYTES >> 20} MiB")
-    fs, path = self._locate(entry.file)
-    is_local = "file" in fs.protocol
-    raw = read_bytes(Path(path)) if is_local else _read_object(fs, path, entry.size)
-    if entry.version and (_local_version if is_local else _current_version)(fs, path) != entry.version:
-        raise FileChanged(f"listed as version {entry.version}")
-    return raw
+    with self._errors_of(entry.file):
+        fs, path = self._locate(entry.file)
+        is_local = "file" in fs.protocol
+        raw = read_bytes(Path(path)) if is_local else _read_object(fs, path, entry.size)
+        if entry.version and (_local_version if is_local else _current_version)(fs, path) != entry.version:
+            raise FileChanged(f"listed as version {entry.version}")
+        return raw
 
 # %% ../../nbs/12_cluster/01_storage.ipynb #sto00033
 def _read_object(fs, path, size):
@@ -278,7 +347,7 @@ def _read_object(fs, path, size):
         # without a listed size, the limit is part of the request
         raw = fs.cat_file(path) if size >= 0 else fs.cat_file(path, start=0, end=MAX_BYTES + 1)
     except Exception as e:
-        raise _failure(fs, e) from None
+        raise _failure(fs, e, path) from None
     if size > 0 and not raw:
         raise UnreadableImage("the file is empty")
     return read_bytes(raw)
@@ -299,7 +368,7 @@ def _current_version(fs, path):
     except FileNotFoundError:
         return ""
     except Exception as e:
-        raise _failure(fs, e) from None
+        raise _failure(fs, e, path) from None
 
 # %% ../../nbs/12_cluster/01_storage.ipynb #sto00041
 @dataclass
@@ -307,11 +376,11 @@ class Listing:
     "The files of a folder, an archive, an object storage, or a list"
 
     url: str | Path  # folder or address; a file `.csv` or `.parquet` is a list
-    failed: list[str] = field(default_factory=list)  # folders that couldn't be listed, with the reason
+    failed: list[str] = field(default_factory=list)  # what isn't listed, with the reason
 
     def __post_init__(self):
         self.storage = Storage(self.url)
-        suffix = os.path.splitext(self.storage.root.lower())[1]
+        suffix = os.path.splitext(self.storage.root.lower().partition("?")[0])[1]
         is_list = suffix in (".csv", ".parquet", ".tsv") and self._is_file()
         self.is_list = is_list
         if is_list:
@@ -328,9 +397,15 @@ class Listing:
 
     def __iter__(self) -> Iterator[Entry]:
         self.failed.clear()
+        self.hidden = 0
         if self.is_list:
-            return self._listed()
-        return self._local() if self.storage.is_local else self._remote()
+            yield from self._listed()
+        elif self.storage.is_local:
+            yield from self._local()
+        else:
+            yield from self._remote()
+        if self.hidden:
+            self.failed.append(f"{self.hidden:,} hidden files")
 
 # %% ../../nbs/12_cluster/01_storage.ipynb #sto00042
 @patch
@@ -338,10 +413,11 @@ def _local(self: Listing):
     "The files of a folder of this machine"
     root = Path(self.storage.root)
     walked = walk([root])
-    self.failed += [f"{error.file}: {error.code}: {error.reason}" for error in walked.closed]
+    self.failed += [f"{clean_name(error.file)}: {error.code}: {error.reason}" for error in walked.closed]
+    self.hidden = sum(is_hidden(name) for _, _, names in os.walk(root) for name in names)
     broken = [error.file for error in walked.failed]
     for path in sorted([*walked.files, *broken], key=lambda path: path.parts):
-        name = path.relative_to(root).as_posix()
+        name = encoded_name(os.fsencode(path.relative_to(root).as_posix()))
         try:
             status = path.stat()
             yield Entry(name, status.st_size, str(status.st_mtime))
@@ -351,8 +427,62 @@ def _local(self: Listing):
 
 @patch
 def _remote(self: Listing):
+    "The files of a storage"
+    kinds = {"s3": self._s3_files, "zip": self._zip_files}
+    protocol = self.storage.fs.protocol
+    protocols = [protocol] if isinstance(protocol, str) else protocol
+    list_files = next((kinds[name] for name in protocols if name in kinds), self._walked_files)
+    count = 0
+    try:
+        for name, size, version in list_files():
+            count += 1
+            if any(is_hidden(part) for part in name.split("/") if part not in ("", "..")):
+                self.hidden += 1
+                continue
+            yield Entry(encoded_name(name), -1 if size is None else size, version)  # some servers list no size
+    except PneumoniaError:
+        raise
+    except Exception as e:
+        raise self.storage.error(e) from None
+    if not count and self.failed:
+        raise MissingFile("; ".join(self.failed)[:200], file=self.storage.url)
+
+# %% ../../nbs/12_cluster/01_storage.ipynb #sto00143
+@patch
+def _s3_files(self: Listing):
+    "The keys below a prefix, in their order"
+    bucket, prefix, _ = self.storage.fs.split_path(self.storage.root)
+    prefix = prefix and f"{prefix}/"
+    position = {}
+    while True:
+        page = self.storage.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **position)
+        for found in page.get("Contents", ()):
+            name = found["Key"][len(prefix) :]
+            if name and not (name.endswith("/") and not found["Size"]):  # an empty object that stands for a folder
+                yield name, found["Size"], file_version(found)
+        if not page.get("IsTruncated"):
+            return
+        position = dict(ContinuationToken=page["NextContinuationToken"])
+
+
+@patch
+def _zip_files(self: Listing):
+    "The members of a zip file below a folder"
+    prefix = self.storage.root and f"{self.storage.root}/"
+    members = {}
+    for member in self.storage.fs.zip.infolist():
+        if member.is_dir() or not member.filename.startswith(prefix):
+            continue
+        if member.filename in members:
+            self.failed.append(f"{clean_name(member.filename)}: another member has the same name")
+        members[member.filename] = member
+    for name, member in sorted(members.items(), key=lambda found: found[0].split("/")):
+        yield name[len(prefix) :], member.file_size, str(member.CRC)
+
+# %% ../../nbs/12_cluster/01_storage.ipynb #sto00144
+@patch
+def _walked_files(self: Listing):
     "The files of a storage, folder by folder, each folder in the order of its names"
-    fs = self.storage.fs
     root = self.storage.root
 
     def note(error):
@@ -361,23 +491,10 @@ def _remote(self: Listing):
             raise found
         self.failed.append(f"{found.code}: {found.reason or error}")
 
-    count = 0
-    try:
-        for folder, folders, files in fs.walk(root, detail=True, on_error=note):
-            for name in [name for name in folders if is_hidden(name)]:
-                del folders[name]
-            for name in sorted(name for name in files if name and not is_hidden(name)):
-                count += 1
-                info = files[name]
-                # some servers list no size
-                size = -1 if info.get("size") is None else info["size"]
-                yield Entry(f"{folder}/{name}"[len(root) :].lstrip("/"), size, file_version(info))
-    except PneumoniaError:
-        raise
-    except Exception as e:
-        raise self.storage.error(e) from None
-    if not count and self.failed:
-        raise MissingFile("; ".join(self.failed)[:200], file=self.storage.url)
+    for folder, _, files in self.storage.fs.walk(root, detail=True, on_error=note):
+        for name, info in sorted(files.items()):
+            if name:
+                yield f"{folder}/{name}"[len(root) :].lstrip("/"), info.get("size"), file_version(info)
 
 # %% ../../nbs/12_cluster/01_storage.ipynb #sto00045
 _LIST_ROWS = 50_000  # rows in memory at once
@@ -386,10 +503,25 @@ _LIST_ROWS = 50_000  # rows in memory at once
 @patch
 def _listed(self: Listing):
     "The files of a list"
-    rows = self._parquet_rows() if self.list.lower().endswith(".parquet") else self._csv_rows()
-    for file, size, version in rows:
-        if file:
-            yield Entry(str(file), -1 if size in (None, "") else int(size), str(version or "").strip('"'))
+    is_parquet = self.list.lower().partition("?")[0].endswith(".parquet")
+    counts = Counter()
+    before = None
+    for file, size, version in self._parquet_rows() if is_parquet else self._csv_rows():
+        name = file.decode("utf-8", "replace") if isinstance(file, bytes) else str(file or "")
+        if not name or name == before:
+            counts["without a path" if not name else "that repeat the path before"] += 1
+            continue
+        before = name
+        yield Entry(name, _number(size), str(version or "").strip('"'))
+    self.failed += [f"{n:,} rows {kind}" for kind, n in counts.items()]
+
+
+def _number(text):
+    "A size in a list; -1 for a missing one, and for another text"
+    try:
+        return int(float(text))
+    except (TypeError, ValueError, OverflowError):
+        return -1
 
 
 @patch
@@ -416,7 +548,14 @@ def _parquet_rows(self: Listing):
         except Exception as e:
             raise BadData(f"it isn't a Parquet file: {str(e)[:100]}", file=self.list) from None
         columns = self._columns(file.schema_arrow.names)
-        for batch in file.iter_batches(_LIST_ROWS, columns=[column for column in columns if column]):
+        batches = file.iter_batches(_LIST_ROWS, columns=[column for column in columns if column])
+        while True:
+            try:
+                batch = next(batches, None)
+            except Exception as e:
+                raise BadData(f"a damaged Parquet file: {str(e)[:100]}", file=self.list) from None
+            if batch is None:
+                return
             found = [batch[column].to_pylist() if column else [None] * len(batch) for column in columns]
             yield from zip(*found, strict=True)
 
