@@ -70,7 +70,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "view_probabilities",
         ],
         "core.quality": [
-            "NO_CLASS_REASONS",
             "Quality",
             "REASONS",
             "assess_quality",
@@ -163,7 +162,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "TransferLearningModel",
             "build_backbone",
             "efficientnet_lite0",
-            "load_npz",
             "load_weights",
         ],
         "transfer.adapt": [
@@ -254,7 +252,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "gradcam.localization": [
             "box_mask",
             "deletion_insertion",
-            "localization_row",
             "region_energy",
             "sanity_check",
         ],
@@ -378,7 +375,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "load_replay",
         ],
         "continual.update": [
-            "fit_update_head",
             "load_reviewed_cases",
             "update",
         ],

@@ -25,7 +25,8 @@ from pneumonia_nbdev.cluster.client import free_port, open_client
 from pneumonia_nbdev.cluster.manifest import Manifest
 from pneumonia_nbdev.cluster.partition import load_model, publish_model
 from pneumonia_nbdev.cluster.screening import Screening, _make_job, _run
-from pneumonia_nbdev.cluster.storage import Entry, Listing, Storage
+from pneumonia_nbdev.cluster.listing import Listing
+from pneumonia_nbdev.cluster.storage import Entry, Storage
 from pneumonia_nbdev.core.base import sample_dir
 
 

@@ -22,7 +22,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "load_replay",
         ],
         "update": [
-            "fit_update_head",
             "load_reviewed_cases",
             "update",
         ],

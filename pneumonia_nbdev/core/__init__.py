@@ -68,7 +68,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "view_probabilities",
         ],
         "quality": [
-            "NO_CLASS_REASONS",
             "Quality",
             "REASONS",
             "assess_quality",

@@ -21,7 +21,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "localization": [
             "box_mask",
             "deletion_insertion",
-            "localization_row",
             "region_energy",
             "sanity_check",
         ],

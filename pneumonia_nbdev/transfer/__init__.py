@@ -11,7 +11,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "TransferLearningModel",
             "build_backbone",
             "efficientnet_lite0",
-            "load_npz",
             "load_weights",
         ],
         "adapt": [
