@@ -219,14 +219,16 @@ def save_picture(opened):
 def upload_noise(opened):
     "An image that isn't a chest X-ray has no class and no map"
     from PIL import Image
+    from playwright.sync_api import expect
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "noise.png"
         Image.effect_noise((300, 300), 90).save(path)
         upload(opened, path)
         opened.get_by_text(labels()["no_class"]).first.wait_for(timeout=SLOW)
-    assert not opened.get_by_text("p = 0.").count()
-    assert not opened.get_by_text(labels()["anyway"], exact=True).first.is_visible()
+    # the texts of the image before disappear one after the other
+    expect(opened.get_by_text("p = 0.")).to_have_count(0, timeout=SLOW)
+    expect(opened.get_by_text(labels()["anyway"], exact=True).first).to_be_hidden(timeout=SLOW)
 
 
 def use_explorer(opened, folder, name):
