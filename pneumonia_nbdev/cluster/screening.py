@@ -263,10 +263,12 @@ def _make_job(source, target, model=None, **options):
 def _open_manifest(job, model=None, partition_size=None, update=False):
     "The list in the target, or a new one; the model is in the target"
     manifest = Manifest.load(job, partition_size)
-    publish_model(Storage(job.target), model)
     if manifest is None:
-        return Manifest.create(job, partition_size or PARTITION_SIZE)
-    return _updated(manifest) if update else manifest
+        manifest = Manifest.create(job, partition_size or PARTITION_SIZE)
+    elif update:
+        manifest = _updated(manifest)
+    publish_model(Storage(job.target), model)
+    return manifest
 
 # %% ../../nbs/12_cluster/06_screening.ipynb #scr00034
 _RETRIED = {"missing_file", "file_changed", "cannot_read", "ended_worker"}

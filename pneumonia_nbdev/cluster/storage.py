@@ -124,7 +124,7 @@ class Storage:
         except Exception as e:  # such as a missing archive behind `zip://`
             error = storage_error(e)
             raise type(error)(error.reason, file=self.url) from None
-        self.root = root.rstrip("/")
+        self.root = root.rstrip("/") or root
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
         self.is_local = protocol in ("file", "local")
         self.is_object_store = protocol in _OBJECT_STORES
