@@ -273,7 +273,7 @@ def _screen_archive(source, target, scheduler, workers, as_json, sort, quarantin
 # %% ../../nbs/30_cli/03_predict.ipynb #36039b
 @app.command("screen")
 def screen_command(
-    source: SourceArgument = None,
+    folder: SourceArgument = None,
     out: OutOption = "pneumonia-report",
     sample: Annotated[
         bool, typer.Option("--sample", help="Screen test images and originals of the sample.")
@@ -296,16 +296,15 @@ def screen_command(
     positives: PositivesOption = 0,
 ) -> None:
     "Predict a folder of images, and write a report with heat maps; or an archive on several machines."
-    if (source is None) != sample:
+    if (folder is None) != sample:
         raise InvalidOption("give either a folder or --sample")
     on_cluster = dict(partition_size=partition_size, update=update, report=positives)
-    if scheduler or workers or _has_url(source, out):
+    if scheduler or workers or _has_url(folder, out):
         options = dict(model=model, engine=engine, findings=findings, raw=raw, lang=lang.value, **on_cluster)
-        _screen_archive(source, out, scheduler, workers, as_json, sort, quarantine, options)
+        _screen_archive(folder, out, scheduler, workers, as_json, sort, quarantine, options)
     elif any(on_cluster.values()):
         raise InvalidOption("--partition-size, --update and --positives need --workers or --scheduler")
-    folder = source and Path(source)
-    _screen_folder(folder, Path(out), model, engine, lang, as_json, raw, findings, sort, quarantine)
+    _screen_folder(folder and Path(folder), Path(out), model, engine, lang, as_json, raw, findings, sort, quarantine)
 
 
 def _screen_folder(folder, out, model, engine, lang, as_json, raw, findings, sort, quarantine):
