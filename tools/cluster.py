@@ -9,11 +9,12 @@ compares the result with that of an undisturbed screening: each file has exactly
 - `worker`: one of two workers of a scheduler that was started by its command;
 - `scheduler`: this scheduler;
 - `s3`: the client, with source and target in a simulated S3;
-- `expired`: the S3 server refuses access in the middle;
+- `expired`: the token of S3 expires in the middle;
 - `full`: a full disk, on a small file system in memory (as root only; otherwise it is named as skipped).
 """
 
 import argparse
+import http.server
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -194,6 +196,7 @@ def simulated_s3():
     finally:
         server.kill()
         server.wait()
+        Storage("s3://archive").fs.clear_instance_cache()  # the next server has another port
         for name in environment:
             os.environ.pop(name, None)
 
@@ -220,13 +223,40 @@ def test_s3(source, folder, expected):
     return "source, target and report in S3"
 
 
+class ExpiredToken(http.server.BaseHTTPRequestHandler):
+    "An S3 server for a token that has expired: an answer to HEAD has no reason"
+
+    def log_message(self, *_):
+        "Write no log"
+
+    def do_HEAD(self):
+        self.send_response(400)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_GET(self):
+        content = b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>expired</Message></Error>"
+        self.send_response(400)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
 def test_expired(source, folder, expected):
     with simulated_s3() as server:
         upload(source)
         process = screen("s3://archive/in", folder / "expired", "--workers", "2")
         wait_for_parts(folder / "expired", 3, process)
         server.kill()
+        server.wait()
+        port = int(os.environ["AWS_ENDPOINT_URL"].rpartition(":")[2])
+        http.server.ThreadingHTTPServer.allow_reuse_address = True
+        expired = http.server.ThreadingHTTPServer(("127.0.0.1", port), ExpiredToken)
+        threading.Thread(target=expired.serve_forever, daemon=True).start()
         _, errors = finish(process, code=2)
+        expired.shutdown()
+        expired.server_close()
         assert "no_storage" in errors and "Traceback" not in errors, errors[-2000:]
     with simulated_s3():
         upload(source)
