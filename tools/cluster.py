@@ -30,7 +30,7 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as parquet
 
-from pneumonia_nbdev.cluster.client import free_port
+from browser import free_port
 from pneumonia_nbdev.cluster.storage import Storage
 from pneumonia_nbdev.core.base import sample_dir
 

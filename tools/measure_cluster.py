@@ -1,11 +1,13 @@
 """Measure a screening on one and two workers, and the overhead of client and scheduler: `nbs/results/cluster.json`.
 
-    python tools/measure_cluster.py [--files 10000] [--size 500] [--rounds 1] [--out nbs/results/cluster.json]
+    python tools/measure_cluster.py [--files 10000] [--size 500] [--rounds 1] [--short 30] [--out nbs/results/cluster.json]
 
 The files are hard links to the images of the sample. Each worker has one thread and decodes images in a process of its
 own. The rounds alternate between one and two workers. Run this on two idle cores.
 
-Rates count from the first task to the last one, without the start of the workers. `task_seconds` is the time that
+Rates count from the first task to the last one, without the start of the workers: `start_seconds` has it, with the
+model. `partition_seconds` is what a partition adds to its files, from a run of one worker with one file a partition,
+less the time of a file and of a task. `task_seconds` is the time that
 client and scheduler need for one task without content but with the list of a partition; `entry_bytes` is what the
 scheduler's memory grows by for each file of a submitted partition.
 """
@@ -13,21 +15,28 @@ scheduler's memory grows by for each file of a submitted partition.
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 
-from pneumonia_nbdev.cluster.client import free_port, open_client
+from browser import free_port
+from pneumonia_nbdev.cluster.client import open_client
 from pneumonia_nbdev.cluster.manifest import Manifest
 from pneumonia_nbdev.cluster.partition import load_model, publish_model
 from pneumonia_nbdev.cluster.screening import Screening, _make_job, _run
 from pneumonia_nbdev.cluster.listing import Listing
 from pneumonia_nbdev.cluster.storage import Entry, Storage
 from pneumonia_nbdev.core.base import sample_dir
+
+
+SHORT = 500  # files of a short round
+SINGLE = 200  # files of the run with one file a partition
 
 
 def link_files(folder, n):
@@ -76,16 +85,16 @@ def open_model(job):
 
 def measure_run(source, workers, size):
     "One screening"
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as target, open_client(workers=workers) as client:
         job = _make_job(source, target)
         publish_model(Storage(target))
         began = time.monotonic()
         manifest = Manifest.create(job, size)
         listed = time.monotonic() - began
-        began = time.monotonic()
         addresses = list(client.nthreads())
         client.gather([client.submit(open_model, job, workers=[a], pure=False, key=f"open-{a}") for a in addresses])
-        opened = time.monotonic() - began
+        opened = time.monotonic() - started - listed
         usage = Usage()
         ends = []
         screening = Screening(job.target)
@@ -109,12 +118,24 @@ def measure_run(source, workers, size):
         "rate": round(counts["files"] / seconds, 2),
         "client_cpu_seconds": round(client_seconds, 2),
         "listed_per_second": round(manifest.files / listed),
-        "open_seconds": round(opened, 2),
+        "start_seconds": round(opened, 2),
         "client_peak_mb": round(usage.peak["client"] / 1e6),
         "workers_peak_mb": round(usage.peak["workers"] / 1e6),
         "bytes": counts["bytes"],
         "ends": [round(end, 2) for end in ends],
     }
+
+
+def measure_short(source, rounds):
+    "The efficiency of two workers in short rounds that alternate: median, 10th and 90th percentile"
+    found = []
+    for number in range(rounds):
+        order = (1, 2) if number % 2 else (2, 1)
+        rate = {workers: measure_run(source, workers, SHORT // 10)["rate"] for workers in order}
+        found.append(rate[2] / (2 * rate[1]))
+    low, middle, high = (float(q) for q in np.percentile(found, (10, 50, 90)))
+    efficiency = dict(median=round(middle, 3), low=round(low, 3), high=round(high, 3))
+    return dict(rounds=rounds, files=SHORT, partition_size=SHORT // 10, efficiency=efficiency)
 
 
 def nothing(job, number, entries):
@@ -175,6 +196,7 @@ def main():
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--size", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--short", type=int, default=30, help="short rounds for the efficiency")
     parser.add_argument("--out", type=Path, default=Path("nbs/results/cluster.json"))
     args = parser.parse_args()
     overhead = measure_overhead(args.size)
@@ -187,7 +209,17 @@ def main():
             for workers in (1, 2):
                 runs.append(measure_run(folder, workers, args.size))
                 print(json.dumps({k: v for k, v in runs[-1].items() if k != "ends"}), flush=True)
-    result = dict(overhead=overhead, runs=runs)
+        with tempfile.TemporaryDirectory() as few:
+            link_files(Path(few), SINGLE)
+            single = measure_run(few, 1, 1)["seconds"] / SINGLE
+        with tempfile.TemporaryDirectory() as some:
+            link_files(Path(some), SHORT)
+            short = measure_short(some, args.short)
+            print(json.dumps(short), flush=True)
+    file = statistics.median(run["seconds"] / run["files"] for run in runs if run["workers"] == 1)
+    overhead["partition_seconds"] = round(single - file - overhead["task_seconds"], 4)
+    print(json.dumps(overhead), flush=True)
+    result = dict(overhead=overhead, runs=runs, short=short)
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

@@ -8,8 +8,9 @@ __all__ = []
 # %% ../../nbs/30_cli/05_label_training.ipynb #clbt0004
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from pneumonia_nbdev.cli.app import silence_tensorflow
 from pneumonia_nbdev.cli.data import check_output, open_data, warnings_as_lines
 from pneumonia_nbdev.core.base import BadData, InvalidOption, MissingFile
@@ -65,6 +66,28 @@ def open_labels(
         labels = labels_of_names(open_data(options.data).files)
         return labels if names is None else labels.select(names)
     return read_labels(options.labels, options.data, options.layout, options.uncertain, names)
+
+# %% ../../nbs/30_cli/05_label_training.ipynb #clbt0108
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(help="Table of findings whose images are below --data, or `names` for the official file names."),
+]
+TrainedFindingsOption = Annotated[
+    str | None, typer.Option(help="Findings of --labels, such as `effusion,edema`; default: all.")
+]
+LayoutOption = Annotated[str, typer.Option(help="Layout of --labels: `auto`, `nih`, `chexpert`, … or `csv`.")]
+UncertainOption = Annotated[
+    str, typer.Option(help="Uncertain labels are `ignore`d, or count as `zero` or `one`.")
+]
+GroupsOption = Annotated[
+    str, typer.Option(help="Groups of patients of the findings: `child`, `adult_ap`, `adult_pa`; default: all.")
+]
+GivenOption = Annotated[
+    str | None, typer.Option(help="Class without which the findings aren't given, such as `PNEUMONIA`.")
+]
+BranchOption = Annotated[
+    bool, typer.Option("--branch", help="Train a branch of the network for the findings, too (minutes).")
+]
 
 # %% ../../nbs/30_cli/05_label_training.ipynb #clbt0009
 def label_lines(

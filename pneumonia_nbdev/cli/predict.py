@@ -7,7 +7,6 @@ __all__ = []
 
 # %% ../../nbs/30_cli/03_predict.ipynb #36025
 import os
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +36,7 @@ from pneumonia_nbdev.core.base import BadData, InvalidOption, make_private_folde
 from pneumonia_nbdev.core.folders import FoundImages, find_images
 from pneumonia_nbdev.core.i18n import texts
 from pneumonia_nbdev.core.output import has_output
+from pneumonia_nbdev.core.walk import is_url
 
 if TYPE_CHECKING:
     import rich.table
@@ -243,11 +243,6 @@ PositivesOption = Annotated[
 ]
 
 # %% ../../nbs/30_cli/03_predict.ipynb #37bclu03
-def _has_url(*paths):
-    "Whether one of the paths is an address"
-    return any(re.match("[a-z][a-z0-9+.-]+://", path or "", re.IGNORECASE) for path in paths)
-
-
 def _screen_archive(source, target, scheduler, workers, as_json, sort, quarantine, options):
     "Screen an archive on a cluster, and exit"
     from pneumonia_nbdev.cluster.progress import ScreeningProgress, summary_lines
@@ -299,7 +294,7 @@ def screen_command(
     if (folder is None) != sample:
         raise InvalidOption("give either a folder or --sample")
     on_cluster = dict(partition_size=partition_size, update=update, report=positives)
-    if scheduler or workers or _has_url(folder, out):
+    if scheduler or workers or is_url(folder) or is_url(out):
         options = dict(model=model, engine=engine, findings=findings, raw=raw, lang=lang.value, **on_cluster)
         _screen_archive(folder, out, scheduler, workers, as_json, sort, quarantine, options)
     elif any(on_cluster.values()):

@@ -22,7 +22,17 @@ from pneumonia_nbdev.cli.data import (
     open_data,
     warnings_as_lines,
 )
-from pneumonia_nbdev.cli.label_training import LabelOptions, train_from_labels
+from pneumonia_nbdev.cli.label_training import (
+    BranchOption,
+    GivenOption,
+    GroupsOption,
+    LabelOptions,
+    LabelsOption,
+    LayoutOption,
+    TrainedFindingsOption,
+    UncertainOption,
+    train_from_labels,
+)
 from pneumonia_nbdev.cli.several_trainings import (
     FoldsOption,
     GridOption,
@@ -267,66 +277,101 @@ def train_several(
         print("\n".join([str(bundle), calibration_line(bundle.card), *metric_lines(bundle.card)]))
     print(f"tables: {study.folder}")
 
+# %% ../../nbs/30_cli/07_train.ipynb #37trs002
+def train_one(
+    loader: "MedicalDataLoader",  # the images
+    recipe: "Recipe",  # how to train
+    weights: str,  # of the beginning, or `none`
+    sources: "list[Source]",  # further sources
+    masks: Path | None,  # drawn lungs
+    runs: Path,  # folder of the runs
+    out: Path,  # path of the bundle
+    test_log: Path | None,  # CSV of test evaluations
+    reason: str,  # of the evaluation
+) -> None:
+    "Train one model, and print its metrics"
+    from pneumonia_nbdev.recipe.recipe import train_default
+
+    loader.check_training()
+    print("\n".join(plan_lines(loader, recipe, weights, sources, masks)), flush=True)
+    initial = None if weights == "none" else weights
+    options = dict(extra_parts=continual_parts, sources=sources, masks=masks)
+    with warnings_as_lines():
+        bundle = train_default(loader, initial, out, test_log, reason, recipe, runs, **options)
+    print("\n".join([str(bundle), calibration_line(bundle.card), *metric_lines(bundle.card)]))
+    if weights == "auto" and recipe.backbone == "EfficientNetLite0":
+        note = "The initial backbone was trained on the official chest X-ray set; metrics on its images are optimistic."
+        print(note)
+
+
+def _print_next(data, classes, columns, out):
+    "Print the commands that usually follow"
+    named = [("--classes", classes), ("--columns", columns)]
+    options = [word for option in named if option[1] for word in option]
+    evaluate = shlex.join(["pneumonia", "evaluate", str(out), "--data", str(data), *options])
+    print(f"next: {evaluate}, or pneumonia predict IMAGE --model {shlex.quote(str(out))}")
+
+# %% ../../nbs/30_cli/07_train.ipynb #37trs004
+WeightsOption = Annotated[
+    str,
+    typer.Option(
+        help="`auto` (backbone of the package; `imagenet` for others), `imagenet` (download), `none`, or a file."
+    ),
+]
+RecipeOption = Annotated[
+    str,
+    typer.Option(
+        help="`default` (model in the package), `regions` (its last part, on the bundle in --weights) "
+        "or `linear` (frozen backbone, minutes)."
+    ),
+]
+BackboneOption = Annotated[str | None, typer.Option(help="Backbone of a custom recipe.")]
+EpochsOption = Annotated[int | None, typer.Option(help="Epochs of a custom recipe.")]
+SizeOption = Annotated[int | None, typer.Option(help="Image side of a custom recipe, in pixels.")]
+SeedOption = Annotated[
+    int | None, typer.Option(help="Seed of order, augmentation and dropout; default: the recipe's.")
+]
+SourceOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="Table of further images, with boxes in NAME_boxes.csv beside it; may be repeated."),
+]
+LungMasksOption = Annotated[
+    Path | None, typer.Option(help="Drawn lungs: a .npz with `names` and `masks`.")
+]
+RunsOption = Annotated[Path, typer.Option(help="Folder of runs; an interrupted run continues.")]
+OutOption = Annotated[Path, typer.Option(help="Path of the new bundle.")]
+TestLogOption = Annotated[
+    Path | None, typer.Option(help="CSV of test evaluations; without it, the test split isn't used.")
+]
+ReasonOption = Annotated[
+    str, typer.Option(help="Reason of the evaluation, for the test log.")
+]
+
 # %% ../../nbs/30_cli/07_train.ipynb #37c10a
 @app.command("train")
 def train_command(
     data: DataOption,
-    weights: Annotated[
-        str,
-        typer.Option(
-            help="`auto` (backbone of the package; `imagenet` for others), `imagenet` (download), `none`, or a file."
-        ),
-    ] = "auto",
-    recipe: Annotated[
-        str,
-        typer.Option(
-            help="`default` (model in the package), `regions` (its last part, on the bundle in --weights) "
-            "or `linear` (frozen backbone, minutes)."
-        ),
-    ] = "default",
-    backbone: Annotated[str | None, typer.Option(help="Backbone of a custom recipe.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of a custom recipe.")] = None,
-    size: Annotated[int | None, typer.Option(help="Image side of a custom recipe, in pixels.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of order, augmentation and dropout; default: the recipe's.")
-    ] = None,
-    source: Annotated[
-        list[Path] | None,
-        typer.Option(help="Table of further images, with boxes in NAME_boxes.csv beside it; may be repeated."),
-    ] = None,
-    lung_masks: Annotated[
-        Path | None, typer.Option(help="Drawn lungs: a .npz with `names` and `masks`.")
-    ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(help="Table of findings whose images are below --data, or `names` for the official file names."),
-    ] = None,
-    findings: Annotated[
-        str | None, typer.Option(help="Findings of --labels, such as `effusion,edema`; default: all.")
-    ] = None,
-    layout: Annotated[str, typer.Option(help="Layout of --labels: `auto`, `nih`, `chexpert`, … or `csv`.")] = "auto",
-    uncertain: Annotated[
-        str, typer.Option(help="Uncertain labels are `ignore`d, or count as `zero` or `one`.")
-    ] = "ignore",
-    groups: Annotated[
-        str, typer.Option(help="Groups of patients of the findings: `child`, `adult_ap`, `adult_pa`; default: all.")
-    ] = "",
-    given: Annotated[
-        str | None, typer.Option(help="Class without which the findings aren't given, such as `PNEUMONIA`.")
-    ] = None,
-    branch: Annotated[
-        bool, typer.Option("--branch", help="Train a branch of the network for the findings, too (minutes).")
-    ] = False,
+    weights: WeightsOption = "auto",
+    recipe: RecipeOption = "default",
+    backbone: BackboneOption = None,
+    epochs: EpochsOption = None,
+    size: SizeOption = None,
+    seed: SeedOption = None,
+    source: SourceOption = None,
+    lung_masks: LungMasksOption = None,
+    labels: LabelsOption = None,
+    findings: TrainedFindingsOption = None,
+    layout: LayoutOption = "auto",
+    uncertain: UncertainOption = "ignore",
+    groups: GroupsOption = "",
+    given: GivenOption = None,
+    branch: BranchOption = False,
     classes: ClassesOption = "",
     columns: ColumnsOption = "",
-    runs: Annotated[Path, typer.Option(help="Folder of runs; an interrupted run continues.")] = Path("runs"),
-    out: Annotated[Path, typer.Option(help="Path of the new bundle.")] = Path("my.bundle"),
-    test_log: Annotated[
-        Path | None, typer.Option(help="CSV of test evaluations; without it, the test split isn't used.")
-    ] = None,
-    reason: Annotated[
-        str, typer.Option(help="Reason of the evaluation, for the test log.")
-    ] = "pneumonia train",
+    runs: RunsOption = Path("runs"),
+    out: OutOption = Path("my.bundle"),
+    test_log: TestLogOption = None,
+    reason: ReasonOption = "pneumonia train",
     folds: FoldsOption = None,
     seeds: SeedsOption = "",
     grid: GridOption = "",
@@ -338,48 +383,21 @@ def train_command(
     "Train a model on labeled images and write its bundle; works without a network."
     _check_paths(weights, out, test_log, None if recipe == "linear" else runs)
     from pneumonia_nbdev.recipe.fine_tuning import choose_recipe
-    from pneumonia_nbdev.recipe.recipe import train_default
 
     chosen = choose_recipe(recipe, backbone, epochs, size, seed)
     several = SeveralTrainings(folds, seeds, grid, only_folds, scheduler, workers, threads)
+    if labels is None and findings is not None and not several.is_chosen:
+        raise InvalidOption("--findings needs --labels, a table with these findings")
     if several.is_chosen:
         several.check(labels, test_log, seed)
         options = several.options(chosen, weights)
         found = _open_for_hosts(data, classes, columns)
         train_several(*found, options, _read_sources(source or (), lung_masks), lung_masks, runs, out, only_folds)
-        return
-    if labels is None and findings is not None:
-        raise InvalidOption("--findings needs --labels, a table with these findings")
-    if labels is not None:
-        options = LabelOptions(
-            data, labels, findings, layout, uncertain, groups, given, branch, runs, seed or 0
-        )
+    elif labels is not None:
+        options = LabelOptions(data, labels, findings, layout, uncertain, groups, given, branch, runs, seed or 0)
         train_from_labels(options, weights, chosen, out, test_log, reason)
-        return
-    loader = open_data(data, classes, columns)
-    loader.check_training()
-    sources = _read_sources(source or (), lung_masks)
-    print("\n".join(plan_lines(loader, chosen, weights, sources, lung_masks)), flush=True)
-    initial = None if weights == "none" else weights
-    with warnings_as_lines():
-        bundle = train_default(
-            loader,
-            initial,
-            out,
-            test_log,
-            reason,
-            chosen,
-            runs,
-            extra_parts=continual_parts,
-            sources=sources,
-            masks=lung_masks,
-        )
-    print("\n".join([str(bundle), calibration_line(bundle.card), *metric_lines(bundle.card)]))
-    if weights == "auto" and chosen.backbone == "EfficientNetLite0":
-        print(
-            "The initial backbone was trained on the official chest X-ray set; metrics on its images are optimistic."
-        )
-    named = [("--classes", classes), ("--columns", columns)]
-    options = [word for option in named if option[1] for word in option]
-    evaluate = shlex.join(["pneumonia", "evaluate", str(out), "--data", str(data), *options])
-    print(f"next: {evaluate}, or pneumonia predict IMAGE --model {shlex.quote(str(out))}")
+    else:
+        loader = open_data(data, classes, columns)
+        sources = _read_sources(source or (), lung_masks)
+        train_one(loader, chosen, weights, sources, lung_masks, runs, out, test_log, reason)
+        _print_next(data, classes, columns, out)

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import platform
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +95,7 @@ def check_environment(
 
 # %% ../../nbs/12_cluster/00_client.ipynb #clc00021
 CONNECT_SECONDS = 10  # for the scheduler to answer, and for the first worker
+NO_WORKER_SECONDS = 300  # after which a running command without workers ends
 
 
 def _check_workers(client):
@@ -195,9 +195,3 @@ def _check_scheduler(client, scheduler):
     except TimeoutError:
         raise ClusterUnreachable(f"{scheduler}: no worker is connected to it") from None
     _check_workers(client)
-
-# %% ../../nbs/12_cluster/00_client.ipynb #clc00026
-def free_port() -> int:  # that no program uses at the moment
-    "A port of the loopback interface"
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]

@@ -23,7 +23,13 @@ from ..core.base import BadData, InvalidOption, PneumoniaError, import_extra
 from ..core.finding_entries import choose_entries
 from ..core.packing import find_bundle, read_bundle
 from ..core.runtimes import check_engine
-from .client import CONNECT_SECONDS, ClusterUnreachable, environment, open_client
+from pneumonia_nbdev.cluster.client import (
+    CONNECT_SECONDS,
+    NO_WORKER_SECONDS,
+    ClusterUnreachable,
+    environment,
+    open_client,
+)
 from .manifest import PARTITION_SIZE, Manifest
 from pneumonia_nbdev.cluster.partition import (
     Job,
@@ -112,7 +118,6 @@ _AHEAD = 2  # partitions for each thread
 _MAX_SUBMITTED = 10  # how often a partition is submitted
 _POLL_SECONDS = 0.05
 _CHECK_SECONDS = 2  # between two looks at the scheduler
-NO_WORKER_SECONDS = 300  # after which a screening without workers stops
 
 
 class PartitionFailed(PneumoniaError):

@@ -30,18 +30,11 @@ from pneumonia_nbdev.core.base import (
     import_extra,
     write_atomic,
 )
-from pneumonia_nbdev.core.walk import first_bytes
+from pneumonia_nbdev.core.walk import first_bytes, is_url
 from pneumonia_nbdev.core.xray import MAX_BYTES, read_bytes
-from pneumonia_nbdev.deployment.case_sqlite import create_private
+from pneumonia_nbdev.deployment.privacy import create_private
 
 # %% ../../nbs/12_cluster/01_storage.ipynb #sto00011
-def is_url(
-    path: str | Path,  # given by the user
-) -> bool:  # True for `s3://bucket`, `zip://x::file.zip`; False for `C:\\x`
-    "Whether a path has a protocol"
-    return re.match(r"[a-z][a-z0-9+.-]+:(//|:)", str(path), re.IGNORECASE) is not None
-
-
 class NoStorage(PneumoniaError):
     "A storage that refuses access, or that can't be reached"
 

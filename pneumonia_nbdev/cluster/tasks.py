@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pneumonia_nbdev.cluster.client import ClusterUnreachable
+from pneumonia_nbdev.cluster.client import NO_WORKER_SECONDS, ClusterUnreachable
 from pneumonia_nbdev.core.base import PneumoniaError, import_extra, write_atomic
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class TaskFailed(PneumoniaError):
     code = "failed_tasks"
 
 # %% ../../nbs/12_cluster/09_tasks.ipynb #clts0008
-def save_result(
+def store_task(
     folder: Path,  # of the run
     name: str,  # of the task
     result: dict[str, np.ndarray],  # of the task
@@ -57,7 +57,7 @@ def save_result(
     write_atomic(folder / f"{name}.npz", lambda file: np.savez(file, **result))
 
 
-def load_result(
+def stored_task(
     folder: Path,  # of the run
     name: str,  # of the task
 ) -> dict[str, np.ndarray] | None:  # None for a missing or damaged file
@@ -147,7 +147,6 @@ def local_outcomes(
 
 # %% ../../nbs/12_cluster/09_tasks.ipynb #clts0020
 PATIENCE = 5  # seconds between two checks of the connection
-MAX_WITHOUT_WORKERS = 120  # seconds
 
 
 def _same(value):
@@ -200,8 +199,8 @@ def dask_outcomes(
                 done = []
                 if client.status == "running" and client.nthreads():
                     last_worker = time.monotonic()
-                elif time.monotonic() - last_worker > MAX_WITHOUT_WORKERS:
-                    raise ClusterUnreachable(f"no worker for {MAX_WITHOUT_WORKERS} seconds") from None
+                elif time.monotonic() - last_worker > NO_WORKER_SECONDS:
+                    raise ClusterUnreachable(f"no worker for {NO_WORKER_SECONDS} seconds") from None
             for future in done:
                 waiting.discard(future)
                 yield futures[future], _outcome(future)
@@ -233,7 +232,7 @@ def run_tasks(
     verbose: bool = False,  # print failed tasks, and some of the finished ones
 ) -> dict[str, dict[str, np.ndarray]]:  # name -> result, in the order of the tasks
     "Results of tasks; raises `TaskFailed` after the others have ended"
-    found = {task.name: load_result(folder, task.name) for task in tasks}
+    found = {task.name: stored_task(folder, task.name) for task in tasks}
     missing = [task for task in tasks if found[task.name] is None]
     if verbose and len(missing) < len(tasks):
         print(f"{len(tasks) - len(missing)} of {len(tasks)} tasks are finished in {folder}", flush=True)
@@ -244,7 +243,7 @@ def run_tasks(
         if outcome.result is None:
             failed[task.name] = outcome
         else:
-            save_result(folder, task.name, outcome.result)
+            store_task(folder, task.name, outcome.result)
             found[task.name] = outcome.result
         if verbose and outcome.result is None:
             print(f"{number}/{len(missing)} {task.name} failed: {outcome.error}", file=sys.stderr, flush=True)

@@ -26,12 +26,12 @@ from pneumonia_nbdev.cluster.training_tasks import (
     feature_chunk,
     fold_of_rows,
     head_of_fold,
-    is_url,
     local_copy,
     train_network,
 )
 from pneumonia_nbdev.core.base import CLASSES, InvalidOption, import_extra, package_version, write_atomic
 from pneumonia_nbdev.core.metrics import metrics_with_ci
+from pneumonia_nbdev.core.walk import is_url
 from pneumonia_nbdev.data.dataset import MedicalDataLoader
 from pneumonia_nbdev.data.files import fingerprint
 from pneumonia_nbdev.data.sources import Source

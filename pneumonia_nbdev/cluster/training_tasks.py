@@ -86,13 +86,6 @@ def own_random_numbers() -> Iterator[None]:
             setattr(random, name, function)
 
 # %% ../../nbs/12_cluster/10_training_tasks.ipynb #cltt0010
-def is_url(
-    source: str | Path,  # a path or a URL
-) -> bool:
-    "Whether fsspec opens the source"
-    return "://" in str(source)
-
-
 def local_copy(
     url: str,  # a folder, or a CSV in its folder
     cache: Path | None = None,  # folder of the copies; None for one below the temporary folder

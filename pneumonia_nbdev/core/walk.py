@@ -21,6 +21,13 @@ from .dicom_syntax import is_dicom
 from .limits import is_gzip
 from .members import is_tar, is_zip
 
+# %% ../../nbs/00_core/18_walk.ipynb #wkurl002
+def is_url(
+    path: object,  # given by the user
+) -> bool:  # True for `s3://bucket`, also as a `Path`; False for `C:/x`
+    "Whether a path is an address with a protocol"
+    return re.match("[A-Za-z][A-Za-z0-9+.-]+:/", str(path)) is not None
+
 # %% ../../nbs/00_core/18_walk.ipynb #fo000011
 # folders and files that systems and programs leave behind, besides those that begin with a dot
 HIDDEN = {

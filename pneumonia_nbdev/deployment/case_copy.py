@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from pneumonia_nbdev.deployment.case_fields import InvalidStore
-from pneumonia_nbdev.deployment.case_sqlite import create_private
+from pneumonia_nbdev.deployment.privacy import create_private
 from pneumonia_nbdev.deployment.case_store import CaseStore
 from pneumonia_nbdev.deployment.case_tables import (
     CASES,

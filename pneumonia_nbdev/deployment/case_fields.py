@@ -20,6 +20,7 @@ from pneumonia_nbdev.core.base import (
     normalize_id,
 )
 from ..core.findings import check_finding_labels
+from ..core.walk import is_url
 
 # %% ../../nbs/09_deployment/04_case_fields.ipynb #23007
 class InvalidStore(PneumoniaError):
@@ -92,13 +93,6 @@ def check_review_findings(
     "Raise `InvalidOption` for wrong labels of findings, and for findings without a label of the class"
     if check_finding_labels(findings or {}, label or "") and label is None:
         raise InvalidOption("findings need a label of the class; UNSURE isn't a vote")
-
-
-def is_url(
-    address: object,  # of a store; a `Path` has lost the second slash
-) -> bool:  # False for a folder
-    "Whether the address of a store is a URL"
-    return re.match("[A-Za-z][A-Za-z0-9+.-]+:/", str(address)) is not None
 
 
 def absolute_store(

@@ -18,7 +18,7 @@ from fastcore.xdg import xdg_config_home
 
 from .case_database import CaseDatabase
 from .case_fields import InvalidStore
-from .case_sqlite import create_private
+from .privacy import create_private
 from pneumonia_nbdev.deployment.case_tables import (
     CASES,
     FEATURES,

@@ -8,7 +8,6 @@ __all__ = []
 # %% ../../nbs/09_deployment/06_case_sqlite.ipynb #cssql005
 import os
 import sqlite3
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -17,43 +16,10 @@ from pathlib import Path
 import sqlalchemy as sa
 from fastcore.basics import patch
 
-from pneumonia_nbdev.core.base import CannotWrite, PneumoniaError, clean_name, make_private_folder
+from pneumonia_nbdev.core.base import CannotWrite, PneumoniaError, clean_name
 from pneumonia_nbdev.deployment.case_fields import CaseNotFound, InvalidStore, StoreBusy
 from pneumonia_nbdev.deployment.case_tables import check_tables, revision_of
-
-# %% ../../nbs/09_deployment/06_case_sqlite.ipynb #23035
-def _create_atomic(path, content):
-    "Create a file completely or not at all; an existing file is kept"
-    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mode 0600
-    try:
-        with open(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            pass  # another process created it first
-        except OSError:
-            os.replace(temporary, path)  # the file system has no hard links
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-# %% ../../nbs/09_deployment/06_case_sqlite.ipynb #23035a
-def create_private(
-    path: Path,  # an existing file is kept
-    content: bytes,  # of a new file
-    advice: str = "",  # end of the error message
-) -> None:
-    "Create a file in a folder that only the owner may read"
-    try:
-        make_private_folder(path.parent)
-        if not path.exists():
-            _create_atomic(path, content)
-    except FileExistsError:
-        raise CannotWrite(f"a file has the name of the folder{advice}", file=path.parent) from None
-    except OSError as e:
-        raise CannotWrite(f"{e.strerror or e}{advice}", file=path.parent) from None
+from pneumonia_nbdev.deployment.privacy import create_private
 
 # %% ../../nbs/09_deployment/06_case_sqlite.ipynb #dbperm01
 def _is_part_of_store(name):

@@ -8,10 +8,13 @@ __all__ = ['deidentified_png', 'pseudonym', 'has_burned_in_text']
 # %% ../../nbs/09_deployment/02_privacy.ipynb #09_deployment01_privacy3
 import hashlib
 import hmac
+import os
+import tempfile
 import unicodedata
+from pathlib import Path
 
 import numpy as np
-from ..core.base import import_extra, normalize_id
+from ..core.base import CannotWrite, import_extra, make_private_folder, normalize_id
 from ..core.xray import XRay
 
 # %% ../../nbs/09_deployment/02_privacy.ipynb #23010
@@ -108,3 +111,37 @@ def has_burned_in_text(
         _count_in_line(center, height, centers, heights) >= letters
         for center, height in zip(centers, heights, strict=True)
     )
+
+# %% ../../nbs/09_deployment/02_privacy.ipynb #23035
+def _create_atomic(path, content):
+    "Create a file completely or not at all; an existing file is kept"
+    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mode 0600
+    try:
+        with open(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass  # another process created it first
+        except OSError:
+            os.replace(temporary, path)  # the file system has no hard links
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+# %% ../../nbs/09_deployment/02_privacy.ipynb #23035a
+def create_private(
+    path: Path,  # an existing file is kept
+    content: bytes,  # of a new file
+    advice: str = "",  # end of the error message
+) -> None:
+    "Create a file in a folder that only the owner may read"
+    try:
+        make_private_folder(path.parent)
+        if not path.exists():
+            _create_atomic(path, content)
+    except FileExistsError:
+        raise CannotWrite(f"a file has the name of the folder{advice}", file=path.parent) from None
+    except OSError as e:
+        raise CannotWrite(f"{e.strerror or e}{advice}", file=path.parent) from None
