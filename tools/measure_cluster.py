@@ -1,6 +1,6 @@
 """Measure a screening on one and two workers, and the overhead of client and scheduler: `nbs/results/cluster.json`.
 
-    python tools/measure_cluster.py [--files 10000] [--size 500] [--rounds 1] [--short 30] [--out nbs/results/cluster.json]
+    python tools/measure_cluster.py [--files 10000] [--size 500] [--rounds 1] [--short 30] [--out FILE]
 
 The files are hard links to the images of the sample. Each worker has one thread and decodes images in a process of its
 own. The rounds alternate between one and two workers. Run this on two idle cores.

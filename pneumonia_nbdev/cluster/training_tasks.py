@@ -271,7 +271,7 @@ def checkpoint_folder(
     name = f"seed{seed}" if fold is None else f"seed{seed}-fold{fold}of{folds}"
     return Path(folder) / "checkpoints" / name
 
-
+# %% ../../nbs/12_cluster/10_training_tasks.ipynb #cltt0124
 @contextmanager
 def _working_folder(folder, *network):
     "The folder of the checkpoints if this host has that of the run, or a temporary one"
@@ -295,7 +295,7 @@ def _trained_bundle(loader, recipe, options, folder, is_final):
     shutil.rmtree(folder)
     return train_default(loader, options.weights, folder / "network.bundle", **choices)
 
-
+# %% ../../nbs/12_cluster/10_training_tasks.ipynb #cltt0126
 def train_network(
     data: HostData,  # the data set
     options: NetworkOptions,  # of all networks
