@@ -3,21 +3,18 @@
     python tools/measure_federated.py DATA --rsna FOLDER --nih FOLDER --weights FILE [--only NAME ...] [--work FOLDER]
 
 DATA is the official data set. Two sites have half of its training patients each, the third site has three quarters of
-the patients of RSNA and the images of NIH without a finding. The last quarter of RSNA is held out. All arms start from
-the weights of ImageNet and have the same number of steps. The official test set is evaluated once for each arm, and each
-evaluation is a row of `nbs/results/test_ledger.csv`. The results are `nbs/results/federated.csv` (an arm and a set of
-images a row) and `nbs/results/federated.json` (rounds, bytes, seconds, memory). An arm that is in the work folder isn't
-computed again.
+the patients of RSNA and the images of NIH without a finding. The last quarter of RSNA is held out. All arms start
+from the weights of ImageNet and have the same number of steps. The official test set is evaluated once for each arm;
+each of these evaluations is a row of `nbs/results/test_ledger.csv`. The results are `nbs/results/federated.csv` (an
+arm and a set of images a row) and `nbs/results/federated.json` (rounds, bytes, seconds, memory). An arm that is in
+the work folder isn't computed again.
 """
 
 import argparse
 import hashlib
 import json
-import subprocess
-import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,22 +29,19 @@ from pneumonia_nbdev.data.files import fingerprint
 from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation
 from pneumonia_nbdev.federated.aggregation import apply_change
 from pneumonia_nbdev.federated.candidate import untrained_bundle
-from pneumonia_nbdev.federated.head import FeatureScale, HeadLearner, combine_moments, final_head, start_head
-from pneumonia_nbdev.federated.kits import init_project
+from pneumonia_nbdev.federated.head import FeatureScale, HeadLearner, combine_moments, final_head
+from pneumonia_nbdev.federated.kits import init_federation
 from pneumonia_nbdev.federated.local_data import count_images, divide_patients
-from pneumonia_nbdev.federated.network import NetworkLearner, is_statistic, logit_network
+from pneumonia_nbdev.federated.network import NetworkLearner, logit_network
 from pneumonia_nbdev.federated.plan import Plan
-from pneumonia_nbdev.federated.rounds import Reply, run_rounds
-from pneumonia_nbdev.federated.run import event_line, simulate
-from pneumonia_nbdev.federated.site import Site
-from pneumonia_nbdev.federated.state import FederationState
+from pneumonia_nbdev.federated.run import event_line, simulate_federation
 from pneumonia_nbdev.training.linear_head import precompute_features
 from pneumonia_nbdev.transfer.keras_io import load_keras_model, split_head
 
 RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "results"
 SITES = ("children-a", "children-b", "adults")
 HEAD = dict(learn="head", rounds=30, steps=5, timeout=7200)
-NETWORK = dict(learn="network", rounds=5, steps=20, learning_rate=3e-4, timeout=7200)
+NETWORK = dict(learn="network", rounds=4, steps=15, learning_rate=3e-4, timeout=7200)
 FEDERATED = {  # arm -> choices of the plan
     "head, FedAvg": HEAD,
     "head, FedProx": HEAD | dict(mu=0.1),
@@ -59,7 +53,7 @@ PRIVATE = {  # arm -> choices of the plan; epsilon is that of a round
     "head, FedAvg, epsilon 200 a round": HEAD | dict(rounds=10, privacy=None),
     "head, FedAvg, epsilon 2000 a round": HEAD | dict(rounds=10, privacy=None),
 }
-DECODED = 256  # images of a chunk
+DIFFERENCE = {"": "difference", "_low": "low", "_high": "high"}
 
 
 def adult_rows(rsna, nih):
@@ -181,7 +175,7 @@ class Study:
         "A federated arm with NVFlare's simulator"
         project = self.folder / "projects" / name.replace(", ", "-").replace(" ", "-").lower()
         if not project.exists():
-            init_project(project, SITES, self.start, **choices)
+            init_federation(project, SITES, self.start, **choices)
         private = project / "simulation" / "private"
         for site in SITES:  # features are computed once for all arms
             (private / site).mkdir(parents=True, exist_ok=True)
@@ -190,7 +184,7 @@ class Study:
                     (private / site / path.name).hardlink_to(path)
         memory = Memory()
         data = {site: self.data[site] for site in SITES}
-        state = simulate(project, data, lambda event: print("  " + event_line(event)) if event_line(event) else None)
+        state = simulate_federation(project, data, lambda event: print("  " + event_line(event), flush=True))
         peak = memory.stop()
         for path in private.rglob("features-*.npz"):
             kept = self.folder / "features" / path.name
@@ -251,9 +245,9 @@ class Memory:
             for process in psutil.Process().children(recursive=True):
                 try:
                     command = " ".join(process.cmdline())
-                    kind = "site" if "simulator_worker" in command else "server" if "simulator.simulator" in command else ""
-                    if kind:
-                        self.peak[kind] = max(self.peak[kind], process.memory_info().rss // 10**6)
+                    for kind, name in (("site", "simulator_worker"), ("server", "simulator.simulator")):
+                        if name in command:
+                            self.peak[kind] = max(self.peak[kind], process.memory_info().rss // 10**6)
                 except psutil.Error:
                     continue
             time.sleep(0.5)
@@ -292,7 +286,7 @@ def table_of(study, arms):
             together = arms.get(f"{learn}, all together")
             if together is not None and name != f"{learn}, all together":
                 difference = compare_auroc(y, p, sigmoid(np.clip(together[images], -30, 30)), patients)
-                row |= dict(difference=difference["difference"], difference_low=difference["low"], difference_high=difference["high"])
+                row |= {f"difference{end}": difference[k] for end, k in DIFFERENCE.items()}
             rows.append(row)
     return pd.DataFrame(rows).round(4)
 

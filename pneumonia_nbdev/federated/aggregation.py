@@ -92,10 +92,14 @@ def effect_on_others(
     "The rise of the log loss at the other sites that an update causes"
     with_it, without_it = reports[ALL], reports[without(site)]
     others = [name for name in with_it if name != site and name in without_it]
-    images = [with_it[name].images for name in others]
     if not others:
         return 0.0
-    before, after = (np.average([each[name].log_loss for name in others], weights=images) for each in (without_it, with_it))
+
+    def mean_loss(reports):
+        images = [reports[name].images for name in others]
+        return np.average([reports[name].log_loss for name in others], weights=images)
+
+    before, after = mean_loss(without_it), mean_loss(with_it)
     if math.isinf(before):
         return 0.0  # another update is the cause
     return float(after - before)
