@@ -121,11 +121,14 @@ OTHER_SECTIONS = {
 FIRST_PAGES = {  # pages whose order matters; the others follow by name
     "Tutorials": [
         f"tutorials/{name}.ipynb"
-        for name in "ten_lines one_page end_to_end full_set own_data findings archive learn_together".split()
+        for name in (
+            *("ten_lines", "one_page", "end_to_end", "full_set"),
+            *("own_data", "findings", "archive", "learn_together"),
+        )
     ],
     "Guide": [
         f"guide/{name}.ipynb"
-        for name in "api contract results data_card heat_maps limits clusters federation".split()
+        for name in ("api", "contract", "results", "data_card", "heat_maps", "limits", "clusters", "federation")
     ],
 }
 SITE = "https://pneumonia-nbdev.github.io/pneumonia-nbdev"

@@ -105,13 +105,20 @@ def effect_on_others(
     return float(after - before)
 
 
+def effects_on_others(
+    reports: Mapping[str, Mapping[str, SiteReport]],  # candidate -> site -> report
+) -> dict[str, float]:  # site -> effect; empty without candidates that leave out a site
+    "The effect of each update that was examined"
+    examined = [name.removeprefix("without ") for name in reports if name != ALL]
+    return {site: effect_on_others(site, reports) for site in examined}
+
+
 def most_harmful(
     reports: Mapping[str, Mapping[str, SiteReport]],  # candidate -> site -> report
     margin: float,  # largest rise of the log loss that is accepted
 ) -> tuple[str, float]:  # site and effect; an empty name if no update is harmful
     "The site whose update harms the others most"
-    examined = [name.removeprefix("without ") for name in reports if name != ALL]
-    effects = {site: effect_on_others(site, reports) for site in examined}
+    effects = effects_on_others(reports)
     if not effects or max(effects.values()) <= margin:
         return "", 0.0
     site = max(effects, key=effects.get)

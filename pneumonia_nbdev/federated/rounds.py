@@ -19,6 +19,7 @@ from pneumonia_nbdev.core.base import PneumoniaError
 from pneumonia_nbdev.federated.aggregation import (
     ALL,
     Update,
+    effects_on_others,
     make_candidates,
     most_harmful,
     update_fault,
@@ -69,6 +70,7 @@ class _Training:
         self.plan = state.plan
         self.ask = ask
         self.sites = list(self.plan.sites)  # that take part in the next task
+        self.effects = {}  # of the updates of the last round on the other sites
 
     def options(self):
         "What accompanies each task"
@@ -203,6 +205,7 @@ def _choose_weights(self: _Training, updates, refused):
         reports, missing = self._measure_candidates(candidates)
         site, effect = most_harmful(reports, self.plan.margin)
         if not site:
+            self.effects = {name: round(value, 4) for name, value in effects_on_others(reports).items()}
             return candidates[ALL], reports[ALL], refused | missing
         refused[site] = f"its update raises the log loss of the other sites by {effect:.2f}"
         updates = {name: update for name, update in updates.items() if name != site}
@@ -218,7 +221,8 @@ def _run_round(self: _Training):
     self.state.weights, reports, refused = self._choose_weights(updates, refused)
     patients = {site: update.patients for site, update in updates.items() if site not in refused}
     seconds = dict(train=round(trained, 2), all=round(time.monotonic() - start, 2))
-    self.state.finish_round(dict(sites=_entries(reports), patients=patients, refused=refused, seconds=seconds))
+    numbers = dict(patients=patients, effects=self.effects, refused=refused, seconds=seconds)
+    self.state.finish_round(dict(sites=_entries(reports)) | numbers)
     self._tell_round()
 
 # %% ../../nbs/13_federated/08_rounds.ipynb #fdo00022
