@@ -49,13 +49,13 @@ from pneumonia_nbdev.transfer.keras_io import load_keras_model, split_head
 RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "results"
 SITES = ("children-a", "children-b", "adults")
 HEAD = dict(learn="head", rounds=30, steps=5, timeout=7200)
-NETWORK = dict(learn="network", rounds=4, steps=15, learning_rate=3e-4, timeout=7200)
+NETWORK = dict(learn="network", rounds=4, steps=10, learning_rate=3e-4, timeout=7200, check=False)
 FEDERATED = {  # arm -> choices of the plan
     "head, FedAvg": HEAD,
     "head, FedProx": HEAD | dict(mu=0.1),
     "network, FedAvg": NETWORK,
-    "network, FedAvg, local statistics": NETWORK | dict(statistics="local", check=False),
-    "network, FedProx": NETWORK | dict(mu=0.01, check=False),
+    "network, FedAvg, local statistics": NETWORK | dict(statistics="local"),
+    "network, FedProx": NETWORK | dict(mu=0.01),
 }
 PRIVATE = {  # arm -> epsilon of a round for the choice of weights, and for their values
     "head, FedAvg, epsilon 2,000 a round": (1e3, 1e3),

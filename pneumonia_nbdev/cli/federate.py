@@ -13,6 +13,7 @@ import typer
 
 from pneumonia_nbdev.cli.app import JsonOption, Lang, LangOption, app, print_json, silence_tensorflow
 from pneumonia_nbdev.cli.app import check_writable as check_folder
+from pneumonia_nbdev.cli.data import ClassesOption, parse_pairs
 from pneumonia_nbdev.core.base import InvalidOption, import_extra
 from pneumonia_nbdev.core.i18n import translate
 
@@ -135,6 +136,7 @@ def federate_simulate(
     project: ProjectArgument,
     data: Annotated[list[str], typer.Option(help="One data set, divided by patient; or NAME=PATH for each site.")],
     out: OutOption = None,
+    classes: ClassesOption = "",
     lang: LangOption = Lang.en,
     as_json: JsonOption = False,
 ) -> None:
@@ -147,7 +149,8 @@ def federate_simulate(
     plan = Plan.read(project / SERVER_FOLDER)
     out = out or project / "candidate.bundle"
     check_folder(out.parent, out.name)
-    state = simulate_federation(project, _data_of_sites(data), _shown(event_line, as_json, lang))
+    names = parse_pairs(classes, "classes")
+    state = simulate_federation(project, _data_of_sites(data), _shown(event_line, as_json, lang), names)
     _write_candidate(state, project / SERVER_FOLDER / plan.start, out, as_json, lang)
 
 # %% ../../nbs/30_cli/14_federate.ipynb #fdcl0031
@@ -176,6 +179,7 @@ def federate_site(
     folder: Annotated[Path, typer.Argument(help="Folder of the site, from the coordinator.")],
     data: Annotated[Path, typer.Option(help="Images: CLASS/file, split/CLASS/file, or a CSV.")],
     wait: WaitOption = 3600.0,
+    classes: ClassesOption = "",
     lang: LangOption = Lang.en,
     as_json: JsonOption = False,
 ) -> None:
@@ -183,6 +187,6 @@ def federate_site(
     _need()
     from pneumonia_nbdev.federated.run import run_site, sent_line
 
-    run_site(folder, data, wait, _shown(sent_line, as_json, lang))
+    run_site(folder, data, wait, _shown(sent_line, as_json, lang), parse_pairs(classes, "classes"))
     if not as_json:
         print(translate("federated.finished", lang.value))

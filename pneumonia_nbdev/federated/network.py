@@ -19,7 +19,7 @@ keras = import_extra("keras")
 
 # %% ../../nbs/13_federated/04_network.ipynb #fdn00011
 MOVING = ("moving_mean", "moving_variance")  # last part of the names of batch statistics
-MOMENTUM = 0.9  # of the moving averages: a round has too few batches for Keras's 0.99
+MOMENTUM = 0.7  # of the moving averages: they must follow the weights in the few batches of a round
 
 
 def logit_network(
@@ -74,12 +74,16 @@ class NetworkLearner:
         self._compile()
 
     def _compile(self):
-        "Optimizer and loss; the moments of Adam begin at zero in each round"
+        "Optimizer and loss; the moments of Adam and the warm-up begin again in each round"
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
         if self.plan.mu:
             proximal = import_extra("nvflare.app_opt.tf.fedprox_loss", "federated").TFFedProxLoss
             loss = proximal(self.model.trainable_variables, self._anchor, self.plan.mu, loss)
-        self.model.compile(keras.optimizers.Adam(self.plan.learning_rate), loss)
+        warmup = max(1, self.plan.steps // 3)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, self.plan.steps - warmup), alpha=0.1, warmup_target=self.plan.learning_rate, warmup_steps=warmup
+        )
+        self.model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), loss)
 
     def start(self) -> dict[str, np.ndarray]:  # name of a variable -> value
         "The weights of the start bundle"
@@ -104,8 +108,7 @@ class NetworkLearner:
         for anchor, variable in zip(self._anchor, self.model.trainable_variables, strict=True):
             anchor.assign(variable)
         for variable in self.model.optimizer.variables:
-            if variable is not self.model.optimizer.learning_rate:
-                variable.assign(np.zeros(variable.shape))
+            variable.assign(np.zeros(variable.shape))
         before = self.start()
         batches, _ = self.loader.create_dataset("train", self.plan.batch_size, balance=True)
         batches.epochs.number = 1_000 * number

@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from pneumonia_nbdev.core.base import (
+    CannotWrite,
     InvalidOption,
     PneumoniaError,
     import_extra,
@@ -127,13 +131,45 @@ def _end(process):
     "End a process and the processes that it started"
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(10)
-    except subprocess.TimeoutExpired:
-        pass
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+class FolderInUse(PneumoniaError):
+    "Another command runs the server, the site or the simulation of this folder"
+
+    code = "locked"
+
+
+def _end_leftovers(folder):
+    "End processes of NVFlare that a killed command left behind"
+    psutil = import_extra("psutil", "federated")
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if any("nvflare.private.fed.app" in part for part in command) and any(str(folder) in part for part in command):
+            with suppress(psutil.Error):
+                process.kill()
+
+
+@contextmanager
+def _alone(folder, needed_bytes) -> Iterator[None]:
+    "The only command of a folder, with enough space on its disk"
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise CannotWrite(f"{free / 1e6:,.0f} MB are free, and {needed_bytes / 1e6:,.0f} MB are needed", file=folder)
+    lock = FileLock(Path(folder) / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise FolderInUse(file=folder) from None
+    try:
+        _end_leftovers(folder)
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -148,13 +184,16 @@ def _process(command, environment, log) -> Iterator[subprocess.Popen]:
             _end(process)
 
 # %% ../../nbs/13_federated/12_run.ipynb #fdg00021
-def _simulated_data(plan, data, folder):
+NEEDED_BYTES = 300_000_000  # on the disk: features, logs, and weights of two rounds
+
+
+def _simulated_data(plan, data, folder, classes):
     "The folder or list of images of each site"
     if isinstance(data, Mapping):
         if set(data) != set(plan.sites):
             raise InvalidOption(f"data for {', '.join(sorted(data))}; the plan has {', '.join(plan.sites)}")
         return {site: str(Path(path).resolve()) for site, path in data.items()}
-    loader = MedicalDataLoader(data)
+    loader = MedicalDataLoader(data, classes=classes)
     found = {}
     for site, part in divide_patients(loader, plan.sites, plan.seed).items():
         table = part.files[["path", "label", "split", "patient", "group"]]
@@ -168,6 +207,7 @@ def simulate_federation(
     project: str | Path,  # folder from `init_federation`
     data: str | Path | Mapping[str, str | Path],  # one data set to be divided, or name of a site -> its data
     on_event: Callable[[Mapping], None] | None = None,  # receives each event
+    classes: Mapping[str, str] | None = None,  # other name of a class -> class
 ) -> FederationState:  # with its result
     "Run server and sites on this machine; a stopped simulation goes on from its last whole round"
     server = Path(project) / SERVER_FOLDER
@@ -181,11 +221,12 @@ def simulate_federation(
         return state
     shown = len(state.progress())
     folders = {}
-    for site, path in _simulated_data(plan, data, folder).items():
-        open_site_data(path)
+    for site, path in _simulated_data(plan, data, folder, classes).items():
+        open_site_data(path, classes=classes)
         private = folder / "private" / site
         make_private_folder(private)
-        folders[site] = dict(project=str(server.resolve()), data=path, private=str(private.resolve()))
+        place = dict(project=str(server.resolve()), data=path, private=str(private.resolve()))
+        folders[site] = place | dict(classes=classes)
     allowed = dict(format_version=2, class_allow_list=ALLOWED_CLASSES)
     write_atomic(folder / "workspace" / "local" / "resources.json", json.dumps(allowed))
     own = dict(project=str(server.resolve()), state=str((folder / "state").resolve()))
@@ -194,7 +235,8 @@ def simulate_federation(
     names = ",".join(plan.sites)
     log = folder / "log.txt"
     command = ["nvflare.private.fed.app.simulator.simulator", str(job), "-w", str(folder / "workspace")]
-    with _process([*command, "-c", names, "-t", str(len(plan.sites))], environment, log) as process:
+    command += ["-c", names, "-t", str(len(plan.sites))]
+    with _alone(folder.resolve(), NEEDED_BYTES), _process(command, environment, log) as process:
         while process.poll() is None:
             time.sleep(0.2)
             shown = _follow(state, shown, on_event)
@@ -279,7 +321,11 @@ def run_server(
     own = _environment(**{SERVER_VARIABLE: dict(project=str(kit), state=str(kit / "state"))})
     command = ["nvflare.private.fed.app.server.server_train", "-m", str(kit), "-s", "fed_server.json"]
     command += ["--set", "secure_train=true", f"org={ORG}", "config_folder=config"]
-    with _process(command, own, kit / "log.txt") as process, _session(kit, process) as session:
+    with (
+        _alone(kit, NEEDED_BYTES),
+        _process(command, own, kit / "log.txt") as process,
+        _session(kit, process) as session,
+    ):
         end = time.monotonic() + wait
         names = []
         while len(names) < len(plan.sites):
@@ -307,6 +353,7 @@ def run_site(
     data: str | Path,  # its images: a folder or a CSV
     wait: float = 3600.0,  # seconds to wait for the server
     on_event: Callable[[Mapping], None] | None = None,  # receives each entry of `sent.jsonl`
+    classes: Mapping[str, str] | None = None,  # other name of a class -> class
 ) -> list[dict]:  # what was sent
     "Take part in a training until the server ends it"
     kit = Path(kit).resolve()
@@ -316,7 +363,7 @@ def run_site(
     check_start(plan, kit)
     check_certificates(kit)
     spec = Bundle(kit / plan.start).spec
-    open_site_data(data, (spec.height, spec.width))
+    open_site_data(data, (spec.height, spec.width), classes=classes)
     end = time.monotonic() + wait
     while True:
         try:
@@ -329,10 +376,11 @@ def run_site(
     make_private_folder(kit / "private")
     sent = kit / "private" / SENT
     shown = len(_lines(sent))
-    folders = {site: dict(project=str(kit), data=str(Path(data).resolve()), private=str(kit / "private"))}
+    place = dict(project=str(kit), data=str(Path(data).resolve()), private=str(kit / "private"), classes=classes)
     command = ["nvflare.private.fed.app.client.client_train", "-m", str(kit), "-s", "fed_client.json"]
     command += ["--set", "secure_train=true", f"uid={site}", f"org={ORG}", "config_folder=config"]
-    with _process(command, _environment(**{SITES_VARIABLE: folders}), kit / "log.txt") as process:
+    environment = _environment(**{SITES_VARIABLE: {site: place}})
+    with _alone(kit, NEEDED_BYTES), _process(command, environment, kit / "log.txt") as process:
         while process.poll() is None:
             time.sleep(0.5)
             for entry in _lines(sent)[shown:]:

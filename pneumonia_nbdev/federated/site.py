@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/13_federated/05_site.ipynb #fds00006
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +60,7 @@ class Site:
         project: str | Path,  # folder with `plan.json` and the start bundle
         data: str | Path,  # the images: a folder or a CSV
         cache: str | Path | None = None,  # private folder for features; None stores none
+        classes: Mapping[str, str] | None = None,  # other name of a class -> class
     ):
         self.plan = Plan.read(project)
         if name not in self.plan.sites:
@@ -67,7 +69,7 @@ class Site:
         self.name = name
         self.start = check_start(self.plan, project)
         spec = Bundle(self.start).spec
-        self.loader = open_site_data(data, (spec.height, spec.width), self._seed())
+        self.loader = open_site_data(data, (spec.height, spec.width), self._seed(), classes)
         self.loader.spec = spec
         self.cache = cache
         self._learner = None

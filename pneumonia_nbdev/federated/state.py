@@ -9,6 +9,7 @@ __all__ = []
 import io
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,9 +121,11 @@ def tell(
     **more: object,  # plain values
 ) -> None:
     "Add a line to the progress"
-    self.folder.mkdir(parents=True, exist_ok=True)
-    with open(self.folder / _PROGRESS, "a", encoding="utf-8") as file:
-        file.write(json.dumps(dict(event=event, time=round(time.time(), 3)) | more) + "\n")
+    line = json.dumps(dict(event=event, time=round(time.time(), 3)) | more) + "\n"
+    with suppress(OSError):  # a full disk is reported by the state, whose writing raises an error
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / _PROGRESS, "a", encoding="utf-8") as file:
+            file.write(line)
 
 
 @patch

@@ -109,7 +109,7 @@ def outgoing_fault(
     return ""
 
 # %% ../../nbs/13_federated/09_transport.ipynb #fdx00014
-SITES_VARIABLE = "PNEUMONIA_FEDERATED_SITES"  # environment: name of a site -> folders `project`, `data`, `private`
+SITES_VARIABLE = "PNEUMONIA_FEDERATED_SITES"  # environment: site -> `project`, `data`, `private`, `classes`
 SERVER_VARIABLE = "PNEUMONIA_FEDERATED_SERVER"  # environment: folders `project` and `state`
 SENT = "sent.jsonl"
 
@@ -156,7 +156,8 @@ class SiteExecutor(Executor):
         try:
             if self.site is None:
                 folders = site_folders(name)
-                self.site = Site(name, folders["project"], folders["data"], folders["private"])
+                place = (folders[key] for key in ("project", "data", "private"))
+                self.site = Site(name, *place, folders.get("classes"))
             arrays, metrics = self.site.answer(task, message.params or {}, message.meta["options"])
         except PneumoniaError as e:
             _log.error("%s: %s", e.code, e)
