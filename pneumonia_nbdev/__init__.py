@@ -392,6 +392,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "cluster.cost": [
             "ClusterCost",
         ],
+        "app.build": [
+            "write_app",
+        ],
         "cli.doctor": [
             "examine",
         ],

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pneumonia_nbdev"
 PAGE = ROOT / "nbs" / "guide" / "api.ipynb"
-LIMIT = 234  # public names
+LIMIT = 235  # public names
 TOPICS = {  # folder or notebook -> title and content in English, title and content in Chinese
     "core": (
         "Core",
@@ -99,6 +99,12 @@ TOPICS = {  # folder or notebook -> title and content in English, title and cont
         "集群",
         "在多台机器上筛查与训练",
     ),
+    "app": (
+        "Browser app",
+        "the same model on a phone, without a network",
+        "浏览器应用",
+        "在手机上离线运行同一模型",
+    ),
     "cli": (
         "Command line",
         "the `pneumonia` command and its checks",
@@ -118,7 +124,7 @@ FIRST_PAGES = {  # pages whose order matters; the others follow by name
         for name in ("ten_lines", "one_page", "end_to_end", "full_set", "own_data", "findings")
     ],
     "Guide": [
-        f"guide/{name}.ipynb" for name in ("api", "contract", "results", "data_card", "heat_maps", "limits", "clusters")
+        f"guide/{name}.ipynb" for name in ("api", "contract", "results", "data_card", "heat_maps", "limits", "clusters", "browser_app")
     ],
 }
 SITE = "https://pneumonia-nbdev.github.io/pneumonia-nbdev"
