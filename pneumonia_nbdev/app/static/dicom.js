@@ -12,9 +12,27 @@ const JPEG_BASELINE = "1.2.840.10008.1.2.4.50";
 const MAX_INFLATED = 128 * 2 ** 20; // bytes of a deflated data set
 const PIXELS = "x7fe00010";
 
+// A file with the preamble and the syntax that dicom-parser requires; some programs write files without them.
+function withPreamble(bytes) {
+  if (String.fromCharCode(...bytes.subarray(128, 132)) === "DICM") return bytes;
+  const start = new Uint8Array([...new Uint8Array(128), ...new TextEncoder().encode("DICM")]);
+  let meta = new Uint8Array(0);
+  if (bytes[0] !== 2) {
+    const isExplicit = /^[A-Z]{2}$/.test(String.fromCharCode(bytes[4], bytes[5]));
+    const uid = new TextEncoder().encode(isExplicit ? NATIVE[1] + "\0" : NATIVE[0] + "\0");
+    meta = new Uint8Array([2, 0, 16, 0, 85, 73, uid.length, 0, ...uid]); // (0002,0010) UI
+  }
+  const out = new Uint8Array(start.length + meta.length + bytes.length);
+  out.set(start);
+  out.set(meta, start.length);
+  out.set(bytes, start.length + meta.length);
+  return out;
+}
+
 // The elements of a file up to its pixel data.
-async function parse(bytes, parser) {
+async function parse(file, parser) {
   try {
+    const bytes = withPreamble(file);
     const meta = parser.readPart10Header(bytes);
     const syntax = (meta.string("x00020010") ?? "").trim();
     if (![...NATIVE, JPEG_BASELINE].includes(syntax)) throw unsupported(`DICOM transfer syntax ${syntax}`);

@@ -20,7 +20,9 @@ export async function startRuntime(base, { threads }) {
   const name = isThreaded ? "litert_wasm_threaded_internal" : "litert_wasm_compat_internal";
   const script = new URL(`vendor/${name}.js`, base).href;
   const wasmBinary = await fetchFile(new URL(`vendor/${name}.wasm.pack`, base));
-  globalThis.Module = { wasmBinary: wasmBinary.buffer, mainScriptUrlOrBlob: script };
+  // the runtime writes its notes to standard error
+  const printErr = (line) => /^(INFO|WARNING)/.test(line) || console.error(line);
+  globalThis.Module = { wasmBinary: wasmBinary.buffer, mainScriptUrlOrBlob: script, printErr };
   await loadLiteRt(script);
   return { threads: isThreaded ? navigator.hardwareConcurrency : 1 };
 }

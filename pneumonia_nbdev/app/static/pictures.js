@@ -8,9 +8,15 @@ import { readExif } from "./exif.js";
 const text = (bytes, start, end) => String.fromCharCode(...bytes.subarray(start, end));
 const viewOf = (bytes) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
+// Whether a file begins with an element of DICOM's group 2 or 8, without the preamble.
+function isBareDicom(bytes) {
+  if (bytes.length < 12 || ![2, 8].includes(bytes[0]) || bytes[1] !== 0) return false;
+  return /^[A-Z]{2}$/.test(text(bytes, 4, 6)) || viewOf(bytes).getUint32(4, true) <= 1024;
+}
+
 // The kind of a file by its first bytes.
 export function kindOf(bytes) {
-  if (text(bytes, 128, 132) === "DICM") return "DICOM";
+  if (text(bytes, 128, 132) === "DICM" || isBareDicom(bytes)) return "DICOM";
   if (text(bytes, 0, 3) === "\xff\xd8\xff") return "JPEG";
   if (text(bytes, 0, 8) === "\x89PNG\r\n\x1a\n") return "PNG";
   if (text(bytes, 0, 4) === "RIFF" && text(bytes, 8, 12) === "WEBP") return "WEBP";
@@ -133,11 +139,24 @@ export async function decodeRgba(bytes, type, upright = true) {
   }
 }
 
-// Inflate zlib data, at most `limit` bytes.
+const TRAILERS = [0, 1, 8]; // bytes after compressed data: none, padding, or the checksum and size of gzip
+
+// Inflate data, at most `limit` bytes. A browser rejects bytes after the end, so they are cut off.
 export async function inflate(data, limit, format = "deflate") {
+  const blob = new Blob([data]);
+  for (const n of TRAILERS) {
+    try {
+      return await inflateAll(blob.slice(0, blob.size - n), limit, format);
+    } catch (error) {
+      if (n === TRAILERS.at(-1)) throw error;
+    }
+  }
+}
+
+async function inflateAll(blob, limit, format) {
   const out = new Uint8Array(limit);
   let size = 0;
-  const reader = new Blob([data]).stream().pipeThrough(new DecompressionStream(format)).getReader();
+  const reader = blob.stream().pipeThrough(new DecompressionStream(format)).getReader();
   for (let part = await reader.read(); !part.done && size < limit; part = await reader.read()) {
     out.set(part.value.subarray(0, limit - size), size);
     size += part.value.length;
