@@ -29,6 +29,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 from browser import ARGS, ROOT, chromium, free_port, missing, server, wait_until
 
@@ -42,6 +43,7 @@ from pneumonia_nbdev.core.image import read_xray
 from pneumonia_nbdev.core.prediction import Prediction
 
 SLOW = 120_000  # milliseconds
+MOST_TIME = 4  # time of an image, relative to that of the networks; decoding grows with the size of the image
 SHARED = Path(os.environ.get("PNEUMONIA_SHARED", ROOT.parent / "shared"))
 ISOLATED = {**APP_HEADERS, "Cross-Origin-Opener-Policy": "same-origin"}
 PHONE = dict(width=390, height=844)
@@ -171,11 +173,15 @@ def originals(n):
         "adults, 512 pixels": [
             path for name in ("rsna_adult", "nih", "jsrt/images") for path in sorted((data / name).rglob("*.*g"))
         ],
-        "no frontal chest X-ray": sorted(p for p in (data / "ood").rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")),
+        "no frontal chest X-ray": sorted(
+            p for p in (data / "ood").rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")
+        ),
     }
     found = [("original size, children", path) for path in groups["original size, children"]]
     found += [("no frontal chest X-ray", path) for path in groups["no frontal chest X-ray"]]
-    adults = random.Random(0).sample(groups["adults, 512 pixels"], max(0, min(n - len(found), len(groups["adults, 512 pixels"]))))
+    adults = random.Random(0).sample(
+        groups["adults, 512 pixels"], max(0, min(n - len(found), len(groups["adults, 512 pixels"])))
+    )
     return (found + [("adults, 512 pixels", path) for path in sorted(adults)])[:n]
 
 
@@ -211,7 +217,12 @@ def dicom_files(folder):
     import pydicom
     from PIL import Image
     from pydicom.encaps import encapsulate
-    from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
+    from pydicom.uid import (
+        DeflatedExplicitVRLittleEndian,
+        ExplicitVRLittleEndian,
+        ImplicitVRLittleEndian,
+        JPEGBaseline8Bit,
+    )
 
     image = Image.open(next((sample_dir() / "originals").rglob("person*.jpeg"))).convert("L")
     levels = np.asarray(image)
@@ -220,9 +231,17 @@ def dicom_files(folder):
         "explicit": (ExplicitVRLittleEndian, deep, {}),
         "implicit": (ImplicitVRLittleEndian, levels, dict(PatientAge="045Y", ViewPosition="PA")),
         "deflated": (DeflatedExplicitVRLittleEndian, deep, dict(PatientAge="003Y", ViewPosition="AP")),
-        "window": (ExplicitVRLittleEndian, deep, dict(WindowCenter="2000", WindowWidth="3000", RescaleSlope="1", RescaleIntercept="-100")),
+        "window": (
+            ExplicitVRLittleEndian,
+            deep,
+            dict(WindowCenter="2000", WindowWidth="3000", RescaleSlope="1", RescaleIntercept="-100"),
+        ),
         "inverted": (ExplicitVRLittleEndian, 4095 - deep, dict(PhotometricInterpretation="MONOCHROME1")),
-        "signed": (ExplicitVRLittleEndian, (deep.astype(np.int32) - 2048).astype(np.int16), dict(PixelRepresentation=1)),
+        "signed": (
+            ExplicitVRLittleEndian,
+            (deep.astype(np.int32) - 2048).astype(np.int16),
+            dict(PixelRepresentation=1),
+        ),
         "padding": (ExplicitVRLittleEndian, np.pad(deep, 30, constant_values=0), dict(PixelPaddingValue=0)),
         "spine": (ExplicitVRLittleEndian, deep, dict(BodyPartExamined="LSPINE")),
         "lateral": (ExplicitVRLittleEndian, deep, dict(ViewPosition="LL")),
@@ -309,7 +328,11 @@ def test_install(files, args):
             assert entry["src"] in files, entry
         assert page.evaluate("navigator.serviceWorker.controller !== null")
         names = {path.partition("?")[0].lstrip("/") or "index.html" for _, path in app.log}
-        size = sum(len(files[path.partition("?")[0].lstrip("/") or "index.html"]) for _, path in app.log if path.partition("?")[0].lstrip("/") in {*files, ""})
+        size = sum(
+            len(files[path.partition("?")[0].lstrip("/") or "index.html"])
+            for _, path in app.log
+            if path.partition("?")[0].lstrip("/") in {*files, ""}
+        )
         large = [name for name in names if len(files.get(name, b"")) > 10**6]
         times = {name: sum(p.partition("?")[0].lstrip("/") == name for _, p in app.log) for name in large}
         assert set(times.values()) == {1}, f"loaded more than once: {times}"
@@ -412,31 +435,43 @@ def browser_pid():
 def test_many(files, args):
     "50 images in a row: bounded memory, short tasks of the page, and little time beside the network"
     app = AppServer(files, ISOLATED if args.threads else None)
-    paths = [path for _, path in originals(50)] if SHARED.is_dir() else sorted((sample_dir() / "originals").rglob("*.jpeg")) * 7
+    paths = (
+        [path for _, path in originals(50)]
+        if SHARED.is_dir()
+        else sorted((sample_dir() / "originals").rglob("*.jpeg")) * 7
+    )
     with profile() as context:
         page = open_app(context, app.url)
         page.evaluate("""() => { globalThis.long = [];
             new PerformanceObserver(l => long.push(...l.getEntries().map(e => e.duration))).observe({type: 'longtask'}); }""")
-        page.click("body")
         predict(page, paths[:10])
         pid = browser_pid()
         first = memory_of(pid)
-        found = predict(page, paths[10:50])
+        found = []
+        bare = []
+        for start in range(10, 50, 10):  # the network alone is timed between the images
+            bare.append(page.evaluate("pneumonia.ask('time', {rounds: 5})"))
+            found += predict(page, paths[start : start + 10])
         last = memory_of(pid)
         longest = max([0, *page.evaluate("long")])
-        bare = sorted(page.evaluate("pneumonia.ask('time', {rounds: 15})"))[7]
         assert not [r["error"] for r in found if r.get("error")], found
-        seconds = sorted(r["seconds"]["all"] for r in found)
-        parts = {k: round(sorted(r["seconds"][k] for r in found)[20] / bare, 2) for k in ("decode", "prepare", "networks")}
-        ratio = seconds[len(seconds) // 2] / bare
-        threads = page.evaluate("pneumonia.ask('time', {rounds: 1}).then(() => globalThis.crossOriginIsolated)")
+        alone = median(sum(pair) for times in bare for pair in zip(times["model"], times["view"], strict=True))
+        parts = {name: round(median(r["seconds"][name] for r in found) / alone, 2) for name in found[0]["seconds"]}
+        megapixels = median(r["size"]["width"] * r["size"]["height"] for r in found) / 1e6
+        isolated = page.evaluate("crossOriginIsolated")
     app.stop()
     assert last < 1.3 * first, (first, last)
     assert longest <= 100, longest
-    assert ratio <= 1.5 or args.threads, (ratio, parts)
+    assert parts["all"] <= MOST_TIME, parts
     return dict(
-        images=50, memory_growth=round(last / first, 3), longest_task_ms=round(longest),
-        image_to_network=round(ratio, 2), parts_to_network=parts, isolated=threads, bare_ms=round(1000 * bare),
+        images=50,
+        memory_growth=round(last / first, 3),
+        longest_task_ms=round(longest),
+        image_to_networks=parts["all"],
+        parts={name: value for name, value in parts.items() if name != "all"},
+        networks_ms=round(1000 * alone),
+        megapixels=round(megapixels, 1),
+        isolated=isolated,
     )
 
 
@@ -586,17 +621,30 @@ def test_served(files, args):
     image = next((sample_dir() / "originals").rglob("person*.jpeg"))
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-c", "from pneumonia_nbdev.cli.cli import main; main()", "serve", "--threads", "1", "--port", port]
+    command = [
+        sys.executable,
+        "-c",
+        "from pneumonia_nbdev.cli.cli import main; main()",
+        "serve",
+        "--threads",
+        "1",
+        "--port",
+        port,
+    ]
     plain = AppServer(files)
-    with tempfile.TemporaryDirectory() as folder, server(command, f"{url}/health/ready", folder), profile() as context:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        server(command, f"{url}/health/ready", folder),
+        profile() as context,
+    ):
         page = open_app(context, f"{url}/app/")
         assert page.evaluate("crossOriginIsolated")
         (threaded,) = predict(page, [image])
-        fast = sorted(page.evaluate("pneumonia.ask('time', {rounds: 15})"))[7]
+        fast = median(page.evaluate("pneumonia.ask('time', {rounds: 15})")["model"])
         single_page = open_app(context, plain.url)
         assert not single_page.evaluate("crossOriginIsolated")
         (single,) = predict(single_page, [image])
-        slow = sorted(single_page.evaluate("pneumonia.ask('time', {rounds: 15})"))[7]
+        slow = median(single_page.evaluate("pneumonia.ask('time', {rounds: 15})")["model"])
         difference = abs(threaded["raw"] - single["raw"])
         assert difference < 1e-3, (threaded["raw"], single["raw"])
         assert not page.problems, page.problems
@@ -605,8 +653,16 @@ def test_served(files, args):
 
 
 TESTS = dict(
-    parity=test_parity, install=test_install, offline=test_offline, update=test_update, many=test_many, bad=test_bad,
-    storage=test_storage, photo=test_photo, pages=test_pages, served=test_served,
+    parity=test_parity,
+    install=test_install,
+    offline=test_offline,
+    update=test_update,
+    many=test_many,
+    bad=test_bad,
+    storage=test_storage,
+    photo=test_photo,
+    pages=test_pages,
+    served=test_served,
 )
 
 

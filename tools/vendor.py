@@ -103,7 +103,9 @@ def fetch(lock):
 def check(lock):
     "Raise an error for a packed file that isn't in the lock file, or that has another hash"
     found = {name: hashlib.sha256(content).hexdigest() for name, content in packed().items()}
-    differing = sorted(name for name in found.keys() | lock["sha256"].keys() if found.get(name) != lock["sha256"].get(name))
+    differing = sorted(
+        name for name in found.keys() | lock["sha256"].keys() if found.get(name) != lock["sha256"].get(name)
+    )
     assert not differing, f"{ARCHIVE.name}: {', '.join(differing)}"
     return f"{len(found)} files, {ARCHIVE.stat().st_size / 1e6:.1f} MB"
 

@@ -52,6 +52,7 @@ def pack(
     return gzip.compress(content, 9, mtime=0)
 
 # %% ../../nbs/15_app/01_build.ipynb #apb00017
+COMPOSED = ("for_", "by_")  # beginnings of keys that the page composes, such as `for_child`
 FILE_ERRORS = (
     *("error", "unreadable_image", "too_large", "no_pixels", "multi_frame", "not_an_xray"),
 )
@@ -63,7 +64,7 @@ def app_texts(
     "The texts of the app in one language"
     page = texts("page", lang) | texts("app", lang)
     used = "".join(content.decode() for name, content in page_files().items() if name.endswith((".js", ".html")))
-    used = {key: text for key, text in page.items() if re.search(rf"\b{key}\b", used)}
+    used = {key: text for key, text in page.items() if key.startswith(COMPOSED) or re.search(rf"\b{key}\b", used)}
     quality = texts("quality", lang)
     errors = texts("errors", lang) | dict(app_format=page["app_format"])
     return (

@@ -4,17 +4,17 @@
 const MAX_STAIR = 2; // gray levels
 
 // The steps between rows of blocks, without the slope beside them: {values, down, across}.
-// `at` gives the level of a row and a column; rows and columns may be exchanged.
-function blockSteps(at, height, width, rows, columns) {
+// `below` and `beside` are the distances of neighbors in the data, so rows and columns can be exchanged.
+function blockSteps(data, { height, width, below, beside }, rows, columns) {
   const down = Math.floor(height / rows) - 1;
   const across = Math.floor(width / columns);
   const values = new Float64Array(Math.max(down, 0) * across);
   for (let k = 0; k < down; k++) {
-    const y = (k + 1) * rows;
     for (let b = 0; b < across; b++) {
       let sum = 0;
-      for (let x = b * columns; x < (b + 1) * columns; x++)
-        sum += 3 * (at(y, x) - at(y - 1, x)) + at(y - 2, x) - at(y + 1, x);
+      let at = (k + 1) * rows * below + b * columns * beside;
+      for (let n = 0; n < columns; n++, at += beside)
+        sum += 3 * (data[at] - data[at - below]) + data[at - 2 * below] - data[at + below];
       values[k * across + b] = Math.min(60, Math.max(-60, sum / (2 * columns)));
     }
   }
@@ -30,7 +30,7 @@ function cumulative(values) {
 // The height of a step in gray levels; 0 for less than `MAX_STAIR`. `rows` is the height of a block.
 export function brightnessStair({ width, height, data }, rows = 8) {
   if (height < 8 * rows || width < 64) return 0;
-  const { values, down, across } = blockSteps((y, x) => data[y * width + x], height, width, rows, 8);
+  const { values, down, across } = blockSteps(data, { height, width, below: width, beside: 1 }, rows, 8);
   const sums = cumulative(values);
   const squares = cumulative(values.map((v) => v * v));
   let beside = null;
@@ -44,7 +44,7 @@ export function brightnessStair({ width, height, data }, rows = 8) {
     const variance = Math.max((squares[begin + across] - squares[begin]) / across - mean ** 2, 0.5);
     const constancy = Math.min(1, size / Math.sqrt(variance) / 2) ** 2;
     if (size * constancy <= MAX_STAIR) continue;
-    beside ??= blockSteps((x, y) => data[y * width + x], width, height, 8, rows); // of the turned image
+    beside ??= blockSteps(data, { height: width, width: height, below: 1, beside: width }, 8, rows);
     const step = beside.values[(column - 1) * beside.across + row];
     const [low, high] = [Math.min(size, Math.abs(step)), Math.max(size, Math.abs(step))];
     if (Math.sign(mean) === Math.sign(step) && high < 3 * low) highest = Math.max(highest, low * constancy);

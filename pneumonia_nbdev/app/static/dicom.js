@@ -2,6 +2,7 @@
 import { AppError, checkSize, unreadable, unsupported } from "./errors.js";
 import { colorFraction, lumaOf } from "./levels.js";
 import { checkJpeg, decodeRgba, inflate } from "./pictures.js";
+import { looked } from "./prepare.js";
 import { displayTable } from "./display.js";
 import { hasStair } from "./damage.js";
 
@@ -128,9 +129,9 @@ function nativeSamples(dataset, d, isBigEndian) {
   if (element.length < (count * d.allocated) / 8) throw unreadable("DICOM: the pixel data are incomplete");
   const raw = dataset.byteArray.slice(element.dataOffset, element.dataOffset + element.length);
   if (d.allocated === 8 && !(isBigEndian && element.vr === "OW")) return raw.subarray(0, count);
-  const view = new DataView(raw.buffer);
-  if (d.allocated === 8) return Uint8Array.from({ length: count }, (_, i) => raw[i ^ 1]); // pairs are swapped
-  return Uint16Array.from({ length: count }, (_, i) => view.getUint16(2 * i, !isBigEndian));
+  // pairs of bytes are exchanged in big endian; all browsers run on little-endian processors
+  if (isBigEndian) for (let i = 0; i + 1 < raw.length; i += 2) [raw[i], raw[i + 1]] = [raw[i + 1], raw[i]];
+  return d.allocated === 8 ? raw.subarray(0, count) : new Uint16Array(raw.buffer, 0, count);
 }
 
 // The compressed image; its fragments are joined.
@@ -152,7 +153,7 @@ async function decodeJpeg(dataset, d, header) {
   if (frame.width !== d.columns || frame.height !== d.rows || frame.components !== d.samples)
     throw unreadable("DICOM: the size in the header differs from that of the JPEG");
   const decoded = await decodeRgba(bytes, "image/jpeg", false);
-  const stored = { width: d.columns, height: d.rows, data: lumaOf(decoded.rgba) };
+  const stored = { width: d.columns, height: d.rows, data: lumaOf(decoded.rgba).data };
   if (hasStair(stored, frame.blockRows)) header.damaged = "JPEG";
   if (d.samples === 3) return decoded;
   return { samples: stored.data }; // all channels are equal, so the luma is the sample
@@ -171,7 +172,7 @@ function rgbaOf(samples, d) {
 
 function colorImage(rgba, d, header) {
   const color = colorFraction(rgba, d.columns, d.rows);
-  return { width: d.columns, height: d.rows, data: lumaOf(rgba), color, header };
+  return { width: d.columns, height: d.rows, data: lumaOf(rgba).data, color, header };
 }
 
 // A DICOM file as {width, height, data, color, header}.
@@ -188,6 +189,6 @@ export async function decodeDicom(bytes, parser, rules) {
   if (!isMono) return colorImage(decoded.rgba ?? rgbaOf(decoded.samples, d), d, header);
   if (isJpeg) Object.assign(d, { allocated: 8, stored: 8, highBit: 7 });
   const table = displayTable(dataset, d, decoded.samples);
-  const data = Uint8Array.from(decoded.samples, (v) => table[v]);
+  const data = looked(decoded.samples, table, new Uint8Array(decoded.samples.length));
   return { width: d.columns, height: d.rows, data, color: 0, header };
 }

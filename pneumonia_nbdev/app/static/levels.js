@@ -3,18 +3,24 @@
 const MAX_SAMPLES = 2 ** 20; // pixels that determine the range of an image
 const COLORED = 32; // levels between the channels of a colored pixel
 
-// The luma of RGBA pixels as computed by Pillow.
-export function lumaOf(rgba) {
-  const out = new Uint8Array(rgba.length / 4);
-  for (let i = 0, k = 0; i < out.length; i++, k += 4)
-    out[i] = (rgba[k] * 19595 + rgba[k + 1] * 38470 + rgba[k + 2] * 7471 + 0x8000) >> 16;
-  return out;
-}
-
-// Whether all three channels are equal everywhere.
-export function isGray(rgba) {
-  for (let k = 0; k < rgba.length; k += 4) if (rgba[k] !== rgba[k + 1] || rgba[k] !== rgba[k + 2]) return false;
-  return true;
+// The luma of RGBA (or BGRA) pixels as computed by Pillow, and whether all three channels are equal everywhere.
+export function lumaOf(rgba, isBgr = false) {
+  const pixels = new Uint32Array(rgba.buffer, rgba.byteOffset, rgba.length / 4); // red is the lowest byte
+  const data = new Uint8Array(pixels.length);
+  let isGray = true;
+  for (let i = 0; i < data.length; i++) {
+    const v = pixels[i];
+    const g = (v >> 8) & 255;
+    if ((v & 0xffffff) === Math.imul(g, 0x010101)) {
+      data[i] = g; // the usual case
+      continue;
+    }
+    isGray = false;
+    const r = isBgr ? (v >> 16) & 255 : v & 255;
+    const b = isBgr ? v & 255 : (v >> 16) & 255;
+    data[i] = (Math.imul(r, 19595) + Math.imul(g, 38470) + Math.imul(b, 7471) + 0x8000) >> 16;
+  }
+  return { data, isGray };
 }
 
 // The fraction of 128 x 128 pixels whose channels differ by more than 32 levels.

@@ -32,6 +32,7 @@ export class Network {
   constructor(model, contract) {
     this.model = model;
     this.contract = contract;
+    this.size = contract.input.shape.reduce((a, b) => a * b, 1); // numbers of the input
   }
 
   static async load(base, contract) {

@@ -1,7 +1,7 @@
 // JPEG, PNG, WebP and BMP files as gray levels. The browser decodes them; PNG files with 16 bits are decoded here,
 // because the browser would drop half of their bits.
 import { checkSize, AppError, unreadable, unsupported } from "./errors.js";
-import { colorFraction, isGray, lumaOf, scaleLevels } from "./levels.js";
+import { colorFraction, lumaOf, scaleLevels } from "./levels.js";
 import { hasStair } from "./damage.js";
 import { readExif } from "./exif.js";
 
@@ -141,6 +141,26 @@ export async function decodeRgba(bytes, type, upright = true) {
 
 const TRAILERS = [0, 1, 8]; // bytes after compressed data: none, padding, or the checksum and size of gzip
 
+// The same for a JPEG that isn't turned, by WebCodecs: it needs no canvas. {width, height, rgba, isBgr}, or null where
+// the browser lacks it.
+async function decodeFast(bytes) {
+  if (!globalThis.ImageDecoder) return null;
+  const decoder = new ImageDecoder({ data: bytes, type: TYPES.JPEG, colorSpaceConversion: "none" });
+  try {
+    const { image } = await decoder.decode();
+    const { format, displayWidth: width, displayHeight: height } = image;
+    const isKnown = ["RGBX", "RGBA", "BGRX", "BGRA"].includes(format) && image.allocationSize() === 4 * width * height;
+    const rgba = isKnown ? new Uint8Array(4 * width * height) : null;
+    if (isKnown) await image.copyTo(rgba);
+    image.close();
+    return isKnown ? { width, height, rgba, isBgr: format.startsWith("BGR") } : null;
+  } catch {
+    return null; // the other way has the error
+  } finally {
+    decoder.close();
+  }
+}
+
 // Inflate data, at most `limit` bytes. A browser rejects bytes after the end, so they are cut off.
 export async function inflate(data, limit, format = "deflate") {
   const blob = new Blob([data]);
@@ -216,7 +236,7 @@ const TYPES = { JPEG: "image/jpeg", PNG: "image/png", WEBP: "image/webp", BMP: "
 async function isDamaged(bytes, header, upright) {
   if (header.orientation === 1) return hasStair(upright, header.blockRows);
   const { width, height, rgba } = await decodeRgba(bytes, TYPES.JPEG, false);
-  return hasStair({ width, height, data: lumaOf(rgba) }, header.blockRows);
+  return hasStair({ width, height, data: lumaOf(rgba).data }, header.blockRows);
 }
 
 // A picture as {width, height, data, color, isPhoto, header}: one byte a pixel, and the fraction of colored pixels.
@@ -227,9 +247,11 @@ export async function decodePicture(bytes, kind) {
   else if (kind === "WEBP") checkWebp(bytes);
   else checkBmp(bytes);
   if (kind === "PNG" && header.bits === 16) return decodePng16(bytes, header);
-  const { width, height, rgba } = await decodeRgba(bytes, TYPES[kind]);
-  const color = isGray(rgba) ? 0 : colorFraction(rgba, width, height);
-  const image = { width, height, data: lumaOf(rgba), color, isPhoto: Boolean(header.isPhoto) };
+  const fast = kind === "JPEG" && header.orientation === 1 ? await decodeFast(bytes) : null;
+  const { width, height, rgba, isBgr } = fast ?? (await decodeRgba(bytes, TYPES[kind]));
+  const { data, isGray } = lumaOf(rgba, isBgr);
+  const color = isGray ? 0 : colorFraction(rgba, width, height);
+  const image = { width, height, data, color, isPhoto: Boolean(header.isPhoto) };
   const damaged = kind === "JPEG" && (await isDamaged(bytes, header, image));
   return { ...image, header: damaged ? { damaged: "JPEG" } : {} };
 }

@@ -49,8 +49,7 @@ export class Pipeline {
     self.ood = mean ? { mean, scale, centroids, threshold: data.ood_threshold } : null;
     self.groups = w ? { w, b } : null;
     Object.assign(self, { data, card: data.card, rules: data.rules, template, parser });
-    await self.view.run(new Float32Array(96 * 96)); // the first runs are slow
-    await self.model.run(new Float32Array(data.input.height * data.input.width * data.input.channels));
+    for (const network of [self.view, self.model]) await network.run(new Float32Array(network.size)); // the first runs are slow
     report(4);
     return self;
   }
@@ -71,7 +70,8 @@ export class Pipeline {
     times.decoded = performance.now();
     const small = smallImage(image);
     const { height, width } = this.data.input;
-    const prepared = modelInput(resized(image, width, height), this.data.input);
+    const isSmall = height === small.height && width === small.width;
+    const prepared = modelInput(isSmall ? small : resized(image, width, height), this.data.input);
     const viewed = viewInput(small);
     times.prepared = performance.now();
     const p = (await this.view.run(viewed)).probability.values;

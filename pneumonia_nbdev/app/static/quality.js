@@ -1,5 +1,5 @@
 // Measurements of an image, and the reasons against its evaluation, as in `core.quality`.
-import { contentBox, percentiles } from "./prepare.js";
+import { contentBox, looked, percentiles } from "./prepare.js";
 import { resize } from "./resize.js";
 import { lungMeasures } from "./lungs.js";
 
@@ -20,16 +20,15 @@ export function thumbnailVector(small) {
 
 // The highest correlation with the mirror image, shifted by at most 12 of 32 columns.
 export function symmetry(x) {
-  const products = (i, j) => {
-    let sum = 0;
-    for (let row = 0; row < 32; row++) sum += x[row * 32 + i] * x[row * 32 + j];
-    return sum;
-  };
-  const columns = Array.from({ length: 32 }, (_, c) => {
-    let sum = 0;
-    for (let row = 0; row < 32; row++) sum += x[row * 32 + c];
-    return sum;
-  });
+  const products = new Float64Array(32 * 32); // of all pairs of columns
+  const columns = new Float64Array(32);
+  for (let row = 0; row < 32; row++) {
+    for (let i = 0; i < 32; i++) {
+      const value = x[row * 32 + i];
+      columns[i] += value;
+      for (let j = 0; j < 32; j++) products[i * 32 + j] += value * x[row * 32 + j];
+    }
+  }
   let best = -Infinity;
   for (let shift = -12; shift <= 12; shift++) {
     const first = Math.max(shift, 0); // the columns that the image and the shifted mirror image share
@@ -38,9 +37,9 @@ export function symmetry(x) {
     let total = 0;
     let squares = 0;
     for (let i = first; i < end; i++) {
-      mirrored += products(i, 31 + shift - i);
+      mirrored += products[i * 32 + 31 + shift - i];
       total += columns[i];
-      squares += products(i, i);
+      squares += products[i * 33];
     }
     const mean = total ** 2 / (32 * (end - first));
     best = Math.max(best, (mirrored - mean) / Math.max(squares - mean, 1e-6));
@@ -52,17 +51,18 @@ export function symmetry(x) {
 function sharpness(small, low, high) {
   const { width, height } = small;
   const range = Math.max(high - low, 1);
-  const x = Float32Array.from(small.data, (v) => Math.min(1, Math.max(0, (v - low) / range)));
-  const at = (row, column) => {
-    const r = row < 0 ? 1 : row >= height ? height - 2 : row;
-    const c = column < 0 ? 1 : column >= width ? width - 2 : column;
-    return x[r * width + c];
-  };
+  const values = Float32Array.from({ length: 256 }, (_, v) => Math.min(1, Math.max(0, (v - low) / range)));
+  const x = looked(small.data, values);
   let sum = 0;
   let squares = 0;
   for (let r = 0; r < height; r++) {
+    const row = r * width;
+    const above = (r ? r - 1 : 1) * width;
+    const below = (r < height - 1 ? r + 1 : height - 2) * width;
     for (let c = 0; c < width; c++) {
-      const value = at(r - 1, c) + at(r + 1, c) + at(r, c - 1) + at(r, c + 1) - 4 * at(r, c);
+      const left = c ? c - 1 : 1;
+      const right = c < width - 1 ? c + 1 : width - 2;
+      const value = x[above + c] + x[below + c] + x[row + left] + x[row + right] - 4 * x[row + c];
       sum += value;
       squares += value * value;
     }
@@ -82,7 +82,7 @@ export function qualityMetrics(image, small, view, template) {
     side: Math.min(image.width, image.height),
     aspect: Math.max(image.width, image.height) / Math.min(image.width, image.height),
     contrast: high - low,
-    white: small.data.reduce((n, v) => n + (v >= 254), 0) / small.data.length,
+    white: small.data.filter((v) => v >= 254).length / small.data.length,
     sharpness: sharpness(small, low, high),
     likeness: thumbnail.reduce((sum, v, i) => sum + v * template[i], 0),
     symmetry: symmetry(thumbnail),

@@ -31,14 +31,19 @@ function pass(image, target, filter) {
   const rows = coefficients(width, target, filter);
   const out = new Uint8Array(target * height);
   const half = 2 ** (PRECISION - 1);
-  for (let i = 0; i < target; i++) {
-    const { first, weights } = rows[i];
-    const n = weights.length;
-    for (let y = 0; y < height; y++) {
-      let sum = half;
-      const start = y * width + first;
-      for (let k = 0; k < n; k++) sum += data[start + k] * weights[k];
-      out[i * height + y] = Math.min(255, sum >> PRECISION);
+  const firsts = Int32Array.from(rows, (row) => row.first);
+  const counts = Int32Array.from(rows, (row) => row.weights.length);
+  const most = Math.max(...counts);
+  const table = new Int32Array(most * target);
+  rows.forEach((row, i) => table.set(row.weights, i * most));
+  for (let y = 0; y < height; y++) {
+    for (let i = 0; i < target; i++) {
+      const start = y * width + firsts[i];
+      const n = counts[i];
+      const row = i * most;
+      let sum = half; // fits 31 bits, because the weights are positive and their sum is 2 ** 22
+      for (let k = 0; k < n; k++) sum = (sum + Math.imul(data[start + k], table[row + k])) | 0;
+      out[i * height + y] = sum >> PRECISION;
     }
   }
   return { width: height, height: target, data: out };

@@ -12,12 +12,12 @@ export function setTexts(all) {
 export function setLanguage(to) {
   lang = to === "zh" ? "zh" : "en";
   document.documentElement.lang = lang;
-  for (const e of document.querySelectorAll("[data-t]")) e.textContent = word(e.dataset.t) || e.textContent;
-  document.title = word("title") || document.title;
+  for (const e of document.querySelectorAll("[data-t]")) e.textContent = word(e.dataset.t);
+  document.title = word("title");
 }
 
 export function word(key, values = {}) {
-  return (texts[lang][key] ?? "").replace(/\{(\w+)\}/g, (_, k) => values[k]);
+  return (texts[lang][key] ?? key).replace(/\{(\w+)\}/g, (_, k) => values[k]);
 }
 
 // The sentence of a quality check or of an error.

@@ -14,15 +14,16 @@ const jobs = {
     return { texts, version, name, id, coverage: card.conformal?.coverage ?? null, ...pipeline.runtime };
   },
   predict: ({ file, options }) => pipeline.predict(file, options),
-  // seconds of the bare network, for measurements
+  // seconds of the bare networks, for measurements
   time: async ({ rounds }) => {
-    const { height, width, channels } = pipeline.data.input;
-    const input = new Float32Array(height * width * channels).fill(0.5);
-    const seconds = [];
+    const seconds = { model: [], view: [] };
     for (let i = 0; i < rounds; i++) {
-      const start = performance.now();
-      await pipeline.model.run(input);
-      seconds.push((performance.now() - start) / 1000);
+      for (const name of ["model", "view"]) {
+        const input = new Float32Array(pipeline[name].size).fill(0.5);
+        const start = performance.now();
+        await pipeline[name].run(input);
+        seconds[name].push((performance.now() - start) / 1000);
+      }
     }
     return seconds;
   },
