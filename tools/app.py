@@ -27,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 
@@ -49,6 +49,12 @@ ISOLATED = {**APP_HEADERS, "Cross-Origin-Opener-Policy": "same-origin"}
 PHONE = dict(width=390, height=844)
 RESULT = """i => ({name: i.name, error: i.error, ...(i.result && {...i.result, preview: null, heatmap: null,
     opacity_map: null, lungs: null, heat: i.result.heatmap && Array.from(i.result.heatmap.values)})})"""
+
+OBSERVE_LONG_TASKS = """() => {
+    globalThis.long = [];
+    const observer = new PerformanceObserver(list => long.push(...list.getEntries().map(e => e.duration)));
+    observer.observe({type: 'longtask'});
+}"""
 
 
 # --- the app in a browser
@@ -75,7 +81,7 @@ class AppServer:
                 self.end_headers()
                 self.wfile.write(content or b"")
 
-            do_POST = do_PUT = do_GET
+            do_POST = do_GET  # noqa: N815 (name of the base class)
 
             def log_message(self, *_):
                 pass
@@ -417,10 +423,8 @@ def memory_of(context_pid):
     browser = psutil.Process(context_pid)
     total = 0
     for process in [browser, *browser.children(recursive=True)]:
-        try:
+        with suppress(psutil.Error):  # it has ended
             total += process.memory_info().rss
-        except psutil.Error:
-            pass
     return total / 1e6
 
 
@@ -442,8 +446,7 @@ def test_many(files, args):
     )
     with profile() as context:
         page = open_app(context, app.url)
-        page.evaluate("""() => { globalThis.long = [];
-            new PerformanceObserver(l => long.push(...l.getEntries().map(e => e.duration))).observe({type: 'longtask'}); }""")
+        page.evaluate(OBSERVE_LONG_TASKS)
         predict(page, paths[:10])
         pid = browser_pid()
         first = memory_of(pid)

@@ -7,10 +7,13 @@ const COLORS = [
   [251, 155, 6], [247, 209, 61], [252, 255, 164],
 ];
 
-function colorOf(value) {
-  const position = Math.min(Math.max(value, 0), 1) * (COLORS.length - 1);
+// The color of each of 256 values, as bytes for red, green and blue.
+const TABLE = new Uint8Array(3 * 256);
+for (let level = 0; level < 256; level++) {
+  const position = (level / 255) * (COLORS.length - 1);
   const below = Math.min(Math.floor(position), COLORS.length - 2);
-  return COLORS[below].map((c, i) => c + (COLORS[below + 1][i] - c) * (position - below));
+  for (let c = 0; c < 3; c++)
+    TABLE[3 * level + c] = COLORS[below][c] + (COLORS[below + 1][c] - COLORS[below][c]) * (position - below);
 }
 
 // The value of a map between its positions; (x, y) are fractions of the image.
@@ -28,14 +31,16 @@ function sampler({ values, rows, columns }) {
 
 // A map as a small picture whose opacity grows with its value.
 function mapCanvas(map, strength) {
-  const side = 128;
+  const side = 96;
   const canvas = new OffscreenCanvas(side, side);
   const image = new ImageData(side, side);
   const at = sampler(map);
-  for (let y = 0; y < side; y++) {
-    for (let x = 0; x < side; x++) {
-      const value = at((x + 0.5) / side, (y + 0.5) / side);
-      image.data.set([...colorOf(value), 255 * strength * Math.min(Math.max(value, 0), 1)], 4 * (y * side + x));
+  for (let y = 0, k = 0; y < side; y++) {
+    for (let x = 0; x < side; x++, k += 4) {
+      const value = Math.min(Math.max(at((x + 0.5) / side, (y + 0.5) / side), 0), 1);
+      const level = Math.round(255 * value);
+      for (let c = 0; c < 3; c++) image.data[k + c] = TABLE[3 * level + c];
+      image.data[k + 3] = level * strength;
     }
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
@@ -44,7 +49,7 @@ function mapCanvas(map, strength) {
 
 // The line on which the probability of lung is one half, as segments in fractions of the image (marching squares).
 export function outline(lungs) {
-  const side = 96;
+  const side = 64;
   const at = sampler(lungs);
   const grid = Array.from({ length: side + 1 }, (_, y) =>
     Array.from({ length: side + 1 }, (_, x) => at(x / side, y / side) - 0.5),

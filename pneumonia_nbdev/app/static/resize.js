@@ -12,13 +12,14 @@ function coefficients(size, target, filter) {
   const scale = size / target;
   const stretch = Math.max(scale, 1); // a filter covers at least one pixel
   const support = filter.support * stretch;
+  const inverse = 1 / stretch; // Pillow multiplies; a division rounds otherwise
   const rows = [];
   for (let i = 0; i < target; i++) {
     const center = (i + 0.5) * scale;
     const first = Math.max(0, Math.trunc(center - support + 0.5));
     const end = Math.min(size, Math.trunc(center + support + 0.5));
     const weights = [];
-    for (let x = first; x < end; x++) weights.push(filter.weight((x - center + 0.5) / stretch));
+    for (let x = first; x < end; x++) weights.push(filter.weight((x - center + 0.5) * inverse));
     const sum = weights.reduce((a, b) => a + b, 0);
     rows.push({ first, weights: weights.map((w) => Math.trunc(0.5 + (w / sum) * 2 ** PRECISION)) });
   }
@@ -55,10 +56,17 @@ function transposed({ width, height, data }) {
   return { width: height, height: width, data: out };
 }
 
-// `Image.resize` of Pillow for gray images: first the width, then the height, each only if it changes.
+// `Image.resize` of Pillow 13 for gray images: two passes, each only if its side changes. The order matters, because
+// the result of the first one is rounded: the height comes first if it shrinks, by more than twice as much as the width.
 export function resize(image, width, height, filter = "bilinear") {
-  const turned = image.width === width ? transposed(image) : pass(image, width, FILTERS[filter]);
-  return turned.width === height ? transposed(turned) : pass(turned, height, FILTERS[filter]);
+  const kernel = FILTERS[filter];
+  const isTall = image.height > height && image.height - height > 2 * (image.width - width);
+  if (isTall) {
+    const lower = pass(transposed(image), height, kernel);
+    return lower.width === width ? lower : transposed(pass(lower, width, kernel));
+  }
+  const turned = image.width === width ? transposed(image) : pass(image, width, kernel);
+  return turned.width === height ? transposed(turned) : pass(turned, height, kernel);
 }
 
 // Weights of OpenCV's area filter along one side that becomes shorter.
