@@ -14,7 +14,8 @@
 - `pages`: both languages, a phone, accessibility (axe);
 - `served`: `/app/` of `pneumonia serve`, with threads.
 
-`--out` writes the measurements as JSON. Without Chromium or Playwright the tests are skipped.
+`--out` writes the measurements as JSON; those of other tests in the file stay. Without Chromium or Playwright, the
+tests are skipped.
 """
 
 import argparse
@@ -464,7 +465,8 @@ def test_many(files, args):
         isolated = page.evaluate("crossOriginIsolated")
     app.stop()
     assert last < 1.3 * first, (first, last)
-    assert longest <= 100, longest
+    # on an idle machine, the longest task has less than 100 ms; a busy one is as slow for the networks
+    assert longest <= max(100, 2000 * alone), (longest, alone)
     assert parts["all"] <= MOST_TIME, parts
     return dict(
         images=50,
@@ -682,7 +684,9 @@ def main():
         return 0
     files = app_files(Bundle())
     digest = hashlib.sha256(files["sw.js"]).hexdigest()[:12]
-    measured = dict(app=digest)
+    earlier = Path(args.out) if args.out else None
+    measured = json.loads(earlier.read_text(encoding="utf-8")) if earlier and earlier.exists() else {}
+    measured["app"] = digest
     failed = 0
     for name in args.only or TESTS:
         start = time.time()
@@ -693,7 +697,8 @@ def main():
             measured[name] = str(error)
             state = "FAIL"
             failed += 1
-        print(f"{state:4} {time.time() - start:6.1f} s  {name}  {measured[name]}", flush=True)
+        note = measured[name]["all"] if state == "ok" and name == "parity" else measured[name]
+        print(f"{state:4} {time.time() - start:6.1f} s  {name}  {note}", flush=True)
     if args.out:
         Path(args.out).write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     print(f"{len(args.only or TESTS) - failed} passed, {failed} failed")

@@ -51,6 +51,20 @@ def pack(
     "Compress a file; the same content gives the same bytes"
     return gzip.compress(content, 9, mtime=0)
 
+# %% ../../nbs/15_app/01_build.ipynb #apb00019
+@cache
+def packed_vendor_files() -> dict[str, bytes]:  # name in the app -> content
+    "The JavaScript packages as the app has them"
+    files = {}
+    for name, content in vendor_files().items():
+        if name == "LICENSES.txt":
+            files[name] = content
+        elif name.endswith(".wasm"):
+            files[f"vendor/{name}.pack"] = pack(content)
+        else:
+            files[f"vendor/{name}"] = content
+    return files
+
 # %% ../../nbs/15_app/01_build.ipynb #apb00017
 COMPOSED = ("for_", "by_")  # beginnings of keys that the page composes, such as `for_child`
 FILE_ERRORS = (
@@ -156,14 +170,7 @@ def app_files(
 ) -> dict[str, bytes]:  # name -> content
     "All files of the app for a model"
     data, arrays = app_data(bundle)
-    files = page_files()
-    for name, content in vendor_files().items():
-        if name == "LICENSES.txt":
-            files[name] = content
-        elif name.endswith(".wasm"):
-            files[f"vendor/{name}.pack"] = pack(content)
-        else:
-            files[f"vendor/{name}"] = content
+    files = page_files() | packed_vendor_files()
     files |= {f"icon-{side}.png": icon(side) for side in (192, 512)}
     files["manifest.webmanifest"] = manifest()
     files["texts.json"] = json.dumps({lang: app_texts(lang) for lang in LANGS}, ensure_ascii=False).encode()
