@@ -99,6 +99,12 @@ TOPICS = {  # folder or notebook -> title and content in English, title and cont
         "集群",
         "在多台机器上筛查与训练",
     ),
+    "federated": (
+        "Federated learning",
+        "hospitals that train together and keep their images",
+        "联邦学习",
+        "各医院共同训练，图像留在本院",
+    ),
     "app": (
         "Browser app",
         "the same model on a phone, without a network",
