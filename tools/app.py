@@ -4,6 +4,7 @@
 
 - `parity`: probability, result, referral and reasons of the sample and, if the folder of PNEUMONIA_SHARED exists, of
   N images of original size (200 by default) and of all DICOM files;
+- `other`: a model without maps, groups and findings, and one in 8 bits;
 - `install`: manifest, icons and service worker as a browser requires them, and a first load of at most 12 MB;
 - `offline`: the app starts and predicts after the server has ended, and sends no request;
 - `update`: a half-published version isn't used; a complete one replaces all files at once;
@@ -39,14 +40,17 @@ from pneumonia_nbdev.app.parity import compare, parity_summary
 from pneumonia_nbdev.app.routes import APP_HEADERS, content_type
 from pneumonia_nbdev.core.base import InputError, sample_dir
 from pneumonia_nbdev.core.bundle import Bundle
+from pneumonia_nbdev.core.card import GENERATED_KEYS
 from pneumonia_nbdev.core.i18n import texts
 from pneumonia_nbdev.core.image import read_xray
+from pneumonia_nbdev.core.packing import read_bundle, write_bundle
 from pneumonia_nbdev.core.prediction import Prediction
 
 SLOW = 120_000  # milliseconds
 MOST_TIME = 4  # time of an image, relative to that of the networks; decoding grows with the size of the image
 SHARED = Path(os.environ.get("PNEUMONIA_SHARED", ROOT.parent / "shared"))
 ISOLATED = {**APP_HEADERS, "Cross-Origin-Opener-Policy": "same-origin"}
+TINY = ROOT / "nbs" / "fixtures" / "v0_1" / "tiny.bundle"
 PHONE = dict(width=390, height=844)
 RESULT = """i => ({name: i.name, error: i.error, ...(i.result && {...i.result, preview: null, heatmap: null,
     opacity_map: null, lungs: null, heat: i.result.heatmap && Array.from(i.result.heatmap.values)})})"""
@@ -318,6 +322,31 @@ def test_parity(files, args):
     assert both["largest difference"] <= 0.01, both
     assert both["same result"] >= 0.99 and both["same referral"] >= 0.99 and both["same reasons"] >= 0.99, both
     return summary
+
+
+def test_other(files, args):
+    "A small model without maps, groups and findings, and the default model in 8 bits, give the results of Python"
+    card, parts = read_bundle(TINY)
+    card = {key: value for key, value in card.items() if key not in GENERATED_KEYS}
+    card["input"] = card["input"] | dict(jpeg=None)
+    cases = sorted((sample_dir() / "originals").rglob("*.jpeg"))
+    differences = {}
+    with tempfile.TemporaryDirectory() as name:
+        small = write_bundle(Path(name) / "small.bundle", parts.pop("model.tflite"), card, parts)
+        for label, bundle in dict(small=Bundle(small), int8=Bundle("int8")).items():
+            app = AppServer(app_files(bundle))
+            with profile() as context:
+                page = open_app(context, app.url)
+                rows = [
+                    compare(in_python(bundle, path), actual)
+                    for path, actual in zip(cases, predict(page, cases), strict=True)
+                ]
+                assert not page.problems, page.problems
+            app.stop()
+            assert not [row for row in rows if row["differs"]], (label, rows)
+            differences[label] = round(max(row["difference"] for row in rows), 6)
+    assert max(differences.values()) <= 0.01, differences
+    return dict(files=len(cases), largest_difference=differences)
 
 
 def test_install(files, args):
@@ -659,6 +688,7 @@ def test_served(files, args):
 
 TESTS = dict(
     parity=test_parity,
+    other=test_other,
     install=test_install,
     offline=test_offline,
     update=test_update,
