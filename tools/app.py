@@ -212,6 +212,7 @@ def formats(folder):
         "rgb.jpeg": (small.convert("RGB"), dict(quality=90)),
         "progressive.jpeg": (small, dict(quality=90, progressive=True)),
         "deep.png": (Image.fromarray(np.asarray(small).astype(np.uint16) * 200 + 17), {}),
+        "tall.png": (small.resize((301, 517)), {}),  # Pillow resizes its height first
         "clear.png": (Image.merge("LA", (small, Image.new("L", small.size, 255))), {}),
     }
     for name, (image, options) in files.items():
@@ -587,20 +588,32 @@ def test_storage(files, args):
     return dict(rows=len(lines) - 1)
 
 
+def photo_by_camera(folder, image):
+    "An X-ray of the sample with the EXIF block of a camera"
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[33434] = 0.01  # exposure time in seconds
+    path = Path(folder) / "camera.jpeg"
+    Image.open(image).save(path, quality=95, exif=exif)
+    return path
+
+
 def test_photo(files, args):
-    "A photo gets no class and is referred"
+    "A photo gets no class and is referred; one that is chosen as a file, too, by its EXIF block"
     image = next((sample_dir() / "originals").rglob("person*.jpeg"))
     app = AppServer(files)
-    with profile() as context:
+    with tempfile.TemporaryDirectory() as folder, profile() as context:
         page = open_app(context, app.url)
         assert page.get_attribute("#photo", "capture") == "environment"
-        (found,) = predict(page, [image], "#photo")
-        assert (found["class"], found["refer"], found["reason"]) == (None, True, "photo"), found
-        assert found["probability"] is None and found["heat"] is None
+        results = predict(page, [image], "#photo") + predict(page, [photo_by_camera(folder, image)])
+        for found in results:
+            assert (found["class"], found["refer"], found["reason"]) == (None, True, "photo"), found
+            assert found["probability"] is None and found["heat"] is None
         shown = page.locator("#answer").inner_text()
         assert texts("app")["about_photo"] in shown and texts("page")["refer"] in shown
     app.stop()
-    return {}
+    return dict(photos=len(results))
 
 
 def test_pages(files, args):
