@@ -47,6 +47,7 @@ from pneumonia_nbdev.core.packing import read_bundle, write_bundle
 from pneumonia_nbdev.core.prediction import Prediction
 
 SLOW = 120_000  # milliseconds
+MOST_BLOCKED = 0.2  # share of the time in which the page doesn't react
 MOST_TIME = 4  # time of an image, relative to that of the networks; decoding grows with the size of the image
 SHARED = Path(os.environ.get("PNEUMONIA_SHARED", ROOT.parent / "shared"))
 ISOLATED = {**APP_HEADERS, "Cross-Origin-Opener-Policy": "same-origin"}
@@ -483,11 +484,15 @@ def test_many(files, args):
         first = memory_of(pid)
         found = []
         bare = []
+        elapsed = 0
+        page.evaluate("long.length = 0")
         for start in range(10, 50, 10):  # the network alone is timed between the images
             bare.append(page.evaluate("pneumonia.ask('time', {rounds: 5})"))
+            begin = time.monotonic()
             found += predict(page, paths[start : start + 10])
+            elapsed += time.monotonic() - begin
         last = memory_of(pid)
-        longest = max([0, *page.evaluate("long")])
+        long_tasks = [0, *page.evaluate("long")]
         assert not [r["error"] for r in found if r.get("error")], found
         alone = median(sum(pair) for times in bare for pair in zip(times["model"], times["view"], strict=True))
         parts = {name: round(median(r["seconds"][name] for r in found) / alone, 2) for name in found[0]["seconds"]}
@@ -495,13 +500,14 @@ def test_many(files, args):
         isolated = page.evaluate("crossOriginIsolated")
     app.stop()
     assert last < 1.3 * first, (first, last)
-    # on an idle machine, the longest task has less than 100 ms; a busy one is as slow for the networks
-    assert longest <= max(100, 2000 * alone), (longest, alone)
+    blocked = sum(long_tasks) / 1000 / elapsed
+    assert blocked <= MOST_BLOCKED, (blocked, long_tasks)  # nearly 1 if the page itself did the work
     assert parts["all"] <= MOST_TIME, parts
     return dict(
         images=50,
         memory_growth=round(last / first, 3),
-        longest_task_ms=round(longest),
+        longest_task_ms=round(max(long_tasks)),
+        time_in_long_tasks=round(blocked, 3),
         image_to_networks=parts["all"],
         parts={name: value for name, value in parts.items() if name != "all"},
         networks_ms=round(1000 * alone),
@@ -737,13 +743,13 @@ def main():
             measured[name] = TESTS[name](files, args)
             state = "ok"
         except AssertionError as error:
-            measured[name] = str(error)
-            state = "FAIL"
             failed += 1
-        note = measured[name]["all"] if state == "ok" and name == "parity" else measured[name]
+            state = "FAIL"
+            message = str(error)
+        note = message if state == "FAIL" else measured[name].get("all", measured[name])
         print(f"{state:4} {time.time() - start:6.1f} s  {name}  {note}", flush=True)
-    if args.out:
-        Path(args.out).write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+        if args.out and state == "ok":
+            Path(args.out).write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     print(f"{len(args.only or TESTS) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
