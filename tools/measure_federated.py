@@ -3,25 +3,27 @@
     python tools/measure_federated.py DATA --rsna FOLDER --nih FOLDER --weights FILE [--only NAME ...] [--work FOLDER]
 
 DATA is the official data set. Two sites have half of its training patients each, the third site has three quarters of
-the patients of RSNA and the images of NIH without a finding. The last quarter of RSNA is held out. All arms start from
-the weights of ImageNet and have the same number of steps. The official test set is evaluated once for each arm, and each
-evaluation is a row of `nbs/results/test_ledger.csv`. The results are `nbs/results/federated.csv` (an arm and a set of
-images a row) and `nbs/results/federated.json` (rounds, bytes, seconds, memory). An arm that is in the work folder isn't
-computed again.
+the patients of RSNA and the images of NIH without a finding. The last quarter of RSNA is held out. All arms start
+from the weights of ImageNet and have the same number of steps. The official test set is evaluated once for each arm;
+each of these evaluations is a row of `nbs/results/test_ledger.csv`. The results are `nbs/results/federated.csv` (an
+arm and a set of images a row) and `nbs/results/federated.json` (rounds, bytes, seconds, memory). An arm that is in
+the work folder isn't computed again.
 """
 
 import argparse
 import hashlib
 import json
-import subprocess
-import sys
+import tempfile
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from nvflare.apis.dxo import DXO, DataKind, MetaKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+from nvflare.app_common.filters.svt_privacy import SVTPrivacy
 
 from make_sources import SUFFIXES
 from pneumonia_nbdev import MedicalDataLoader
@@ -32,13 +34,13 @@ from pneumonia_nbdev.data.files import fingerprint
 from pneumonia_nbdev.evaluation.evaluation import log_test_evaluation
 from pneumonia_nbdev.federated.aggregation import apply_change
 from pneumonia_nbdev.federated.candidate import untrained_bundle
-from pneumonia_nbdev.federated.head import FeatureScale, HeadLearner, combine_moments, final_head, start_head
-from pneumonia_nbdev.federated.kits import init_project
+from pneumonia_nbdev.federated.head import FeatureScale, HeadLearner, combine_moments, final_head
+from pneumonia_nbdev.federated.kits import init_federation
 from pneumonia_nbdev.federated.local_data import count_images, divide_patients
-from pneumonia_nbdev.federated.network import NetworkLearner, is_statistic, logit_network
+from pneumonia_nbdev.federated.network import NetworkLearner, logit_network
 from pneumonia_nbdev.federated.plan import Plan
 from pneumonia_nbdev.federated.rounds import Reply, run_rounds
-from pneumonia_nbdev.federated.run import event_line, simulate
+from pneumonia_nbdev.federated.run import event_line, simulate_federation
 from pneumonia_nbdev.federated.site import Site
 from pneumonia_nbdev.federated.state import FederationState
 from pneumonia_nbdev.training.linear_head import precompute_features
@@ -47,7 +49,7 @@ from pneumonia_nbdev.transfer.keras_io import load_keras_model, split_head
 RESULTS = Path(__file__).resolve().parents[1] / "nbs" / "results"
 SITES = ("children-a", "children-b", "adults")
 HEAD = dict(learn="head", rounds=30, steps=5, timeout=7200)
-NETWORK = dict(learn="network", rounds=5, steps=20, learning_rate=3e-4, timeout=7200)
+NETWORK = dict(learn="network", rounds=4, steps=15, learning_rate=3e-4, timeout=7200)
 FEDERATED = {  # arm -> choices of the plan
     "head, FedAvg": HEAD,
     "head, FedProx": HEAD | dict(mu=0.1),
@@ -55,11 +57,12 @@ FEDERATED = {  # arm -> choices of the plan
     "network, FedAvg, local statistics": NETWORK | dict(statistics="local", check=False),
     "network, FedProx": NETWORK | dict(mu=0.01, check=False),
 }
-PRIVATE = {  # arm -> choices of the plan; epsilon is that of a round
-    "head, FedAvg, epsilon 200 a round": HEAD | dict(rounds=10, privacy=None),
-    "head, FedAvg, epsilon 2000 a round": HEAD | dict(rounds=10, privacy=None),
+PRIVATE = {  # arm -> epsilon of a round for the choice of weights, and for their values
+    "head, FedAvg, epsilon 2,000 a round": (1e3, 1e3),
+    "head, FedAvg, epsilon 200,000 a round": (1e5, 1e5),
 }
-DECODED = 256  # images of a chunk
+FILTER = dict(fraction=1.0, gamma=1e-4, tau=1e-7)  # further options of the privacy filter
+DIFFERENCE = {"": "difference", "_low": "low", "_high": "high"}
 
 
 def adult_rows(rsna, nih):
@@ -181,7 +184,7 @@ class Study:
         "A federated arm with NVFlare's simulator"
         project = self.folder / "projects" / name.replace(", ", "-").replace(" ", "-").lower()
         if not project.exists():
-            init_project(project, SITES, self.start, **choices)
+            init_federation(project, SITES, self.start, **choices)
         private = project / "simulation" / "private"
         for site in SITES:  # features are computed once for all arms
             (private / site).mkdir(parents=True, exist_ok=True)
@@ -190,7 +193,7 @@ class Study:
                     (private / site / path.name).hardlink_to(path)
         memory = Memory()
         data = {site: self.data[site] for site in SITES}
-        state = simulate(project, data, lambda event: print("  " + event_line(event)) if event_line(event) else None)
+        state = simulate_federation(project, data, lambda event: print("  " + event_line(event), flush=True))
         peak = memory.stop()
         for path in private.rglob("features-*.npz"):
             kept = self.folder / "features" / path.name
@@ -201,6 +204,55 @@ class Study:
         if choices["learn"] == "head":
             return self.head_logits(state.weights, FeatureScale(**state.more))
         return self.network_logits(state.weights)
+
+    def here(self, choices, change=None):
+        "A federated training in this process; `change` may alter the replies of a task"
+        project = self.folder / "here"
+        project.mkdir(exist_ok=True)
+        if not (project / "start.bundle").exists():
+            (project / "start.bundle").hardlink_to(self.start)
+        plan = self.plan(**choices)
+        plan.write(project)
+        sites = {site: Site(site, project, self.data[site], self.folder / "features") for site in SITES}
+
+        def ask(task, arrays, options, targets):
+            replies = {site: Reply(*sites[site].answer(task, arrays, options)) for site in targets}
+            if change:
+                change(sites, task, replies, arrays, options)
+            return replies
+
+        with tempfile.TemporaryDirectory() as folder:
+            return run_rounds(FederationState(folder, plan), ask, self.start)
+
+    def private(self, epsilon, epsilon_release):
+        "A federated head with NVFlare's privacy filter"
+        options = FILTER | dict(epsilon=epsilon, epsilon_release=epsilon_release)
+        np.random.seed(0)
+
+        def add_noise(sites, task, replies, arrays, asked):
+            for site, reply in replies.items() if task == "train" else ():
+                meta = {MetaKey.NUM_STEPS_CURRENT_ROUND: reply.metrics["patients"]}
+                filtered = SVTPrivacy(**options).process_dxo(
+                    DXO(DataKind.WEIGHT_DIFF, dict(reply.arrays), meta), Shareable(), FLContext()
+                )
+                changed = {name: np.asarray(value, np.float32) for name, value in filtered.data.items()}
+                replies[site] = reply._replace(arrays=changed)
+
+        state = self.here(HEAD | dict(rounds=10, check=False), add_noise)
+        return self.head_logits(state.weights, FeatureScale(**state.more))
+
+    def absurd(self):
+        "Effects of honest and of absurd updates of each site from the third round on"
+        rows = []
+        for kind in ("none", "exchanged labels", "times 100"):
+            for bad in SITES if kind != "none" else ("",):
+                state = self.here(HEAD | dict(rounds=6), spoil(kind, bad))
+                for entry in state.history[1:]:
+                    named = bad in entry["refused"]
+                    rows.append(dict(kind=kind, site=bad, round=entry["round"], named=named, **entry["effects"]))
+                    others = [site for site in entry["refused"] if site != bad]
+                    rows[-1] |= dict(others_named=", ".join(others), reason=entry["refused"].get(bad, ""))
+        return pd.DataFrame(rows)
 
     def note(self, name, state, peak):
         "Rounds, bytes and seconds of an arm"
@@ -235,6 +287,25 @@ class Study:
             return {key: stored[key] for key in stored.files}
 
 
+def spoil(kind, bad):
+    "A change of the replies of one site from the third round on"
+
+    def change(sites, task, replies, arrays, options):
+        if task != "train" or options["round"] < 2 or bad not in replies:
+            return
+        if kind == "exchanged labels":
+            learner = sites[bad].learner
+            honest = learner.features
+            learner.features = honest._replace(y=1 - honest.y)
+            replies[bad] = Reply(*sites[bad].answer(task, arrays, options))
+            learner.features = honest
+        elif kind == "times 100":
+            changed = {name: 100 * value for name, value in replies[bad].arrays.items()}
+            replies[bad] = replies[bad]._replace(arrays=changed)
+
+    return change
+
+
 class Memory:
     "Largest resident memory of the processes of a simulation, by their kind"
 
@@ -251,9 +322,9 @@ class Memory:
             for process in psutil.Process().children(recursive=True):
                 try:
                     command = " ".join(process.cmdline())
-                    kind = "site" if "simulator_worker" in command else "server" if "simulator.simulator" in command else ""
-                    if kind:
-                        self.peak[kind] = max(self.peak[kind], process.memory_info().rss // 10**6)
+                    for kind, name in (("site", "simulator_worker"), ("server", "simulator.simulator")):
+                        if name in command:
+                            self.peak[kind] = max(self.peak[kind], process.memory_info().rss // 10**6)
                 except psutil.Error:
                     continue
             time.sleep(0.5)
@@ -276,6 +347,8 @@ def arms_of(study):
         found[f"{learn}, all together"] = lambda a=learn, n=together: study.alone(a, SITES, n)
     for name, choices in FEDERATED.items():
         found[name] = lambda n=name, c=choices: study.federated(n, c)
+    for name, epsilons in PRIVATE.items():
+        found[name] = lambda e=epsilons: study.private(*e)
     return found
 
 
@@ -292,7 +365,7 @@ def table_of(study, arms):
             together = arms.get(f"{learn}, all together")
             if together is not None and name != f"{learn}, all together":
                 difference = compare_auroc(y, p, sigmoid(np.clip(together[images], -30, 30)), patients)
-                row |= dict(difference=difference["difference"], difference_low=difference["low"], difference_high=difference["high"])
+                row |= {f"difference{end}": difference[k] for end, k in DIFFERENCE.items()}
             rows.append(row)
     return pd.DataFrame(rows).round(4)
 
@@ -320,6 +393,7 @@ def main():
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("runs/federated"))
     parser.add_argument("--only", nargs="*", help="parts of the names of arms")
+    parser.add_argument("--absurd", action="store_true", help="measure absurd updates: federated_absurd.csv")
     parser.add_argument("--write", action="store_true", help="write the results and the test log")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -328,6 +402,8 @@ def main():
     for name, compute in arms_of(study).items():
         if (study.folder / "arms" / f"{name}.npz").exists() or not options.only or any(o in name for o in options.only):
             found[name] = study.arm(name, compute)
+    if options.absurd:
+        study.absurd().to_csv(RESULTS / "federated_absurd.csv", index=False)
     if options.write:
         table_of(study, found).to_csv(RESULTS / "federated.csv", index=False)
         log_looks(study, found)

@@ -127,7 +127,10 @@ OTHER_SECTIONS = {
 FIRST_PAGES = {  # pages whose order matters; the others follow by name
     "Tutorials": [
         f"tutorials/{name}.ipynb"
-        for name in ("ten_lines", "one_page", "end_to_end", "full_set", "own_data", "findings")
+        for name in (
+            *("ten_lines", "one_page", "end_to_end", "full_set"),
+            *("own_data", "findings", "archive", "learn_together"),
+        )
     ],
     "Guide": [
         f"guide/{name}.ipynb"
@@ -182,8 +185,12 @@ def attach(names_of):
     "The lines that offer names lazily; `names_of` maps a submodule to its public names"
     rows = []
     for module, names in names_of.items():
-        listed = "".join(f'            "{name}",\n' for name in sorted(names))
-        rows.append(f'        "{module}": [\n{listed}        ],\n')
+        quoted = [f'"{name}"' for name in sorted(names)]
+        row = f'        "{module}": [{", ".join(quoted)}],\n'
+        if len(row) > 120:
+            listed = "".join(f"            {name},\n" for name in quoted)
+            row = f'        "{module}": [\n{listed}        ],\n'
+        rows.append(row)
     body = "".join(rows)
     return (
         "import lazy_loader as lazy\n\n"

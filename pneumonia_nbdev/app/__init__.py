@@ -6,8 +6,6 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "build": [
-            "write_app",
-        ],
+        "build": ["write_app"],
     },
 )

@@ -6,5 +6,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
+        "kits": ["init_federation"],
+        "run": ["simulate_federation"],
     },
 )

@@ -92,13 +92,25 @@ def effect_on_others(
     "The rise of the log loss at the other sites that an update causes"
     with_it, without_it = reports[ALL], reports[without(site)]
     others = [name for name in with_it if name != site and name in without_it]
-    images = [with_it[name].images for name in others]
     if not others:
         return 0.0
-    before, after = (np.average([each[name].log_loss for name in others], weights=images) for each in (without_it, with_it))
+
+    def mean_loss(reports):
+        images = [reports[name].images for name in others]
+        return np.average([reports[name].log_loss for name in others], weights=images)
+
+    before, after = mean_loss(without_it), mean_loss(with_it)
     if math.isinf(before):
         return 0.0  # another update is the cause
     return float(after - before)
+
+
+def effects_on_others(
+    reports: Mapping[str, Mapping[str, SiteReport]],  # candidate -> site -> report
+) -> dict[str, float]:  # site -> effect; empty without candidates that leave out a site
+    "The effect of each update that was examined"
+    examined = [name.removeprefix("without ") for name in reports if name != ALL]
+    return {site: effect_on_others(site, reports) for site in examined}
 
 
 def most_harmful(
@@ -106,8 +118,7 @@ def most_harmful(
     margin: float,  # largest rise of the log loss that is accepted
 ) -> tuple[str, float]:  # site and effect; an empty name if no update is harmful
     "The site whose update harms the others most"
-    examined = [name.removeprefix("without ") for name in reports if name != ALL]
-    effects = {site: effect_on_others(site, reports) for site in examined}
+    effects = effects_on_others(reports)
     if not effects or max(effects.values()) <= margin:
         return "", 0.0
     site = max(effects, key=effects.get)

@@ -109,7 +109,7 @@ class NetworkLearner:
         before = self.start()
         batches, _ = self.loader.create_dataset("train", self.plan.batch_size, balance=True)
         batches.epochs.number = 1_000 * number
-        self.model.fit(batches.repeat().take(self.plan.steps), verbose=0)
+        self.model.fit(batches.repeat().take(self.plan.steps), shuffle=False, verbose=0)
         after = self.start()
         self._own = {name: value for name, value in after.items() if is_statistic(name)}
         return {name: after[name] - before[name] for name in after}

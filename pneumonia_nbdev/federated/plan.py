@@ -71,7 +71,14 @@ _RANGES = {  # choice -> lowest and highest value
     "margin": (0, 100),
     "seed": (0, 2**31 - 1),
 }
-_PRIVACY = {"fraction": (0.001, 1), "epsilon": (1e-6, 1e6), "noise_var": (1e-9, 1e6), "gamma": (1e-12, 1e3), "tau": (0, 1e3)}
+_PRIVACY = {
+    "fraction": (0.001, 1),
+    "epsilon": (1e-6, 1e9),
+    "epsilon_release": (1e-6, 1e9),
+    "noise_var": (1e-9, 1e6),
+    "gamma": (1e-12, 1e3),
+    "tau": (0, 1e3),
+}
 
 
 def _out_of_range(values, ranges):

@@ -10,12 +10,18 @@ import io
 import json
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from fastcore.basics import patch
 
-from pneumonia_nbdev.core.base import BadData, write_atomic
+from pneumonia_nbdev.core.base import BadData, import_extra, write_atomic
+from pneumonia_nbdev.core.i18n import translate
+from pneumonia_nbdev.core.plots import plot_language
 from pneumonia_nbdev.federated.plan import Plan
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 # %% ../../nbs/13_federated/07_state.ipynb #fdt00011
 _FORMAT = 1
@@ -128,3 +134,26 @@ def progress(
     path = self.folder / _PROGRESS
     lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
     return [json.loads(line) for line in lines[first:]]
+
+# %% ../../nbs/13_federated/07_state.ipynb #fdt00025
+@patch
+def plot(
+    self: FederationState,
+    lang: str = "en",  # language of the labels, `en` or `zh`
+) -> "matplotlib.figure.Figure":
+    "Plot the AUROC of the sites in the rounds so far"
+    plt = import_extra("matplotlib.pyplot")
+    with plot_language(lang) as lang:
+        fig, ax = plt.subplots(figsize=(6, 3))
+        for site in self.plan.sites:
+            found = [(entry["round"], *entry["sites"][site][:3]) for entry in self.history if site in entry["sites"]]
+            if found:
+                number, auroc, low, high = np.array(found, float).T
+                ax.plot(number, auroc, marker="o", label=site)
+                ax.fill_between(number, low, high, alpha=0.15)
+        ax.set(xlabel=translate("federated.axis_round", lang), ylabel=translate("federated.axis_auroc", lang))
+        ax.set_xlim(-0.3, self.plan.rounds + 0.3)
+        ax.legend(loc="lower right")
+        fig.tight_layout()
+        plt.close(fig)
+    return fig
