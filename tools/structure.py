@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pneumonia_nbdev"
 PAGE = ROOT / "nbs" / "guide" / "api.ipynb"
-LIMIT = 235  # public names
+LIMIT = 237  # public names
 TOPICS = {  # folder or notebook -> title and content in English, title and content in Chinese
     "core": (
         "Core",
@@ -134,7 +134,10 @@ FIRST_PAGES = {  # pages whose order matters; the others follow by name
     ],
     "Guide": [
         f"guide/{name}.ipynb"
-        for name in ("api", "contract", "results", "data_card", "heat_maps", "limits", "clusters", "browser_app")
+        for name in (
+            *("api", "contract", "results", "data_card", "heat_maps", "limits", "clusters", "federation"),
+            "browser_app",
+        )
     ],
 }
 SITE = "https://pneumonia-nbdev.github.io/pneumonia-nbdev"
