@@ -48,6 +48,8 @@ setup(
             "templates/*",
             "web/*",
             "locale/*",
+            "app/static/*",
+            "app/vendor/*",
         ]
     },
     include_package_data=True,

@@ -170,6 +170,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "cluster.cost": ["ClusterCost"],
         "federated.kits": ["init_federation"],
         "federated.run": ["simulate_federation"],
+        "app.build": ["write_app"],
         "cli.doctor": ["examine"],
         "cli.cli": ["main"],
     },

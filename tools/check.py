@@ -246,7 +246,7 @@ def module_size():
     "A module has at most 400 exported lines, and a line at most 120 characters"
     wrong = []
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.name == "_modidx.py":
+        if path.name in ("_modidx.py", "__init__.py"):  # generated
             continue
         text = re.sub(r"^__all__ = \[.*?\]$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
         lines = [line for line in text.splitlines() if line and not line.startswith("# %%")]

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pneumonia_nbdev"
 PAGE = ROOT / "nbs" / "guide" / "api.ipynb"
-LIMIT = 236  # public names
+LIMIT = 237  # public names
 TOPICS = {  # folder or notebook -> title and content in English, title and content in Chinese
     "core": (
         "Core",
@@ -105,6 +105,12 @@ TOPICS = {  # folder or notebook -> title and content in English, title and cont
         "联邦学习",
         "各医院共同训练，图像留在本院",
     ),
+    "app": (
+        "Browser app",
+        "the same model on a phone, without a network",
+        "浏览器应用",
+        "在手机上离线运行同一模型",
+    ),
     "cli": (
         "Command line",
         "the `pneumonia` command and its checks",
@@ -128,7 +134,10 @@ FIRST_PAGES = {  # pages whose order matters; the others follow by name
     ],
     "Guide": [
         f"guide/{name}.ipynb"
-        for name in ("api", "contract", "results", "data_card", "heat_maps", "limits", "clusters", "federation")
+        for name in (
+            *("api", "contract", "results", "data_card", "heat_maps", "limits", "clusters", "federation"),
+            "browser_app",
+        )
     ],
 }
 SITE = "https://pneumonia-nbdev.github.io/pneumonia-nbdev"

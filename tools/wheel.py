@@ -26,7 +26,7 @@ from browser import ROOT, free_port, server
 from container import pip_settings, predict_sample
 
 PACKAGE = ROOT / "pneumonia_nbdev"
-DATA_FOLDERS = ("models", "sample", "templates", "web", "locale")
+DATA_FOLDERS = ("models", "sample", "templates", "web", "locale", "app/static", "app/vendor")
 HEAVY = {"tensorflow", "keras", "jupyterlab", "ipython", "nbdev", "pandas", "matplotlib", "scipy"}
 # The wheel must not contain files of earlier builds.
 EXCLUDED = shutil.ignore_patterns(

@@ -77,6 +77,7 @@ def serve_command(
     root_path: RootPathOption = None,
 ) -> None:
     "Serve the page and the HTTP API; PNEUMONIA_API_KEY in the environment requires a key from clients."
+    import pneumonia_nbdev.app.routes  # noqa: F401 (it adds the addresses of the browser app)
     from pneumonia_nbdev.deployment.api import PneumoniaDetectionAPI
     from pneumonia_nbdev.deployment.http import Limits
     from pneumonia_nbdev.deployment.server import limit_malloc_arenas

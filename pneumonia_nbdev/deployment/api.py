@@ -135,7 +135,9 @@ class PneumoniaDetectionAPI(AccessChecks, InfoRoutes, ReviewRoutes):
 def _after(self: PneumoniaDetectionAPI, response):
     "Add headers, count the request, and log it when the response is complete"
     address = str(request.url_rule or "none")
-    response.headers.extend({**self._extra_headers(request.headers.get("Origin")), "X-Request-Id": g.id})
+    extra = {**self._extra_headers(request.headers.get("Origin")), "X-Request-Id": g.id}
+    for name, value in extra.items():
+        response.headers.setdefault(name, value)  # a view may have its own policy
     if not response.headers.get("Cache-Control"):
         response.headers["Cache-Control"] = "no-store"
     if response.location:  # host and protocol are those of a proxy

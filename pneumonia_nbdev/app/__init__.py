@@ -1,0 +1,11 @@
+"""Browser app: the same model on a phone, without a network."""
+
+# Written by tools/structure.py from the `__all__` of the modules.
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "build": ["write_app"],
+    },
+)
