@@ -14,6 +14,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -173,10 +174,8 @@ def check_connection(
             context.wrap_socket(plain, server_hostname=host) as connection,
         ):
             connection.settimeout(1.0)
-            try:
+            with suppress(TimeoutError):
                 connection.recv(1)  # the server refuses a certificate after the handshake
-            except TimeoutError:
-                pass
     except ssl.SSLError as e:
         raise InvalidCertificate(f"{address}: {e.reason or e}; use the folder that belongs to this server") from None
     except OSError as e:

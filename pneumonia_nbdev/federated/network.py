@@ -19,7 +19,7 @@ keras = import_extra("keras")
 
 # %% ../../nbs/13_federated/04_network.ipynb #fdn00011
 MOVING = ("moving_mean", "moving_variance")  # last part of the names of batch statistics
-MOMENTUM = 0.7  # of the moving averages: they must follow the weights in the few batches of a round
+STATISTICS_BATCHES = 8  # batches for the mean and variance after a round
 
 
 def logit_network(
@@ -31,9 +31,6 @@ def logit_network(
     head = keras.layers.Dense(1, name="logit")
     model = keras.Model(backbone.inputs, head(x), name="federated")
     head.set_weights([w[:, None], np.array([b])])
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = MOMENTUM
     model.trainable = True
     return model
 
@@ -113,9 +110,21 @@ class NetworkLearner:
         batches, _ = self.loader.create_dataset("train", self.plan.batch_size, balance=True)
         batches.epochs.number = 1_000 * number
         self.model.fit(batches.repeat().take(self.plan.steps), shuffle=False, verbose=0)
+        self._estimate_statistics(batches.take(STATISTICS_BATCHES))
         after = self.start()
         self._own = {name: value for name, value in after.items() if is_statistic(name)}
         return {name: after[name] - before[name] for name in after}
+
+    def _estimate_statistics(self, batches):
+        "Mean and variance of each batch normalization for the weights after a round, as means over batches"
+        layers = [layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        momentum = [layer.momentum for layer in layers]
+        for k, (images, _) in enumerate(batches):
+            for layer in layers:
+                layer.momentum = k / (k + 1)
+            self.model(images, training=True)
+        for layer, value in zip(layers, momentum, strict=True):
+            layer.momentum = value
 
     def logits(
         self,
