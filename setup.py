@@ -9,7 +9,7 @@ config = ConfigParser(delimiters=["="])
 config.read("settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-EXTRAS = ("train", "engines", "export", "tensorrt", "lab", "docs", "cluster", "postgres", "test")
+EXTRAS = ("train", "engines", "export", "tensorrt", "lab", "docs", "cluster", "postgres", "dicom", "test")
 extras = {name: cfg[f"{name}_requirements"].split() for name in EXTRAS}
 extras["dev"] = [requirement for listed in extras.values() for requirement in listed]
 

@@ -392,6 +392,21 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "cluster.cost": [
             "ClusterCost",
         ],
+        "dicom.report": [
+            "to_sr",
+        ],
+        "dicom.overlay": [
+            "to_sc",
+        ],
+        "dicom.outline": [
+            "to_gsps",
+        ],
+        "dicom.segmentation": [
+            "to_seg",
+        ],
+        "dicom.key_object": [
+            "to_ko",
+        ],
         "cli.doctor": [
             "examine",
         ],

@@ -102,6 +102,10 @@ MODULES |= {
     "pyarrow": "pyarrow",
     "bokeh": "bokeh",
     "pg8000": "pg8000",
+    "highdicom": "highdicom",
+    "pynetdicom": "pynetdicom",
+    "dicomweb-client": "dicomweb_client",
+    "requests": "requests",
 }
 
 # %% ../../nbs/30_cli/00_packages.ipynb #36021
