@@ -175,8 +175,12 @@ def attach(names_of):
     "The lines that offer names lazily; `names_of` maps a submodule to its public names"
     rows = []
     for module, names in names_of.items():
-        listed = "".join(f'            "{name}",\n' for name in sorted(names))
-        rows.append(f'        "{module}": [\n{listed}        ],\n')
+        quoted = [f'"{name}"' for name in sorted(names)]
+        row = f'        "{module}": [{", ".join(quoted)}],\n'
+        if len(row) > 120:
+            listed = "".join(f"            {name},\n" for name in quoted)
+            row = f'        "{module}": [\n{listed}        ],\n'
+        rows.append(row)
     body = "".join(rows)
     return (
         "import lazy_loader as lazy\n\n"

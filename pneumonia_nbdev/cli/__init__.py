@@ -6,11 +6,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "doctor": [
-            "examine",
-        ],
-        "cli": [
-            "main",
-        ],
+        "doctor": ["examine"],
+        "cli": ["main"],
     },
 )

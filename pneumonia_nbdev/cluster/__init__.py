@@ -6,11 +6,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "screening": [
-            "screen_archive",
-        ],
-        "cost": [
-            "ClusterCost",
-        ],
+        "screening": ["screen_archive"],
+        "cost": ["ClusterCost"],
     },
 )

@@ -6,11 +6,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "i18n": [
-            "LANGS",
-            "texts",
-            "translate",
-        ],
+        "i18n": ["LANGS", "texts", "translate"],
         "base": [
             "BadArchive",
             "BadBundle",
@@ -34,63 +30,17 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "label",
             "sample_dir",
         ],
-        "xray": [
-            "MAX_BYTES",
-            "MAX_PIXELS",
-            "MAX_SIDE",
-            "XRay",
-            "to_pil",
-        ],
-        "decoder_process": [
-            "IsolationFailed",
-            "TooSlow",
-        ],
-        "image": [
-            "COLORMAPS",
-            "InputSpec",
-            "load_image",
-            "load_resized",
-            "overlay",
-            "preprocess",
-            "read_xray",
-        ],
-        "folders": [
-            "find_images",
-        ],
-        "runtimes": [
-            "ENGINES",
-            "load_litert",
-            "load_onnx",
-            "load_openvino",
-        ],
-        "view": [
-            "VIEWS",
-            "view_probabilities",
-        ],
-        "quality": [
-            "Quality",
-            "REASONS",
-            "assess_quality",
-            "quality_metrics",
-        ],
-        "ood": [
-            "OODDetector",
-        ],
-        "card": [
-            "CARD_SCHEMA",
-        ],
-        "packing": [
-            "default_bundle",
-            "find_bundle",
-            "read_bundle",
-            "write_bundle",
-        ],
-        "bundle": [
-            "Bundle",
-            "heatmap",
-            "predict_images",
-            "verify_bundle",
-        ],
+        "xray": ["MAX_BYTES", "MAX_PIXELS", "MAX_SIDE", "XRay", "to_pil"],
+        "decoder_process": ["IsolationFailed", "TooSlow"],
+        "image": ["COLORMAPS", "InputSpec", "load_image", "load_resized", "overlay", "preprocess", "read_xray"],
+        "folders": ["find_images"],
+        "runtimes": ["ENGINES", "load_litert", "load_onnx", "load_openvino"],
+        "view": ["VIEWS", "view_probabilities"],
+        "quality": ["Quality", "REASONS", "assess_quality", "quality_metrics"],
+        "ood": ["OODDetector"],
+        "card": ["CARD_SCHEMA"],
+        "packing": ["default_bundle", "find_bundle", "read_bundle", "write_bundle"],
+        "bundle": ["Bundle", "heatmap", "predict_images", "verify_bundle"],
         "metrics": [
             "bootstrap_interval",
             "bootstrap_weights",
@@ -103,13 +53,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "sigmoid",
             "wilson_interval",
         ],
-        "plots": [
-            "CLASS_COLORS",
-            "plot_language",
-        ],
-        "prediction": [
-            "FailedPrediction",
-            "Prediction",
-        ],
+        "plots": ["CLASS_COLORS", "plot_language"],
+        "prediction": ["FailedPrediction", "Prediction"],
     },
 )

@@ -16,12 +16,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "threshold_interval",
             "youden_threshold",
         ],
-        "evaluation": [
-            "ModelEvaluator",
-            "Predictor",
-            "as_predictor",
-            "log_test_evaluation",
-        ],
+        "evaluation": ["ModelEvaluator", "Predictor", "as_predictor", "log_test_evaluation"],
         "calibration": [
             "calibrators",
             "conformal_limits",

@@ -16,27 +16,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "choose_recipe",
             "fine_tune",
         ],
-        "recipe": [
-            "score_files",
-            "train_default",
-        ],
-        "rendering": [
-            "Evaluation",
-        ],
-        "report": [
-            "augmented_scores",
-            "evaluate_bundle",
-        ],
-        "own_model": [
-            "make_bundle",
-            "recalibrate",
-        ],
-        "view_training": [
-            "ViewSources",
-            "random_view",
-            "train_views",
-            "view_network",
-            "view_sources",
-        ],
+        "recipe": ["score_files", "train_default"],
+        "rendering": ["Evaluation"],
+        "report": ["augmented_scores", "evaluate_bundle"],
+        "own_model": ["make_bundle", "recalibrate"],
+        "view_training": ["ViewSources", "random_view", "train_views", "view_network", "view_sources"],
     },
 )
