@@ -17,7 +17,7 @@ from pneumonia_nbdev.core.image import overlay, read_xray
 from pneumonia_nbdev.core.prediction import Prediction
 from pneumonia_nbdev.core.xray import XRay, to_pil
 from pneumonia_nbdev.deployment.predictor import format_probability
-from pneumonia_nbdev.dicom.report import highdicom_modules, notice, object_options
+from pneumonia_nbdev.dicom.report import highdicom_modules, notice, object_options, patient_options
 from pneumonia_nbdev.dicom.source import file_bytes, source_header
 
 if TYPE_CHECKING:
@@ -108,18 +108,8 @@ def to_sc(
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
-        study_instance_uid=header.StudyInstanceUID,
         patient_orientation=[side[:1] for side in sides or ("L", "F")],
-        patient_id=header.PatientID,
-        patient_name=header.PatientName,
-        patient_birth_date=header.PatientBirthDate,
-        patient_sex=header.PatientSex,
-        accession_number=header.AccessionNumber,
-        study_id=header.StudyID,
-        study_date=header.StudyDate or None,
-        study_time=header.StudyTime or None,
-        referring_physician_name=header.ReferringPhysicianName,
-        specific_character_set=header.SpecificCharacterSet,
+        **patient_options(header),
         **object_options(prediction, header, "sc"),
     )
     capture.PatientOrientation = sides or ""

@@ -37,6 +37,27 @@ _CONCEPTS = dict(  # name -> (code, scheme, meaning)
     threshold=("122411", "DCM", "Threshold Value"),
     quality=("111052", "DCM", "Quality Finding"),
     comment=("121106", "DCM", "Comment"),
+    report=("126000", "DCM", "Imaging Measurement Report"),
+    measurements=("126010", "DCM", "Imaging Measurements"),
+    group=("125007", "DCM", "Measurement Group"),
+    tracking=("112039", "DCM", "Tracking Identifier"),
+    tracking_uid=("112040", "DCM", "Tracking Unique Identifier"),
+    finding=("121071", "DCM", "Finding"),
+    site=("363698007", "SCT", "Finding Site"),
+    algorithm=("111001", "DCM", "Algorithm Name"),
+    algorithm_version=("111003", "DCM", "Algorithm Version"),
+    parameters=("111002", "DCM", "Algorithm Parameters"),
+    source=("121112", "DCM", "Source of Measurement"),
+    language=("121049", "DCM", "Language of Content Item and Descendants"),
+    english=("en-US", "RFC5646", "English (United States)"),
+    observer_type=("121005", "DCM", "Observer Type"),
+    device=("121007", "DCM", "Device"),
+    device_uid=("121012", "DCM", "Device Observer UID"),
+    device_name=("121013", "DCM", "Device Observer Name"),
+    device_manufacturer=("121014", "DCM", "Device Observer Manufacturer"),
+    device_model=("121015", "DCM", "Device Observer Model Name"),
+    device_serial=("121016", "DCM", "Device Observer Serial Number"),
+    procedure_reported=("121058", "DCM", "Procedure reported"),
     of_interest=("113000", "DCM", "Of Interest"),
     procedure=("363679005", "SCT", "Imaging procedure"),  # CID 100
     no_units=("1", "UCUM", "no units"),
@@ -117,79 +138,170 @@ def object_options(
     )
 
 
+def patient_options(
+    header: "Dataset",  # from `source_header`
+) -> dict:  # arguments of the classes of highdicom
+    "Patient and study of the image"
+    return dict(
+        study_instance_uid=header.StudyInstanceUID,
+        patient_id=header.PatientID,
+        patient_name=header.PatientName,
+        patient_birth_date=header.PatientBirthDate,
+        patient_sex=header.PatientSex,
+        accession_number=header.AccessionNumber,
+        study_id=header.StudyID,
+        study_date=header.StudyDate or None,
+        study_time=header.StudyTime or None,
+        referring_physician_name=header.ReferringPhysicianName,
+        specific_character_set=header.SpecificCharacterSet,
+    )
+
+
 def notice() -> str:  # in English
     "The notice on the purpose of the software"
     return texts("predictor", "en")["warning"]
 
 # %% ../../nbs/14_dicom/01_report.ipynb #dcrep031
+def _dataset(**elements):
+    "A data set whose values are known to be valid"
+    pydicom = import_extra("pydicom", "")
+    found = pydicom.Dataset()
+    for keyword, (vr, value) in elements.items():
+        found.add(pydicom.DataElement(pydicom.datadict.tag_for_keyword(keyword), vr, value, validation_mode=0))
+    return found
+
+
+@cache
+def _code_item(code):
+    "A code as the item of a sequence; equal codes share it"
+    return _dataset(
+        CodeValue=("SH", code.value),
+        CodingSchemeDesignator=("SH", code.scheme_designator),
+        CodeMeaning=("LO", code.meaning),
+    )
+
+
+def content_item(
+    relationship: str | None,  # to the item above; None for the root
+    kind: str,  # value type, such as `CODE`
+    name: "Code | None",  # concept name
+    **elements: tuple,  # keyword -> (VR, value)
+) -> "Dataset":
+    "One item of the content of a report"
+    values = dict(RelationshipType=("CS", relationship)) if relationship else {}
+    values["ValueType"] = ("CS", kind)
+    if name is not None:
+        values["ConceptNameCodeSequence"] = ("SQ", [_code_item(name)])
+    return _dataset(**values, **elements)
+
+
+def _text(relationship, name, text):
+    return content_item(relationship, "TEXT", name, TextValue=("UT", text))
+
+
+def _coded(relationship, name, value):
+    return content_item(relationship, "CODE", name, ConceptCodeSequence=("SQ", [_code_item(value)]))
+
+
+def _number(name, value):
+    text = f"{float(value):.4f}".rstrip("0").rstrip(".") or "0"
+    unit = ("SQ", [_code_item(concept("no_units"))])
+    measured = _dataset(MeasurementUnitsCodeSequence=unit, NumericValue=("DS", text))
+    return content_item("CONTAINS", "NUM", name, MeasuredValueSequence=("SQ", [measured]))
+
+
+def _container(relationship, name, items, **elements):
+    content = dict(ContinuityOfContent=("CS", "SEPARATE"), **elements, ContentSequence=("SQ", items))
+    return content_item(relationship, "CONTAINER", name, **content)
+
+# %% ../../nbs/14_dicom/01_report.ipynb #dcrep032
 _PRESENCE = {True: "present", False: "absent", UNSURE: "undetermined"}
 
 
-def _measurements(probability, threshold):
-    "Probability and operating point of a finding"
-    sr = highdicom_modules().sr
-    unit = concept("no_units")
-    values = dict(probability=probability, threshold=threshold)
-    return [sr.Measurement(concept(name), round(float(value), 4), unit) for name, value in values.items()]
+def _image_reference(header):
+    "The image as an item of a sequence"
+    return _dataset(
+        ReferencedSOPClassUID=("UI", header.SOPClassUID), ReferencedSOPInstanceUID=("UI", header.SOPInstanceUID)
+    )
 
 
-def _group(prediction, header, code, evaluations, measurements=None, comments=()):
+def _group(prediction, header, code, evaluations, measurements=(), comments=()):
     "The group of one finding, with the image, the algorithm and comments"
-    sr = highdicom_modules().sr
     model = prediction.model
     key = (header.SOPInstanceUID, code.value, *model_key(prediction))
-    image = sr.SourceImageForMeasurementGroup(header.SOPClassUID, header.SOPInstanceUID)
-    group = sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(stable_uid("finding", *key), code.meaning),
-        finding_type=code,
-        algorithm_id=sr.AlgorithmIdentification(
-            name=model["name"],
-            version=model["version"],
-            parameters=[f"network {model['id']}", f"architecture {model['backbone']}"],
-            manufacturer=MANUFACTURER,
-        ),
-        finding_sites=[sr.FindingSite(concept("chest"))],
-        measurements=measurements,
-        qualitative_evaluations=[sr.QualitativeEvaluation(*pair) for pair in evaluations],
-        source_images=[image],
-    )
-    contains = sr.RelationshipTypeValues.CONTAINS
-    for text in comments:
-        group[0].ContentSequence.append(sr.TextContentItem(concept("comment"), text, contains))
-    return group
+    tracking = stable_uid("finding", *key)
+    image = dict(ReferencedSOPSequence=("SQ", [_image_reference(header)]))
+    items = [
+        _text("HAS OBS CONTEXT", concept("tracking"), code.meaning),
+        content_item("HAS OBS CONTEXT", "UIDREF", concept("tracking_uid"), UID=("UI", tracking)),
+        _coded("CONTAINS", concept("finding"), code),
+        _coded("HAS CONCEPT MOD", concept("site"), concept("chest")),
+        _text("HAS CONCEPT MOD", concept("algorithm"), model["name"]),
+        _text("HAS CONCEPT MOD", concept("algorithm_version"), model["version"]),
+        _text("HAS CONCEPT MOD", concept("parameters"), f"network {model['id']}"),
+        _text("HAS CONCEPT MOD", concept("parameters"), f"architecture {model['backbone']}"),
+        *(_number(concept(name), value) for name, value in measurements),
+        *(_coded("CONTAINS", name, value) for name, value in evaluations),
+        content_item("CONTAINS", "IMAGE", concept("source"), **image),
+        *(_text("CONTAINS", concept("comment"), text) for text in comments),
+    ]
+    return _container("CONTAINS", concept("group"), items)
 
 
-def _assessed_groups(prediction, header, quality, comments):
-    "The groups of an image with a class"
+def _groups(prediction, header):
+    "The groups of all findings"
+    reasons = prediction.quality["reasons"]
+    quality = [(concept("quality"), private_code(code.replace("_", "-"), code.replace("_", " "))) for code in reasons]
+    comments = [notice(), *(translate(f"quality.{code}", "en") for code in reasons)]
+    code = finding_code("pneumonia")
+    if prediction["class"] is None:
+        evaluations = [(concept("presence"), concept("not_assessed")), *quality]
+        return [_group(prediction, header, code, evaluations, (), comments)]
     rule = f"Operating point: {prediction.threshold_rule}"
     present = UNSURE if prediction.conformal and prediction.conformal["refer"] else prediction["class"] == "PNEUMONIA"
-    referral = (concept("referral"), concept("refer" if prediction.refer else "no_referral"))
-    class_ = (concept("class_"), concept(prediction["class"]))
-    evaluations = [(concept("presence"), concept(_PRESENCE[present])), class_, referral, *quality]
-    numbers = _measurements(prediction.probabilities["PNEUMONIA"], prediction.threshold)
-    groups = [_group(prediction, header, finding_code("pneumonia"), evaluations, numbers, [rule, *comments])]
+    evaluations = [
+        (concept("presence"), concept(_PRESENCE[present])),
+        (concept("class_"), concept(prediction["class"])),
+        (concept("referral"), concept("refer" if prediction.refer else "no_referral")),
+        *quality,
+    ]
+    numbers = [("probability", prediction.probabilities["PNEUMONIA"]), ("threshold", prediction.threshold)]
+    groups = [_group(prediction, header, code, evaluations, numbers, [rule, *comments])]
     for finding in prediction.findings or ():
         if finding["name"] == "pneumonia":
             continue
         evaluations = [(concept("presence"), concept(_PRESENCE[finding["present"]]))]
-        numbers = _measurements(finding["probability"], finding["threshold"])
+        numbers = [("probability", finding["probability"]), ("threshold", finding["threshold"])]
         groups.append(_group(prediction, header, finding_code(finding["name"]), evaluations, numbers))
     return groups
 
 # %% ../../nbs/14_dicom/01_report.ipynb #dcrep033
 def _observer(prediction):
     "The software as observer of the report"
-    sr = highdicom_modules().sr
     model = prediction.model
-    device = sr.DeviceObserverIdentifyingAttributes(
-        uid=stable_uid("device", *model_key(prediction)),
-        name=f"{model['name']} {model['version']}"[:64],
-        manufacturer_name=MANUFACTURER,
-        model_name=model["backbone"],
-        serial_number=model["id"],
-    )
-    observer_type = import_extra("pydicom.sr.codedict", "").codes.DCM.Device
-    return sr.ObservationContext(sr.ObserverContext(observer_type, device))
+    context = "HAS OBS CONTEXT"
+    uid = stable_uid("device", *model_key(prediction))
+    return [
+        _coded(context, concept("observer_type"), concept("device")),
+        content_item(context, "UIDREF", concept("device_uid"), UID=("UI", uid)),
+        _text(context, concept("device_name"), f"{model['name']} {model['version']}"),
+        _text(context, concept("device_manufacturer"), MANUFACTURER),
+        _text(context, concept("device_model"), model["backbone"]),
+        _text(context, concept("device_serial"), model["id"]),
+    ]
+
+
+def report_content(
+    prediction: Prediction,  # of the image
+    header: "Dataset",  # from `source_header`
+) -> "Dataset":  # the root of the content
+    "The content of a report (TID 1500)"
+    language = _coded("HAS CONCEPT MOD", concept("language"), concept("english"))
+    procedure = _coded("HAS CONCEPT MOD", concept("procedure_reported"), concept("procedure"))
+    groups = _container("CONTAINS", concept("measurements"), _groups(prediction, header))
+    template = _dataset(MappingResource=("CS", "DCMR"), TemplateIdentifier=("CS", "1500"))
+    items = [language, *_observer(prediction), procedure, groups]
+    return _container(None, concept("report"), items, ContentTemplateSequence=("SQ", [template]))
 
 # %% ../../nbs/14_dicom/01_report.ipynb #dcrep033a
 def to_sr(
@@ -198,26 +310,32 @@ def to_sr(
 ) -> "Dataset":  # a Comprehensive SR
     "The prediction as a structured report (TID 1500)"
     header = source_header(source)
-    modules = highdicom_modules()
-    reasons = prediction.quality["reasons"]
-    quality = [(concept("quality"), private_code(code.replace("_", "-"), code.replace("_", " "))) for code in reasons]
-    comments = [notice(), *(translate(f"quality.{code}", "en") for code in reasons)]
-    if prediction["class"]:
-        groups = _assessed_groups(prediction, header, quality, comments)
-    else:
-        evaluations = [(concept("presence"), concept("not_assessed")), *quality]
-        groups = [_group(prediction, header, finding_code("pneumonia"), evaluations, comments=comments)]
-    content = modules.sr.MeasurementReport(
-        observation_context=_observer(prediction),
-        procedure_reported=concept("procedure"),
-        imaging_measurements=groups,
-    )
-    return modules.sr.ComprehensiveSR(
-        evidence=[header],
-        content=content[0],
-        is_complete=True,
+    report = highdicom_modules().hd.base.SOPClass(
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.88.33",
+        modality="SR",
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        **patient_options(header),
         **object_options(prediction, header, "sr"),
     )
+    series = _dataset(
+        SeriesInstanceUID=("UI", header.SeriesInstanceUID),
+        ReferencedSOPSequence=("SQ", [_image_reference(header)]),
+    )
+    study = dict(
+        ReferencedSeriesSequence=("SQ", [series]),
+        StudyInstanceUID=("UI", header.StudyInstanceUID),
+    )
+    states = dict(CompletionFlag="COMPLETE", VerificationFlag="UNVERIFIED", PreliminaryFlag="PRELIMINARY")
+    report.update(
+        _dataset(
+            **{keyword: ("CS", state) for keyword, state in states.items()},
+            ReferencedPerformedProcedureStepSequence=("SQ", []),
+            PerformedProcedureCodeSequence=("SQ", []),
+            CurrentRequestedProcedureEvidenceSequence=("SQ", [_dataset(**study)]),
+        )
+    )
+    report.update(report_content(prediction, header))
+    return report
 
 # %% ../../nbs/14_dicom/01_report.ipynb #dcrep035
 def _lines_of(item, depth):

@@ -41,6 +41,7 @@ IMAGE = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit"),
     *("PixelRepresentation", "RescaleIntercept", "RescaleSlope", "RescaleType", "WindowCenter", "WindowWidth"),
     *("VOILUTFunction", "PresentationLUTShape", "PixelSpacing", "ImagerPixelSpacing", "BurnedInAnnotation"),
+    "Manufacturer",  # results of this package name it
 )
 HEADER_TAGS = ("SpecificCharacterSet", *PATIENT, *STUDY, *IMAGE)
 _MUST_EXIST = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
