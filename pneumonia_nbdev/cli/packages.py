@@ -106,6 +106,7 @@ MODULES |= {
     "pynetdicom": "pynetdicom",
     "dicomweb-client": "dicomweb_client",
     "requests": "requests",
+    "dicom-anonymizer": "dicomanonymizer",
 }
 
 # %% ../../nbs/30_cli/00_packages.ipynb #36021

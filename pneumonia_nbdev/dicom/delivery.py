@@ -9,6 +9,7 @@ __all__ = []
 import random
 import re
 import threading
+import time
 
 from pneumonia_nbdev.deployment.observability import log_line
 from pneumonia_nbdev.dicom.peers import NoPeer, StoreDestination, WebDestination
@@ -18,7 +19,8 @@ from pneumonia_nbdev.dicom.queue import DurableQueue
 FIRST_PAUSE = 1.0  # seconds
 LONGEST_PAUSE = 300.0
 MAX_REFUSALS = 10
-BATCH = 50  # results sent over one connection
+BATCH = 50  # results that are taken at once
+IDLE = 0.2  # seconds without a result after which a connection is closed
 
 
 _TEMPORARY = re.compile(r"a7..|0110|HTTP 5..")  # out of resources, processing failure
@@ -84,26 +86,46 @@ class Delivery:
         log_line("delivery_failed", **values, pause=round(pause, 1))
         self.stopping.wait(pause)
 
+    def _due(self, wait):
+        "The results that are due, after at most some seconds"
+        with self.queue.lock:
+            found = self.queue.due_results(self.destination.name, BATCH)
+            if not found and wait:
+                self.queue.changed.wait(wait)
+                found = self.queue.due_results(self.destination.name, BATCH)
+        return found
+
+    def _stream(self, found, current):
+        "The files of results; more are taken as long as there are any, so that the connection is used again"
+        while found and not self.stopping.is_set():
+            for key, attempts in found:
+                current[:] = key, attempts
+                yield self.queue.path(key, "results")
+            end = time.monotonic() + IDLE
+            found = []
+            while not found and time.monotonic() < end and not self.stopping.is_set():
+                found = self._due(IDLE)
+
     def send_due(self) -> int:  # number of results that were sent
         "Wait for results and send those that are due; raises `NoPeer` without a connection"
-        name = self.destination.name
-        with self.queue.lock:
-            due = self.queue.due_results(name, BATCH)
-            if not due:
-                self.queue.changed.wait(0.5)
-                return 0
+        found = self._due(0.5)
         sent = 0
-        files = [self.queue.path(key, "results") for key, _ in due]
-        for (key, attempts), refusal in zip(due, self.destination.send(files), strict=True):
-            if not refusal:
-                self.queue.delivered(key, name)
-                sent += 1
-            elif attempts + 1 >= MAX_REFUSALS and not _TEMPORARY.fullmatch(refusal):
-                self.queue.delivered(key, name, "refused", refusal)
-                log_line("result_refused", id=key[:12], destination=name, status=refusal)
-            else:
-                self.queue.postpone(key, name, pause_after(attempts + 1), refusal)
-                log_line("result_postponed", id=key[:12], destination=name, status=refusal, attempts=attempts + 1)
-            if self.stopping.is_set():
-                break
+        current = []  # key and attempts of the result that is being sent
+        if not found:
+            return 0
+        for refusal in self.destination.send(self._stream(found, current)):
+            sent += not refusal
+            self._note(*current, refusal)
         return sent
+
+    def _note(self, key, attempts, refusal):
+        "Note the outcome of one result"
+        name = self.destination.name
+        if not refusal:
+            self.queue.delivered(key, name)
+        elif attempts + 1 >= MAX_REFUSALS and not _TEMPORARY.fullmatch(refusal):
+            self.queue.delivered(key, name, "refused", refusal)
+            log_line("result_refused", id=key[:12], destination=name, status=refusal)
+        else:
+            self.queue.postpone(key, name, pause_after(attempts + 1), refusal)
+            log_line("result_postponed", id=key[:12], destination=name, status=refusal, attempts=attempts + 1)

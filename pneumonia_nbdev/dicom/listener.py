@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
-from pneumonia_nbdev.core.base import CannotWrite, InputError, InvalidOption
+from pneumonia_nbdev.core.base import CannotWrite, InputError, InvalidOption, import_extra
 from pneumonia_nbdev.core.image import read_xray
 from pneumonia_nbdev.core.isolation import configure_isolation, prepare_isolation
 from pneumonia_nbdev.core.runtimes import num_threads
@@ -191,7 +191,8 @@ def _work(self: DicomListener, system):
 def _predict(self: DicomListener, system, image):
     "Predict one image and store its results"
     start = time.time()
-    raw = self.queue.begin(image.key)
+    pydicom = import_extra("pydicom", "")
+    raw, stored = self.queue.begin(image.key)
     values = dict(id=image.key[:12], waited=round(start - image.received, 3))
     names = [destination.name for destination in self.destinations]
     if image.attempts >= MAX_ATTEMPTS:
@@ -199,7 +200,7 @@ def _predict(self: DicomListener, system, image):
         log_line("failed", **values, code="ended_process")
         return
     try:
-        header = source_header(raw)
+        header = pydicom.Dataset.from_json(stored) if stored else source_header(raw)
         xray = read_xray(raw)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # texts of pydicom could contain data of patients

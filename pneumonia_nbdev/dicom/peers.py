@@ -10,7 +10,7 @@ import io
 import os
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from pneumonia_nbdev.core.base import CannotRead, InvalidOption, PneumoniaError, import_extra
 from pneumonia_nbdev.deployment.http import is_loopback
+from pneumonia_nbdev.dicom.studies import STORAGE_CLASSES, TRANSFER_SYNTAXES
 
 if TYPE_CHECKING:
     from dicomweb_client import DICOMwebClient
@@ -93,6 +94,13 @@ class _LazyServerContext(ssl.SSLContext):
 
 # %% ../../nbs/14_dicom/08_peers.ipynb #dcpee031
 _DUPLICATE = 0x0111
+MAX_PDU = 1 << 20  # bytes; large messages cost less time than many small ones
+RESULT_CLASSES = (  # SOP classes of results
+    "1.2.840.10008.5.1.4.1.1.88.33",  # Comprehensive SR
+    "1.2.840.10008.5.1.4.1.1.88.59",  # Key Object Selection Document
+    "1.2.840.10008.5.1.4.1.1.11.1",  # Grayscale Softcopy Presentation State
+    "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
+)
 
 
 def quiet_pynetdicom() -> None:
@@ -100,6 +108,7 @@ def quiet_pynetdicom() -> None:
     import logging
 
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+    import_extra("pynetdicom", "dicom")._config.LOG_HANDLER_LEVEL = "none"  # the messages aren't formatted either
 
 
 @dataclass(frozen=True)
@@ -118,20 +127,20 @@ class StoreDestination:
 
     def send(
         self,
-        files: list[Path],  # DICOM files
+        files: Iterable[Path],  # DICOM files with results or radiographs, may be computed while they are sent
     ) -> Iterator[str]:  # for each file, empty after a success, otherwise the status in hexadecimal digits
         "Send files by C-STORE; raises `NoPeer` without a connection, also in the middle"
-        pydicom = import_extra("pydicom", "")
         pynetdicom = import_extra("pynetdicom", "dicom")
         quiet_pynetdicom()
-        metas = [pydicom.filereader.read_file_meta_info(file) for file in files]
         ae = pynetdicom.AE(self.aet)
+        ae.maximum_pdu_size = MAX_PDU
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self.seconds
         ae.connection_timeout = min(self.seconds, 10)
-        for sop_class, syntax in {(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID) for meta in metas}:
-            ae.add_requested_context(sop_class, syntax)
-            if not syntax.is_compressed:
-                ae.add_requested_context(sop_class, "1.2.840.10008.1.2")
+        for sop_class in (*RESULT_CLASSES, *STORAGE_CLASSES):
+            ae.add_requested_context(sop_class, list(TRANSFER_SYNTAXES[:2]))
+        for sop_class in STORAGE_CLASSES:
+            for syntax in TRANSFER_SYNTAXES[2:]:
+                ae.add_requested_context(sop_class, syntax)
         tls = (self.tls.context(False), self.node.host) if self.tls else None
         link = ae.associate(self.node.host, self.node.port, ae_title=self.node.aet, tls_args=tls)
         if not link.is_established:
@@ -232,7 +241,7 @@ class WebDestination:
 
     def send(
         self,
-        files: list[Path],  # DICOM files
+        files: Iterable[Path],  # DICOM files
     ) -> Iterator[str]:  # for each file, empty after a success, otherwise a reason
         "Send files by STOW-RS; raises `NoPeer` without a connection"
         pydicom = import_extra("pydicom", "")
@@ -261,6 +270,7 @@ def start_test_node(
     pynetdicom = import_extra("pynetdicom", "dicom")
     quiet_pynetdicom()
     received = {}
+    options.setdefault("block", False)
 
     def store(event):
         status = answer(event) if answer else 0
@@ -272,5 +282,5 @@ def start_test_node(
     for context in [*pynetdicom.AllStoragePresentationContexts, *pynetdicom.VerificationPresentationContexts]:
         ae.add_supported_context(context.abstract_syntax)
     handlers = [(pynetdicom.evt.EVT_C_STORE, store)]
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, **options)
+    server = ae.start_server(("127.0.0.1", 0), evt_handlers=handlers, **options)
     return server, received

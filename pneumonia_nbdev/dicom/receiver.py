@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from pneumonia_nbdev.core.base import InputError, InvalidOption, PneumoniaError, TooLarge, import_extra
 from pneumonia_nbdev.core.xray import MAX_BYTES
 from pneumonia_nbdev.deployment.observability import log_line
-from pneumonia_nbdev.dicom.peers import Certificates, check_aet, quiet_pynetdicom
+from pneumonia_nbdev.dicom.peers import MAX_PDU, Certificates, check_aet, quiet_pynetdicom
 from pneumonia_nbdev.dicom.queue import DurableQueue, QueueFull, uid_key
 from pneumonia_nbdev.dicom.source import source_header
 from pneumonia_nbdev.dicom.studies import FOR_PROCESSING, STORAGE_CLASSES, TRANSFER_SYNTAXES, ignore_reason
@@ -68,6 +68,7 @@ class Receiver:
         self._accepted = []  # times of the last connections
         self.ae = pynetdicom.AE(check_aet(aet))
         self.ae.maximum_associations = associations
+        self.ae.maximum_pdu_size = MAX_PDU
         self.ae.require_called_aet = True
         self.ae.require_calling_aet = [check_aet(title) for title in allowed]
         self.ae.acse_timeout = min(seconds, 10)
@@ -205,4 +206,5 @@ def _keep(self: Receiver, event, uid):
     reason = ignore_reason(header)
     if reason:
         return reason, len(raw)
-    return "new" if self.queue.add(uid, header.StudyInstanceUID, raw) else "known", len(raw)
+    is_new = self.queue.add(uid, header.StudyInstanceUID, raw, header.to_json())
+    return "new" if is_new else "known", len(raw)

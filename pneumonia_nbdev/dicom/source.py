@@ -158,7 +158,7 @@ def example_dataset(
             BurnedInAnnotation="NO",
         )
     )
-    found.PixelData = levels.tobytes() + b"\0" * (levels.size % 2)
+    found.add_new(0x7FE00010, "OB", levels.tobytes() + b"\0" * (levels.size % 2))
     for name, value in elements.items():
         if value is None:
             found.pop(name, None)
