@@ -29,7 +29,6 @@ import psutil
 
 from pneumonia_nbdev.core.base import package_version, sample_dir
 from pneumonia_nbdev.deployment.predictor import PneumoniaDetectionSystem
-from pneumonia_nbdev.dicom.peers import Node, StoreDestination
 from pneumonia_nbdev.dicom.source import example_dataset, example_file, file_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +49,8 @@ def store(event):
 ae = pynetdicom.AE("PACS")
 for context in pynetdicom.AllStoragePresentationContexts:
     ae.add_supported_context(context.abstract_syntax)
-server = ae.start_server(("127.0.0.1", int(sys.argv[1])), block=False, evt_handlers=[(pynetdicom.evt.EVT_C_STORE, store)])
+handlers = [(pynetdicom.evt.EVT_C_STORE, store)]
+server = ae.start_server(("127.0.0.1", int(sys.argv[1])), block=False, evt_handlers=handlers)
 print(server.server_address[1], flush=True)
 sys.stdin.read()
 server.shutdown()

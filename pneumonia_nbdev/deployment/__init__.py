@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
         "predictor": ["PneumoniaDetectionSystem", "Report", "format_probability"],
-        "privacy": ["deidentified_png", "has_burned_in_text", "pseudonym", "text_boxes"],
+        "privacy": ["deidentified_png", "has_burned_in_text", "pseudonym"],
         "readers": ["NotOwner", "QuotaExceeded", "ReaderKeys"],
         "case_fields": ["CaseNotFound", "InvalidStore", "StoreBusy"],
         "case_images": ["Case"],

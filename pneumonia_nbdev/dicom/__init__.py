@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "outline": ["to_gsps"],
         "segmentation": ["to_seg"],
         "key_object": ["to_ko"],
-        "listener": ["DicomListener", "warm_up"],
+        "listener": ["DicomListener"],
         "deidentify": ["deidentify"],
     },
 )

@@ -169,7 +169,7 @@ def _without_pixels(dataset):
     import io
 
     pydicom = import_extra("pydicom", "")
-    copy = pydicom.Dataset({tag: dataset[tag] for tag in dataset.keys() if tag != 0x7FE00010})
+    copy = pydicom.Dataset({tag: dataset[tag] for tag, _ in dataset.items() if tag != 0x7FE00010})
     buffer = io.BytesIO()
     meta = pydicom.dataset.FileMetaDataset()
     meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"

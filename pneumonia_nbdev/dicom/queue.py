@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +157,7 @@ class DurableQueue:
     def transaction(
         self,
         flush: bool = False,  # the changes survive a power failure
-    ):
+    ) -> Iterator[sqlite3.Connection]:
         "A transaction: all changes are made when it ends, or none"
         with self.lock:
             self.db.execute(f"PRAGMA synchronous={'FULL' if flush else 'NORMAL'}")
