@@ -56,6 +56,7 @@ setup(
     extras_require=extras,
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
+        "fsspec.specs": ["dicomweb=pneumonia_nbdev.dicom.web.DicomwebFileSystem"],
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"],
     },
 )

@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/30_cli/15_dicom.ipynb #clidc006
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,6 +128,57 @@ def listen_command(
     )
     with json_on_stderr():
         listener.run()
+
+# %% ../../nbs/30_cli/15_dicom.ipynb #clidc017
+def print_worklist(
+    rows: list[dict],  # of the queue
+    as_json: bool = False,  # JSON lines instead of a table
+) -> None:
+    "Print results, those that are referred and the most probable ones first"
+    def order(row):
+        return not row["refer"], -(row["probability"] or 0)
+
+    names = ("accession", "patient", "class_", "probability", "refer", "reason")
+    shown = [{name.rstrip("_"): row.get(name) for name in names} for row in sorted(rows, key=order)]
+    if as_json:
+        for row in shown:
+            print_json(row)
+    else:
+        console().print(rows_table(shown))
+
+
+@app.command("dicomweb")
+def dicomweb_command(
+    url: Annotated[str, typer.Argument(help="Root of the service, such as https://pacs.example.org/dicom-web.")],
+    since: Annotated[
+        str, typer.Option(help="First date of the studies, YYYYMMDD, or a number of days such as 7d.")
+    ] = "1d",
+    queue: Annotated[Path, typer.Option(help="Folder of the queue; keep it to continue.")] = "pneumonia-dicomweb",
+    store: Annotated[bool, typer.Option("--store/--no-store", help="Store the results on the server.")] = True,
+    results: ResultsOption = "sr,gsps,ko",
+    worklist: Annotated[bool, typer.Option("--worklist", help="Print the results of this call.")] = False,
+    follow: Annotated[float, typer.Option(min=0, help="Seconds between searches; 0 for one search.")] = 0.0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Images predicted in parallel; default: one per core, at most 4.")
+    ] = None,
+    model: ModelOption = None,
+    engine: EngineOption = "litert",
+    as_json: JsonOption = False,
+) -> None:
+    "Predict the new radiographs of a DICOMweb server, and store the results there."
+    from pneumonia_nbdev.dicom.web import screen_dicomweb
+
+    start = time.time()
+    options = dict(model_path=model, threads=threads, engine=engine, follow=follow)
+    kinds = result_kinds(results)
+    outcome = screen_dicomweb(url, queue, since, store, kinds, shown=86400 if worklist else 0, **options)
+    if worklist:
+        print_worklist([row for row in outcome["rows"] if row["finished"] >= start], as_json)
+    elif as_json:
+        print_json({name: outcome[name] for name in ("images", "counts")})
+    else:
+        console().print(rows_table([outcome["images"] or dict(new=0)]))
+    raise typer.Exit(1 if outcome["counts"]["failed"] else 0)
 
 # %% ../../nbs/30_cli/15_dicom.ipynb #clidc015
 @app.command("deidentify")

@@ -52,6 +52,8 @@ class DicomListener:
         max_bytes: int = 20 << 30,  # of the files in the queue
         keep: bool = False,  # keep files after delivery
         shown: float = 0.0,  # seconds for which the worklist shows a result; 0 for no worklist
+        remember: float = 7 * 86400,  # seconds for which a finished image is recognized
+        receive: bool = True,  # accept associations; otherwise images come from another source
         **options: object,  # of the receiver: `aet`, `host`, `port`, `allowed`, `associations`, `tls`
     ):
         self.results = check_kinds(results)
@@ -71,9 +73,10 @@ class DicomListener:
         self._ready = []
         self._looked = 0.0
         self._exit = ExitStack()
-        self.queue = self._exit.enter_context(DurableQueue(folder, max_bytes, keep=keep, shown=shown))
+        limits = dict(max_bytes=max_bytes, keep=keep, remember=remember, shown=shown)
+        self.queue = self._exit.enter_context(DurableQueue(folder, **limits))
         try:
-            self.receiver = Receiver(self.queue, **options)
+            self.receiver = Receiver(self.queue, **options) if receive else None
         except BaseException:
             self._exit.close()
             raise
@@ -98,14 +101,16 @@ class DicomListener:
             delivery = Delivery(self.queue, destination)
             delivery.thread.start()
             self._exit.callback(delivery.stop)
-        try:
-            self.receiver.start()
-        except BaseException:
-            self.stop()
-            raise
-        self._exit.callback(self.receiver.stop)
-        model = self.systems[0].bundle
-        log_line("listening", aet=self.receiver.ae.ae_title, port=self.port, model=model.id, **self.queue.counts())
+        values = dict(model=self.systems[0].bundle.id, **self.queue.counts())
+        if self.receiver is not None:
+            try:
+                self.receiver.start()
+            except BaseException:
+                self.stop()
+                raise
+            self._exit.callback(self.receiver.stop)
+            values |= dict(aet=self.receiver.ae.ae_title, port=self.port)
+        log_line("listening", **values)
         return self
 
     def stop(self) -> None:

@@ -283,6 +283,16 @@ def waiting_images(
 
 
 @patch
+def is_known(
+    self: DurableQueue,
+    key: str,  # of an image
+) -> bool:
+    "Whether an image is in the queue, or was"
+    with self.lock:
+        return bool(self.db.execute("SELECT 1 FROM images WHERE key = ?", (key,)).fetchone())
+
+
+@patch
 def is_waiting(
     self: DurableQueue,
     key: str,  # of an image
