@@ -62,7 +62,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             modality = query.get("Modality", [""])[0]
             if date and str(dataset.get("StudyDate")) < date or modality and dataset.Modality != modality:
                 continue
-            if all(dataset[name].value == uid for name, uid in zip(names, uids)):
+            if all(dataset[name].value == uid for name, uid in zip(names, uids, strict=False)):
                 rows.setdefault(dataset[level].value, dataset)
         return list(rows.values())
 

@@ -169,6 +169,7 @@ def example_dataset(
     meta.MediaStorageSOPClassUID = found.get("SOPClassUID", "")
     meta.MediaStorageSOPInstanceUID = found.get("SOPInstanceUID", "")
     found.file_meta = meta
+    found.preamble = bytes(128)
     return found
 
 

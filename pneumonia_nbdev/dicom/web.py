@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pneumonia_nbdev.core.base import InputError, InvalidOption, import_extra
+from pneumonia_nbdev.core.base import InputError, InvalidOption, UnreadableImage, import_extra
 from pneumonia_nbdev.deployment.observability import log_line
 from pneumonia_nbdev.dicom.listener import DEFAULT_RESULTS, DicomListener
 from pneumonia_nbdev.dicom.peers import NoPeer, WebDestination, open_dicomweb, web_error
@@ -25,7 +25,6 @@ from pneumonia_nbdev.dicom.studies import FOR_PROCESSING, STORAGE_CLASSES, ignor
 
 if TYPE_CHECKING:
     from dicomweb_client import DICOMwebClient
-    from pydicom import Dataset
 
 # %% ../../nbs/14_dicom/14_web.ipynb #dcweb011
 PAGE = 200  # rows of an answer
@@ -98,8 +97,11 @@ def fetch(
     client: "DICOMwebClient",  # of the server
     image: WebImage,  # from `find_images`
 ) -> bytes:  # content of a DICOM file
-    "Fetch an image"
-    return file_bytes(client.retrieve_instance(*image))
+    "Fetch an image; raises `UnreadableImage` for an answer that isn't one"
+    try:
+        return file_bytes(client.retrieve_instance(*image))
+    except import_extra("pydicom.errors", "").InvalidDicomError:
+        raise UnreadableImage("the answer isn't a DICOM file") from None
 
 # %% ../../nbs/14_dicom/14_web.ipynb #dcweb021
 REMEMBER = 10 * 365 * 86400  # seconds for which the queue recognizes a finished image
@@ -107,8 +109,8 @@ REMEMBER = 10 * 365 * 86400  # seconds for which the queue recognizes a finished
 
 def _add(queue, client, image):
     "Fetch an image and add it to the queue; returns what happened"
-    raw = fetch(client, image)
     try:
+        raw = fetch(client, image)
         header = source_header(raw)
     except InputError as e:
         return e.code
@@ -250,6 +252,8 @@ def file_system() -> type:
                     raise IsADirectoryError(path)
                 try:
                     self.last = (path, fetch(client, WebImage(*uids)))
+                except InputError:
+                    raise
                 except Exception as e:
                     if getattr(getattr(e, "response", None), "status_code", 0) == 404:
                         raise FileNotFoundError(path) from None
