@@ -32,8 +32,8 @@ import pydicom
 from browser import free_port
 from measure_dicom import Destination, Listener, measure_kills, wait_for_reports
 
-from pneumonia_nbdev.cli.app import invoke
-from pneumonia_nbdev.cli.cli import main as _  # noqa: F401 - registers the commands
+from pneumonia_nbdev.cli.app import app, invoke
+from pneumonia_nbdev.cli.dicom import dicomweb_command
 from pneumonia_nbdev.deployment.predictor import PneumoniaDetectionSystem
 from pneumonia_nbdev.dicom.key_object import KINDS, result_objects
 from pneumonia_nbdev.dicom.peers import open_dicomweb
@@ -141,11 +141,11 @@ def modalities(client, study):
     return {str(row.Modality): str(row.SeriesInstanceUID) for row in rows}
 
 
-def all_results():
-    "An image, its prediction, and its results of all kinds"
+def image_and_results():
+    "An image, and its results of all kinds"
     source = example_dataset(**STUDY, SOPInstanceUID="1.2.826.0.1.99.3")
     prediction = PneumoniaDetectionSystem().predict(file_bytes(source))
-    return source, prediction, result_objects(prediction, source)
+    return source, result_objects(prediction, source)
 
 
 def test_dcmtk(folder):
@@ -157,8 +157,8 @@ def test_dcmtk(folder):
     address = ("127.0.0.1", listener.port)
     run("echoscu", "-aec", "PNEUMONIA", *address)
     run("storescu", "-aec", "PNEUMONIA", *address, image)
-    refused = subprocess.run([program("storescu"), "-aec", "OTHER", *map(str, address), image], check=False, capture_output=True)
-    assert refused.returncode != 0
+    other = [program("storescu"), "-aec", "OTHER", *map(str, address), str(image)]
+    assert subprocess.run(other, check=False, capture_output=True).returncode != 0
     wait_for_reports(destination, [str(example_dataset().SOPInstanceUID)], listener)
     wait_for(lambda: len(destination.rows) == len(KINDS))
     listener.stop()
@@ -174,8 +174,9 @@ def test_dcmtk(folder):
 
 def test_validators(folder):
     need("dciodvfy")
-    source, prediction, results = all_results()
-    results = {**results, "not_assessed": result_objects(prediction.without_class("lateral"), source)["sr"]}
+    source, results = image_and_results()
+    lateral = PneumoniaDetectionSystem().predict(file_bytes(example_dataset(ViewPosition="LL")))
+    results = {**results, "not_assessed": result_objects(lateral, source)["sr"]}
     for name, found in results.items():
         path = folder / f"{name}.dcm"
         found.save_as(path, enforce_file_format=True)
@@ -194,7 +195,7 @@ def test_validators(folder):
 
 def test_orthanc(folder):
     need("storescu")
-    source, _, expected = all_results()
+    source, expected = image_and_results()
     image = folder / "image.dcm"
     image.write_bytes(file_bytes(source))
     port = free_port()
@@ -226,10 +227,11 @@ def test_orthanc(folder):
 
 
 def test_dicomweb(folder):
+    assert dicomweb_command in {command.callback for command in app.registered_commands}
     with orthanc(folder, 1) as (_, http_port):
         url = f"http://127.0.0.1:{http_port}/dicom-web"
         client = open_dicomweb(url)
-        source, _, _ = all_results()
+        source, _ = image_and_results()
         client.store_instances([source, example_dataset(SOPInstanceUID="1.2.826.0.1.99.9", ViewPosition="LL")])
         arguments = ("dicomweb", url, "--since", "20260101", "--queue", folder / "web", "--json")
         first = invoke(*arguments)
@@ -259,7 +261,8 @@ def test_tls(folder):
     certificates(folder)
     image = folder / "image.dcm"
     image.write_bytes(file_bytes(example_dataset()))
-    files = ("--certificate", folder / "listener.pem", "--key", folder / "listener.key", "--authority", folder / "ca.pem")
+    files = ("--certificate", folder / "listener.pem", "--key", folder / "listener.key")
+    files += ("--authority", folder / "ca.pem")
     command = [sys.executable, "-c", "from pneumonia_nbdev.cli.cli import main; main()", "listen", "--port", "0"]
     command += ["--queue", str(folder / "queue"), *map(str, files)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -294,7 +297,7 @@ def test_down(folder):
     return "delivered after the destination had started"
 
 
-def test_kills(folder, kills=20):
+def test_kills(folder, kills):
     found = measure_kills(folder, kills)
     assert found["with_report"] == found["acknowledged"] > 0, found
     return json.dumps(found)

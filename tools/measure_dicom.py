@@ -236,9 +236,12 @@ def measure_kills(folder, n_kills, seed=1):
     for i in range(n_kills):
         listener = Listener(folder / "kills", destination)
         sender = send(listener.port, files[12 * i : 12 * (i + 1)], 0.02)
-        time.sleep(rng.uniform(0.3, 2.5))
+        first = sender.stdout.readline().split()
+        time.sleep(rng.uniform(0, 2))
         listener.kill()
         kept |= acknowledged(sender)
+        if first[2:] == ["ok"]:
+            kept[first[1]] = float(first[0])
     listener = Listener(folder / "kills", destination)
     wait_for_reports(destination, kept, listener)
     deadline = time.monotonic() + 60

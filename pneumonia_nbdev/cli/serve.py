@@ -75,6 +75,9 @@ def serve_command(
     quarantine: QuarantineOption = None,
     trusted_proxy: TrustedProxyOption = None,
     root_path: RootPathOption = None,
+    worklist: Annotated[
+        Path | None, typer.Option(help="Queue of `pneumonia listen --worklist`, whose results the page shows.")
+    ] = None,
 ) -> None:
     "Serve the page and the HTTP API; PNEUMONIA_API_KEY in the environment requires a key from clients."
     from pneumonia_nbdev.deployment.api import PneumoniaDetectionAPI
@@ -97,6 +100,10 @@ def serve_command(
         trusted_proxy=trusted_proxy,
         root_path=root_path,
     )
+    if worklist is not None:
+        from pneumonia_nbdev.dicom.queue import WorklistReader
+
+        api.worklist = WorklistReader(worklist)
     api.run(host, port, reload)
 
 # %% ../../nbs/30_cli/08_serve.ipynb #36063

@@ -428,3 +428,31 @@ def summaries(
         rows = self.db.execute(f"{query} ORDER BY finished DESC", (time.time() - seconds,)).fetchall()
     names = ("key", "received", "finished", "state")
     return [dict(zip(names, row[:4], strict=True)) | json.loads(row[4]) for row in rows]
+
+# %% ../../nbs/14_dicom/06_queue.ipynb #dcque037
+class WorklistReader:
+    "The rows of a worklist that were finished after a moment"
+
+    def __init__(
+        self,
+        folder: str | Path,  # of the queue; it may not exist yet
+    ):
+        self.path = Path(folder).absolute() / "queue.sqlite"
+
+    def __call__(
+        self,
+        after: float = 0.0,  # seconds since 1970
+    ) -> list[dict]:  # the newest first; empty for a missing or busy database
+        "Read the rows"
+        query = "SELECT key, finished, summary FROM images WHERE finished > ? AND summary != '' ORDER BY finished DESC"
+        try:
+            db = sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=2)
+        except sqlite3.Error:
+            return []
+        try:
+            found = db.execute(f"{query} LIMIT 1000", (after,)).fetchall()
+        except sqlite3.Error:
+            return []
+        finally:
+            db.close()
+        return [dict(id=key[:12], finished=finished, **json.loads(text)) for key, finished, text in found]
