@@ -769,7 +769,8 @@ def worklist(folder):
     def finish(queue, uid, probability, **values):
         queue.add(uid, "1.2", b"image")
         class_ = None if probability is None else ("PNEUMONIA" if probability > 0.5 else "NORMAL")
-        row = dict(accession=f"A-{uid}", patient="P-1", class_=class_, probability=probability, refer=False, reason=None)
+        row = dict(accession=f"A-{uid}", patient="P-1", class_=class_, probability=probability)
+        row |= dict(refer=False, reason=None)
         queue.finish(uid_key(uid), {}, [], summary=row | values)
 
     def rows(p):

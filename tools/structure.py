@@ -124,7 +124,9 @@ FIRST_PAGES = {  # pages whose order matters; the others follow by name
         for name in ("ten_lines", "one_page", "end_to_end", "full_set", "own_data", "findings")
     ],
     "Guide": [
-        f"guide/{name}.ipynb" for name in ("api", "contract", "results", "data_card", "heat_maps", "limits", "clusters", "connect_pacs", "conformance")
+        f"guide/{name}.ipynb"
+        for name in ("api", "contract", "results", "data_card", "heat_maps", "limits", "clusters")
+        + ("connect_pacs", "conformance")
     ],
 }
 SITE = "https://pneumonia-nbdev.github.io/pneumonia-nbdev"
