@@ -9,7 +9,9 @@ config = ConfigParser(delimiters=["="])
 config.read("settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-EXTRAS = ("train", "engines", "export", "tensorrt", "lab", "docs", "cluster", "postgres", "dicom", "test")
+EXTRAS = (
+    *("train", "engines", "export", "tensorrt", "lab", "docs", "cluster", "federated", "postgres", "dicom", "test"),
+)
 extras = {name: cfg[f"{name}_requirements"].split() for name in EXTRAS}
 extras["dev"] = [requirement for listed in extras.values() for requirement in listed]
 

@@ -168,6 +168,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "continual.gate": ["GateResult", "evaluate_candidate", "update_and_promote"],
         "cluster.screening": ["screen_archive"],
         "cluster.cost": ["ClusterCost"],
+        "federated.kits": ["init_federation"],
+        "federated.run": ["simulate_federation"],
         "dicom.report": ["to_sr"],
         "dicom.overlay": ["to_sc"],
         "dicom.outline": ["to_gsps"],

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pneumonia_nbdev"
 PAGE = ROOT / "nbs" / "guide" / "api.ipynb"
-LIMIT = 241  # public names
+LIMIT = 243  # public names
 TOPICS = {  # folder or notebook -> title and content in English, title and content in Chinese
     "core": (
         "Core",
@@ -99,6 +99,12 @@ TOPICS = {  # folder or notebook -> title and content in English, title and cont
         "集群",
         "在多台机器上筛查与训练",
     ),
+    "federated": (
+        "Federated learning",
+        "hospitals that train together and keep their images",
+        "联邦学习",
+        "各医院共同训练，图像留在本院",
+    ),
     "dicom": (
         "DICOM network",
         "results as DICOM, listener, DICOMweb, de-identification",
@@ -121,12 +127,15 @@ OTHER_SECTIONS = {
 FIRST_PAGES = {  # pages whose order matters; the others follow by name
     "Tutorials": [
         f"tutorials/{name}.ipynb"
-        for name in ("ten_lines", "one_page", "end_to_end", "full_set", "own_data", "findings")
+        for name in (
+            *("ten_lines", "one_page", "end_to_end", "full_set"),
+            *("own_data", "findings", "archive", "learn_together"),
+        )
     ],
     "Guide": [
         f"guide/{name}.ipynb"
         for name in ("api", "contract", "results", "data_card", "heat_maps", "limits", "clusters")
-        + ("connect_pacs", "conformance")
+        + ("federation", "connect_pacs", "conformance")
     ],
 }
 SITE = "https://pneumonia-nbdev.github.io/pneumonia-nbdev"
