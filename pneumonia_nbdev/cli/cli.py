@@ -30,7 +30,8 @@ with exit_on_interrupt():
 
 # %% ../../nbs/30_cli/18_cli.ipynb #37j05
 # The help lists the commands in this order.
-COMMAND_MODULES = ("predict", "train", "bundle", "data", "serve", "models", "review", "learn", "export", "dicom")
+COMMAND_MODULES = ("predict", "train", "bundle", "data", "serve", "models", "review", "learn", "federate", "export")
+COMMAND_MODULES += ("dicom",)
 
 with exit_on_interrupt():
     for name in COMMAND_MODULES:
