@@ -1,4 +1,4 @@
-# make run | serve | test | test-slow | test-lab | test-cluster | test-federated | test-app | fuzz | lab | docs | readme | lock | pin | train | export | clean
+# make run | serve | test | test-slow | test-lab | test-cluster | test-federated | test-dicom | test-app | fuzz | lab | docs | readme | lock | pin | train | export | clean
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python3.10,$(shell command -v $(p) >/dev/null 2>&1 && $(p) tools/system.py >/dev/null 2>&1 && echo $(p))) python3)
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run serve test test-slow test-lab test-cluster test-federated test-app fuzz lab docs readme lock pin train export clean
+.PHONY: run serve test test-slow test-lab test-cluster test-federated test-dicom test-app fuzz lab docs readme lock pin train export clean
 
 run: $(VENV)/.installed  ## screen the X-rays of the embedded sample
 	@pneumonia screen --sample --out "$(OUT)"
@@ -37,6 +37,9 @@ test-cluster: $(VENV)/.installed-dev  ## screen an archive while clients, worker
 
 test-federated: $(VENV)/.installed-dev  ## train at three sites while sites and the server are killed
 	@python tools/federated.py
+
+test-dicom: $(VENV)/.installed-dev  ## Orthanc, DCMTK and validators as peers of the listener; installs their Debian packages as root
+	@python tools/dicom.py --install
 
 test-app: $(VENV)/.installed-dev  ## run the browser app in Chromium: same results as Python, offline, updates, bad files
 	@python tools/app.py

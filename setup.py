@@ -9,7 +9,9 @@ config = ConfigParser(delimiters=["="])
 config.read("settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-EXTRAS = ("train", "engines", "export", "tensorrt", "lab", "docs", "cluster", "federated", "postgres", "test")
+EXTRAS = (
+    *("train", "engines", "export", "tensorrt", "lab", "docs", "cluster", "federated", "postgres", "dicom", "test"),
+)
 extras = {name: cfg[f"{name}_requirements"].split() for name in EXTRAS}
 extras["dev"] = [requirement for listed in extras.values() for requirement in listed]
 
@@ -58,6 +60,7 @@ setup(
     extras_require=extras,
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
+        "fsspec.specs": ["dicomweb=pneumonia_nbdev.dicom.web.DicomwebFileSystem"],
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"],
     },
 )

@@ -3,9 +3,9 @@
     python tools/page.py [--keep]
 
 The test covers one file, many files, DICOM, malformed files, 200 files at once, both languages, a phone, reviews, API
-keys, a path of a proxy, accessibility (axe) and a server that stops. No request may leave the server. The browser is
-the Chromium of the system (`apt install chromium`). Without it, or without Playwright, the test is skipped. `--keep`
-writes the screenshots to `nbs/images`.
+keys, a path of a proxy, the worklist, accessibility (axe) and a server that stops. No request may leave the server.
+The browser is the Chromium of the system (`apt install chromium`). Without it, or without Playwright, the test is
+skipped. `--keep` writes the screenshots to `nbs/images`.
 """
 
 import csv
@@ -759,6 +759,51 @@ def anonymous_page(url, folder, screenshot, stop):
     return good
 
 
+def worklist(folder):
+    "Results of a listener appear without a reload, sorted, in both languages"
+    from pneumonia_nbdev.dicom.queue import DurableQueue, uid_key
+
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+
+    def finish(queue, uid, probability, **values):
+        queue.add(uid, "1.2", b"image")
+        class_ = None if probability is None else ("PNEUMONIA" if probability > 0.5 else "NORMAL")
+        row = dict(accession=f"A-{uid}", patient="P-1", class_=class_, probability=probability)
+        row |= dict(refer=False, reason=None)
+        queue.finish(uid_key(uid), {}, [], summary=row | values)
+
+    def rows(p):
+        return p.evaluate("[...document.querySelectorAll('#worklist-rows tr')].map(r => r.cells[0].textContent)")
+
+    shown = "document.querySelectorAll('#worklist-rows tr').length"
+    with DurableQueue(folder / "queue", shown=3600) as queue:
+        finish(queue, "1", 0.2)
+        with server([*COMMAND, "--port", port, "--worklist", folder / "queue"], url, folder), opened_page(url) as p:
+            until(p, f"{shown} == 1")
+            assert not p.is_checked("#worklist-sound")
+            finish(queue, "2", 0.9)
+            finish(queue, "3", 0.6, refer=True)
+            finish(queue, "4", None, reason="lateral")
+            until(p, f"{shown} == 4", 10)
+            assert rows(p) == ["A-3", "A-2", "A-1", "A-4"], rows(p)
+            assert "ago" in p.locator("#worklist-rows tr").first.inner_text()
+            check_accessibility(p, "worklist")
+            p.select_option("#worklist-show", "PNEUMONIA")
+            assert rows(p) == ["A-3", "A-2"]
+            p.select_option("#worklist-show", "")
+            p.fill("#worklist-search", "a-4")
+            assert rows(p) == ["A-4"]
+            p.fill("#worklist-search", "")
+            p.select_option("#lang", "zh")
+            until(p, "document.querySelector('#worklist-rows').textContent.includes('肺炎')", 20)
+            p.check("#worklist-sound")
+            finish(queue, "5", 0.95)
+            until(p, f"{shown} == 5", 10)
+            assert rows(p)[:2] == ["A-3", "A-5"]
+            check_accessibility(p, "worklist, zh")
+
+
 def check(keep=False):
     "All tests; returns a line for the log"
     with tempfile.TemporaryDirectory() as name:
@@ -777,6 +822,7 @@ def check(keep=False):
         with server(command, url, folder), opened_page(url) as p:
             api_documentation(p, url)
         below_a_path(folder)
+        worklist(folder)
         api_key(folder)
         reader_keys(folder, good[0])
         reviews(folder, good, screenshot)

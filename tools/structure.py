@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pneumonia_nbdev"
 PAGE = ROOT / "nbs" / "guide" / "api.ipynb"
-LIMIT = 237  # public names
+LIMIT = 244  # public names
 TOPICS = {  # folder or notebook -> title and content in English, title and content in Chinese
     "core": (
         "Core",
@@ -105,6 +105,12 @@ TOPICS = {  # folder or notebook -> title and content in English, title and cont
         "联邦学习",
         "各医院共同训练，图像留在本院",
     ),
+    "dicom": (
+        "DICOM network",
+        "results as DICOM, listener, DICOMweb, de-identification",
+        "DICOM 网络",
+        "DICOM 结果、接收服务、DICOMweb 与去标识化",
+    ),
     "app": (
         "Browser app",
         "the same model on a phone, without a network",
@@ -136,7 +142,7 @@ FIRST_PAGES = {  # pages whose order matters; the others follow by name
         f"guide/{name}.ipynb"
         for name in (
             *("api", "contract", "results", "data_card", "heat_maps", "limits", "clusters", "federation"),
-            "browser_app",
+            *("connect_pacs", "conformance", "browser_app"),
         )
     ],
 }

@@ -32,7 +32,7 @@ with exit_on_interrupt():
 # The help lists the commands in this order.
 COMMAND_MODULES = (
     *("predict", "train", "bundle", "data", "serve", "browser_app", "models", "review", "learn"),
-    *("federate", "export"),
+    *("dicom", "federate", "export"),
 )
 
 with exit_on_interrupt():

@@ -102,6 +102,11 @@ MODULES |= {
     "pyarrow": "pyarrow",
     "bokeh": "bokeh",
     "pg8000": "pg8000",
+    "highdicom": "highdicom",
+    "pynetdicom": "pynetdicom",
+    "dicomweb-client": "dicomweb_client",
+    "requests": "requests",
+    "dicom-anonymizer": "dicomanonymizer",
 }
 
 # %% ../../nbs/30_cli/00_packages.ipynb #36021

@@ -248,6 +248,10 @@ def _screen_archive(source, target, scheduler, workers, as_json, sort, quarantin
     from pneumonia_nbdev.cluster.progress import ScreeningProgress, summary_lines
     from pneumonia_nbdev.cluster.screening import screen_archive
 
+    if str(source).startswith("dicomweb:"):
+        from pneumonia_nbdev.dicom.web import register
+
+        register()
     if source is None or sort or quarantine:
         raise InvalidOption("--sample, --sort and --quarantine are for folders without --workers and --scheduler")
     if scheduler is None and workers is None:

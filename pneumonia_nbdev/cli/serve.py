@@ -75,6 +75,9 @@ def serve_command(
     quarantine: QuarantineOption = None,
     trusted_proxy: TrustedProxyOption = None,
     root_path: RootPathOption = None,
+    worklist: Annotated[
+        Path | None, typer.Option(help="Queue of `pneumonia listen --worklist`, whose results the page shows.")
+    ] = None,
 ) -> None:
     "Serve the page and the HTTP API; PNEUMONIA_API_KEY in the environment requires a key from clients."
     import pneumonia_nbdev.app.routes  # noqa: F401 (it adds the addresses of the browser app)
@@ -98,6 +101,10 @@ def serve_command(
         trusted_proxy=trusted_proxy,
         root_path=root_path,
     )
+    if worklist is not None:
+        from pneumonia_nbdev.dicom.queue import WorklistReader
+
+        api.worklist = WorklistReader(worklist)
     api.run(host, port, reload)
 
 # %% ../../nbs/30_cli/08_serve.ipynb #36063

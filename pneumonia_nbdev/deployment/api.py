@@ -48,6 +48,7 @@ from pneumonia_nbdev.deployment.http import (
     status_of,
 )
 from .info_routes import InfoRoutes
+from .live_routes import LiveRoutes
 from .model_watcher import ModelWatcher, model_ids
 from .observability import Metrics, json_on_stderr, log_line
 from .readers import ReaderKeys
@@ -68,7 +69,7 @@ from .server import Server, listen
 from .workers import Busy, ClientShares, Workers
 
 # %% ../../nbs/09_deployment/25_api.ipynb #35064
-class PneumoniaDetectionAPI(AccessChecks, InfoRoutes, ReviewRoutes):
+class PneumoniaDetectionAPI(AccessChecks, InfoRoutes, ReviewRoutes, LiveRoutes):
     "The detector behind HTTP"
 
     def __init__(

@@ -56,6 +56,7 @@ def models(self: InfoRoutes) -> dict:
     memory_sum = status["processes"] * status["memory"] + 2 * self.limits.memory
     limits = vars(self.limits) | reading | dict(memory_sum=memory_sum)
     access = dict(reviews=self.store is not None, readers=self.readers is not None)
+    access["worklist"] = getattr(self, "worklist", None) is not None
     return dict(models=[model | card | note], limits=limits, **access)
 
 # %% ../../nbs/09_deployment/24_info_routes.ipynb #35126

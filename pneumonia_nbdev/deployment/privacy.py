@@ -91,11 +91,8 @@ def _count_in_line(center, height, centers, heights):
     return (close_y & close_x & similar).sum()
 
 # %% ../../nbs/09_deployment/02_privacy.ipynb #23023
-def has_burned_in_text(
-    image: XRay,  # from `read_xray`
-    letters: int = 4,  # minimum number of letters in a line
-) -> bool:  # True if the image should be checked
-    "Detect rows of small bright strokes"
+def _letters(image, letters):
+    "The boxes of the components that are letters of a line: x, y, width and height"
     cv2 = import_extra("cv2", "")
     side = max(image.levels.shape)
     k = max(side // 60, 3) | 1
@@ -107,10 +104,30 @@ def has_burned_in_text(
     fits = letter_size & letter_shape
     centers = centers[fits]
     heights = h[fits]
-    return any(
-        _count_in_line(center, height, centers, heights) >= letters
-        for center, height in zip(centers, heights, strict=True)
-    )
+    found = zip(boxes[fits, :4], centers, heights, strict=True)
+    return [box for box, center, height in found if _count_in_line(center, height, centers, heights) >= letters]
+
+# %% ../../nbs/09_deployment/02_privacy.ipynb #23023a
+def has_burned_in_text(
+    image: XRay,  # from `read_xray`
+    letters: int = 4,  # minimum number of letters in a line
+) -> bool:  # True if the image should be checked
+    "Detect rows of small bright strokes"
+    return bool(_letters(image, letters))
+
+# %% ../../nbs/09_deployment/02_privacy.ipynb #23023b
+def text_boxes(
+    image: XRay,  # from `read_xray`
+    letters: int = 4,  # minimum number of letters in a line
+) -> list[list[int]]:  # x, y, width and height in pixels, with a margin; one box for each letter
+    "The places of burned-in text"
+    height, width = image.levels.shape
+    boxes = []
+    for x, y, w, h in _letters(image, letters):
+        left = max(x - h, 0)
+        top = max(y - h // 2, 0)
+        boxes.append([int(n) for n in (left, top, min(x + w + h, width) - left, min(y + 3 * h // 2 + 1, height) - top)])
+    return boxes
 
 # %% ../../nbs/09_deployment/02_privacy.ipynb #23035
 def _create_atomic(path, content):

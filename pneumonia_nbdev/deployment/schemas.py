@@ -331,6 +331,7 @@ class ModelsInUse(BaseModel):
     limits: dict[str, float]
     reviews: bool = Field(description="Whether this server stores reviews.")
     readers: bool = Field(False, description="Whether the name of a reader comes from the key.")
+    worklist: bool = Field(False, description="Whether this server shows the results of a listener.")
 
 # %% ../../nbs/09_deployment/21_schemas.ipynb #35034c
 class Codes(BaseModel):

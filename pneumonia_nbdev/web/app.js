@@ -13,6 +13,7 @@ import {
   summary,
 } from "./findings.js";
 import { setLanguage, word, language, LANGS } from "./words.js";
+import { startWorklist, translateWorklist } from "./worklist.js";
 
 const $ = (s) => document.querySelector(s);
 const make = (tag, props = {}, ...children) => {
@@ -659,7 +660,7 @@ function show(i) {
     return stage;
   });
   $("#stages").replaceChildren(...stages);
-  for (const row of document.querySelectorAll("tbody tr")) mark(row, i);
+  for (const row of document.querySelectorAll("#all tbody tr")) mark(row, i);
   place();
 }
 
@@ -874,7 +875,7 @@ function table() {
   const focused = document.activeElement?.closest?.("tbody tr")?.dataset.id;
   $("tbody").replaceChildren(...chosen().map(tr));
   if (focused) document.querySelector(`tbody tr[data-id="${focused}"] button`)?.focus();
-  for (const th of document.querySelectorAll("th"))
+  for (const th of document.querySelectorAll("#all th"))
     th.dataset.sort === order.by
       ? th.setAttribute("aria-sort", order.down ? "descending" : "ascending")
       : th.removeAttribute("aria-sort");
@@ -1029,6 +1030,7 @@ function translate(to) {
   store("lang", to);
   setLanguage(to);
   $("#lang").value = language();
+  translateWorklist();
   listFindings();
   chooseFinding();
   known();
@@ -1103,7 +1105,7 @@ function listen() {
     chooseFinding();
     table();
   };
-  for (const th of document.querySelectorAll("th"))
+  for (const th of document.querySelectorAll("#all th"))
     th.firstElementChild.onclick = () => {
       order = { by: th.dataset.sort, down: order.by === th.dataset.sort && !order.down };
       table();
@@ -1207,6 +1209,7 @@ async function start() {
   keeps = models.reviews;
   named = !!models.readers;
   if (keeps) $("[data-t=privacy]").dataset.t = "privacy_kept";
+  if (models.worklist) startWorklist(call);
   for (const s of samples.samples) {
     const img = make("img", { alt: "", loading: "lazy" });
     const answer = await get(`/samples/${encodeURIComponent(s.name)}`);
