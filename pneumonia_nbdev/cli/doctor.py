@@ -293,7 +293,12 @@ SETTINGS = {
     "PNEUMONIA_ALLOWED_HOSTS": "names",
     "PNEUMONIA_ISOLATION": "method",
     "PNEUMONIA_VERBOSE": "flag",
+    "PNEUMONIA_DICOMWEB_USER": "secret",
+    "PNEUMONIA_DICOMWEB_PASSWORD": "secret",
+    "PNEUMONIA_DICOMWEB_TOKEN": "secret",
     "PNEUMONIA_EXPLORE": "internal",
+    "PNEUMONIA_FEDERATED_SITES": "internal",
+    "PNEUMONIA_FEDERATED_SERVER": "internal",
 }
 SHOWN_SETTINGS = ("folder", "data", "key", "names", "method", "flag")
 

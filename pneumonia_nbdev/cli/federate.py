@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pneumonia_nbdev.cli.app import JsonOption, Lang, LangOption, app, print_json, silence_tensorflow
-from pneumonia_nbdev.cli.app import check_writable as check_folder
 from pneumonia_nbdev.cli.data import ClassesOption, parse_pairs
-from pneumonia_nbdev.core.base import InvalidOption, import_extra
+from pneumonia_nbdev.core.base import InvalidOption, check_writable, import_extra
 from pneumonia_nbdev.core.i18n import translate
 
 if TYPE_CHECKING:
@@ -141,14 +140,14 @@ def federate_simulate(
     as_json: JsonOption = False,
 ) -> None:
     "Run a whole training on this machine, and write the candidate."
+    out = out or project / "candidate.bundle"
+    check_writable(out)
     _need()
     from pneumonia_nbdev.federated.kits import SERVER_FOLDER
     from pneumonia_nbdev.federated.plan import Plan
     from pneumonia_nbdev.federated.run import event_line, simulate_federation
 
     plan = Plan.read(project / SERVER_FOLDER)
-    out = out or project / "candidate.bundle"
-    check_folder(out.parent, out.name)
     names = parse_pairs(classes, "classes")
     state = simulate_federation(project, _data_of_sites(data), _shown(event_line, as_json, lang), names)
     _write_candidate(state, project / SERVER_FOLDER / plan.start, out, as_json, lang)
@@ -163,13 +162,13 @@ def federate_server(
     as_json: JsonOption = False,
 ) -> None:
     "Run the server of a training, and write the candidate."
+    out = out or folder / "candidate.bundle"
+    check_writable(out)
     _need()
     from pneumonia_nbdev.federated.plan import Plan
     from pneumonia_nbdev.federated.run import event_line, run_server
 
     plan = Plan.read(folder)
-    out = out or folder / "candidate.bundle"
-    check_folder(out.parent, out.name)
     state = run_server(folder, wait, _shown(event_line, as_json, lang))
     _write_candidate(state, folder / plan.start, out, as_json, lang)
 
