@@ -307,10 +307,10 @@ def spoil(kind, bad):
 
 
 class Memory:
-    "Largest resident memory of the processes of a simulation, by their kind"
+    "Largest resident memory of a site in a simulation"
 
     def __init__(self):
-        self.peak = dict(server=0, site=0)
+        self.peak = dict(site=0)
         self.running = True
         self.thread = threading.Thread(target=self._watch)
         self.thread.start()
@@ -322,9 +322,8 @@ class Memory:
             for process in psutil.Process().children(recursive=True):
                 try:
                     command = " ".join(process.cmdline())
-                    for kind, name in (("site", "simulator_worker"), ("server", "simulator.simulator")):
-                        if name in command:
-                            self.peak[kind] = max(self.peak[kind], process.memory_info().rss // 10**6)
+                    if "simulator_worker" in command:
+                        self.peak["site"] = max(self.peak["site"], process.memory_info().rss // 10**6)
                 except psutil.Error:
                     continue
             time.sleep(0.5)

@@ -288,18 +288,13 @@ SETTINGS = {
     "PNEUMONIA_DATA": "data",
     "PNEUMONIA_SHARED": "folder",
     "PNEUMONIA_RUNS": "folder",
-    "PNEUMONIA_API_KEY": "secret",
     "PNEUMONIA_KEY_FILE": "key",
     "PNEUMONIA_ALLOWED_HOSTS": "names",
     "PNEUMONIA_ISOLATION": "method",
     "PNEUMONIA_VERBOSE": "flag",
-    "PNEUMONIA_DICOMWEB_USER": "secret",
-    "PNEUMONIA_DICOMWEB_PASSWORD": "secret",
-    "PNEUMONIA_DICOMWEB_TOKEN": "secret",
-    "PNEUMONIA_EXPLORE": "internal",
-    "PNEUMONIA_FEDERATED_SITES": "internal",
-    "PNEUMONIA_FEDERATED_SERVER": "internal",
 }
+SETTINGS |= {f"PNEUMONIA_{n}": "secret" for n in ("API_KEY", "DICOMWEB_USER", "DICOMWEB_PASSWORD", "DICOMWEB_TOKEN")}
+SETTINGS |= {f"PNEUMONIA_{name}": "internal" for name in ("EXPLORE", "FEDERATED_SITES", "FEDERATED_SERVER")}
 SHOWN_SETTINGS = ("folder", "data", "key", "names", "method", "flag")
 
 

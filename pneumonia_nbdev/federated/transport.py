@@ -44,7 +44,7 @@ MESSAGES = {  # task -> field -> content
         "version": "version of this package",
     },
     "train": {
-        "changes of weights": "head: 1,281 numbers; network: all variables",
+        "changes of weights": "head: a number for each channel, and one; network: all variables",
         "patients": "number of patients for training",
     },
     "validate": {
