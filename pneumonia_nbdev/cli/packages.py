@@ -102,6 +102,8 @@ MODULES |= {
     "pyarrow": "pyarrow",
     "bokeh": "bokeh",
     "pg8000": "pg8000",
+    "nvflare": "nvflare",
+    "cryptography": "cryptography",
     "highdicom": "highdicom",
     "pynetdicom": "pynetdicom",
     "dicomweb-client": "dicomweb_client",
